@@ -1,0 +1,9 @@
+"""The participant's contract: everything a plugin needs to import.
+
+from starter import Submission, hookimpl
+"""
+
+from starter.hookspecs import Competition, Submission, hookimpl
+
+__all__ = ["Competition", "Submission", "hookimpl"]
+__version__ = "0.1.0"
