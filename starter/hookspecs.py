@@ -10,7 +10,10 @@ import pluggy
 from pydantic import BaseModel, ConfigDict, Field
 
 PROJECT = "starter"
-"""The pluggy project name, and the entry-point group's first half: starter.submissions."""
+"""The pluggy project name."""
+
+ENTRY_POINT_GROUP = "starter.submissions"
+"""Where an installed package may offer a submission."""
 
 API_VERSION = 1
 """Raised when a plugin written for an older version would no longer load."""

@@ -1,0 +1,241 @@
+"""Turn a model into a graph file: the last thing that runs in the submission's process.
+
+torch.export traces the model at batch size 1; its graph is written as our own
+JSON and safetensors (graph.py). A refusal here names the participant's own line;
+the refusals that count are made again by the reader, on our side.
+"""
+
+import contextlib
+import re
+import traceback
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from safetensors.torch import save_file
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, OutputKind
+from torch.fx import Node as FxNode
+from torch.fx.proxy import TracerBase
+
+from starter.discovery import Candidate
+from starter.errors import Code, ParticipantError, Problem, participant_error, problem
+from starter.graph import GETITEM, INPUT, GraphFile, Node, Ref, TensorSpec, encode
+from starter.plugins import describe_error, own_line
+
+_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+_KINDS = {
+    InputKind.PARAMETER: "parameter",
+    InputKind.BUFFER: "buffer",
+    InputKind.CONSTANT_TENSOR: "constant",
+}
+_DROPPED_ARGUMENTS = frozenset({"device", "layout", "pin_memory", "memory_format", "non_blocking"})
+_RANDOM = re.compile(r"aten\.(rand|normal|bernoulli|multinomial|native_dropout|poisson|exponential|uniform)")
+
+
+def probe_model(
+    model: torch.nn.Module, input_shape: tuple[int, int, int], num_classes: int, candidate: Candidate
+) -> list[Problem]:
+    """Call the model on batches of one and two; return what is wrong with its output."""
+    model.eval()
+    for batch in (1, 2):
+        try:
+            with torch.no_grad():
+                output = model(torch.zeros(batch, *input_shape))
+        except Exception as error:  # noqa: BLE001 - forward is the participant's: it may raise anything
+            return [
+                problem(
+                    Code.MODEL_RAISED,
+                    where=own_line(error, candidate),
+                    got=f"{describe_error(error)}, for an input of shape {(batch, *input_shape)}",
+                )
+            ]
+        wanted = f"float32 ({batch}, {num_classes})"
+        got = _describe_output(output)
+        if got != wanted:
+            return [
+                problem(Code.WRONG_OUTPUT, where=f"{type(model).__name__}.forward", expected=wanted, got=got)
+            ]
+    return []
+
+
+def export_model(
+    model: torch.nn.Module, input_shape: tuple[int, int, int], candidate: Candidate
+) -> ExportedProgram:
+    """Trace the model with torch.export, operators kept whole.
+
+    Raises:
+        ParticipantError: the model cannot be traced, or its graph is not a pure function.
+    """
+    example = (torch.zeros(1, *input_shape),)
+    try:
+        with torch.no_grad(), _quiet(), _own_frames(candidate):
+            traced = torch.export.export(model.eval(), example, strict=False)
+            exported: ExportedProgram = traced.run_decompositions({})
+    except Exception as error:
+        raise participant_error(
+            Code.EXPORT_FAILED, where=own_line(error, candidate), got=_first_lines(error)
+        ) from error
+    problems = _graph_problems(exported, candidate)
+    if problems:
+        raise ParticipantError(problems)
+    return exported
+
+
+def write_graph(exported: ExportedProgram, candidate: Candidate, graph: Path, weights: Path) -> None:
+    """Write the graph as JSON and its tensors as safetensors."""
+    values = {**exported.state_dict, **exported.constants}
+    specs: list[TensorSpec] = []
+    tensors: dict[str, torch.Tensor] = {}
+    names: dict[str, str] = {}
+    for spec in exported.graph_signature.input_specs:
+        if spec.kind is InputKind.USER_INPUT:
+            names[spec.arg.name] = INPUT
+            continue
+        if not _uses(exported, spec.arg.name):
+            continue
+        name = f"t{len(specs)}"
+        names[spec.arg.name] = name
+        key = str(spec.target)
+        specs.append(TensorSpec(name=name, key=key, kind=_KINDS[spec.kind]))
+        # Cloned: tied weights share memory, which safetensors refuses.
+        tensors[key] = values[key].detach().cpu().contiguous().clone()
+    nodes = tuple(_node(n, names, candidate) for n in exported.graph.nodes if _computes(n))
+    output = next(n for n in exported.graph.nodes if n.op == "output").args[0][0]
+    file = GraphFile(
+        input_shape=tuple(_input(exported).meta["val"].shape),
+        tensors=tuple(specs),
+        nodes=nodes,
+        output=names.get(output.name, output.name),
+    )
+    graph.write_text(file.model_dump_json(), encoding="utf-8")
+    save_file(tensors, weights)
+
+
+def _input(exported: ExportedProgram) -> FxNode:
+    name = exported.graph_signature.user_inputs[0]
+    found: FxNode = next(n for n in exported.graph.nodes if n.name == name)
+    return found
+
+
+def _uses(exported: ExportedProgram, name: str) -> bool:
+    return any(n.name == name and n.users for n in exported.graph.nodes)
+
+
+def _computes(fx_node: FxNode) -> bool:
+    """Say whether a node has a value; the export's own assertions have none."""
+    return fx_node.op == "call_function" and not _op(fx_node).startswith("aten._assert")
+
+
+def _node(fx_node: FxNode, names: dict[str, str], candidate: Candidate) -> Node:
+    def convert(value: Any) -> Any:
+        if isinstance(value, FxNode):
+            return Ref(names.get(value.name, value.name))
+        if isinstance(value, list | tuple):
+            return [convert(item) for item in value]
+        return value
+
+    try:
+        args = [encode(convert(a)) for a in fx_node.args]
+        kwargs = {k: encode(convert(v)) for k, v in fx_node.kwargs.items() if k not in _DROPPED_ARGUMENTS}
+    except TypeError as error:
+        raise participant_error(
+            Code.NO_COST_RULE, where=_place(fx_node, candidate), got=f"{_op(fx_node)} with {error}"
+        ) from error
+    return Node(
+        name=fx_node.name,
+        op=_op(fx_node),
+        args=args,
+        kwargs=kwargs,
+        module=_module(fx_node),
+        source=_source(fx_node, candidate),
+    )
+
+
+def _op(fx_node: FxNode) -> str:
+    if isinstance(fx_node.target, torch._ops.OpOverload):  # noqa: SLF001 - the type has no public name
+        return str(fx_node.target)
+    name = str(getattr(fx_node.target, "__name__", fx_node.target))
+    return GETITEM if name == "getitem" else name
+
+
+def _module(fx_node: FxNode) -> str:
+    stack = list((fx_node.meta.get("nn_module_stack") or {}).values())
+    return str(stack[-1][0])[:300] if stack else ""
+
+
+def _source(fx_node: FxNode, candidate: Candidate) -> str:
+    """Return the deepest line of the participant's own, or of the library where there is none."""
+    frames = _FRAME.findall(fx_node.meta.get("stack_trace") or "")
+    own = [f"{candidate.relative(file)}:{line}" for file, line in frames if candidate.owns(file)]
+    library = [f"{'/'.join(Path(file).parts[-2:])}:{line}" for file, line in frames]
+    return (["", *library, *own])[-1][:300]
+
+
+def _place(fx_node: FxNode, candidate: Candidate) -> str:
+    source = _source(fx_node, candidate)
+    return f"{_op(fx_node)}, written at {source}" if source else _op(fx_node)
+
+
+def _graph_problems(exported: ExportedProgram, candidate: Candidate) -> list[Problem]:
+    problems = [
+        problem(Code.STATE_CHANGED, where="forward", got=f"assigns to {spec.target!r}")
+        for spec in exported.graph_signature.output_specs
+        if spec.kind is not OutputKind.USER_OUTPUT
+    ]
+    outputs = [s for s in exported.graph_signature.output_specs if s.kind is OutputKind.USER_OUTPUT]
+    if len(outputs) != 1:
+        problems.append(problem(Code.WRONG_OUTPUT, where="forward", got=f"{len(outputs)} outputs"))
+    seen = set()
+    for fx_node in exported.graph.nodes:
+        code = _refusal(fx_node)
+        if code is not None and (code, _op(fx_node)) not in seen:
+            seen.add((code, _op(fx_node)))
+            problems.append(problem(code, where=_place(fx_node, candidate), got=_op(fx_node)))
+    return problems
+
+
+def _refusal(fx_node: FxNode) -> Code | None:
+    if fx_node.op == "get_attr":
+        return Code.SUBGRAPH
+    if fx_node.op != "call_function" or _op(fx_node) == GETITEM:
+        return None
+    if isinstance(fx_node.target, torch._ops.HigherOrderOperator):  # noqa: SLF001 - as above
+        return Code.SUBGRAPH
+    if _RANDOM.match(_op(fx_node)):
+        return Code.RANDOM_OPERATOR
+    return None if _op(fx_node).startswith("aten.") else Code.CUSTOM_OPERATOR
+
+
+def _describe_output(output: Any) -> str:
+    if isinstance(output, torch.Tensor):
+        return f"{output.dtype} {tuple(output.shape)}".removeprefix("torch.")
+    return type(output).__name__
+
+
+def _first_lines(error: BaseException) -> str:
+    text = describe_error(error)
+    return " ".join(text.split("\n\n")[0].split())
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    # torch.export warns about its own internals, and about nothing that the participant could mend.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def _own_frames(candidate: Candidate) -> Iterator[None]:
+    """Have the tracer keep every frame of the participant's own, not only those of forward."""
+
+    def keep(_: TracerBase, frames: traceback.StackSummary) -> traceback.StackSummary:
+        kept = [f for f in frames if f.name == "forward" or candidate.owns(f.filename)]
+        return traceback.StackSummary.from_list(kept)
+
+    with patch.object(TracerBase, "_filter_traceback_frames", keep):
+        yield

@@ -1,0 +1,220 @@
+"""Walk a graph once: which values depend on the image, and what shape each has.
+
+Values that do not depend on the image are computed here, once, and are free.
+Values that do are only given a shape, by running the operator without data (on
+the "meta" device), so no figure of a shape ever comes from the submission.
+Running the graph on images: program.py. Adding up the cost: macs.py.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from starter.errors import Code, ParticipantError, Problem, participant_error, problem
+from starter.graph import GETITEM, INPUT, Graph, Node, Ref
+from starter.operators import BATCH_STATISTICS, OPERATORS, Call, Class, Row, bind, kernel
+
+MAX_ELEMENTS = 2**26
+"""Elements of one value for one image; 256 MiB as float32."""
+
+IMAGE_DTYPES = frozenset({torch.float32, torch.float16, torch.bfloat16, torch.bool})
+"""What a value that depends on the image may be: nothing that several numbers fit into."""
+
+_META = torch.device("meta")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operator that runs for every image."""
+
+    node: Node
+    row: Row
+    call: Call
+
+
+@dataclass
+class Trace:
+    """What a walk through the graph has found."""
+
+    graph: Graph
+    steps: list[Step] = field(default_factory=list)
+    """The operators that depend on the image, in order."""
+    constants: dict[str, Any] = field(default_factory=dict)
+    """Values that do not depend on the image, by name."""
+    shapes: dict[str, Any] = field(default_factory=dict)
+    """Image-dependent values, as tensors (or tuples of them) without data, by name."""
+    problems: list[Problem] = field(default_factory=list)
+    """Every refusal, one for each operator and reason."""
+
+    @property
+    def peak_elements(self) -> int:
+        """Elements of the largest image-dependent value, for one image."""
+        return max((t.numel() for s in self.steps for t in s.call.outputs), default=1)
+
+
+def trace(graph: Graph, *, num_classes: int) -> Trace:
+    """Walk the graph; fold what does not depend on the image, shape and check what does.
+
+    Raises:
+        ParticipantError: everything that is refused, all at once.
+    """
+    walk = Trace(graph, constants=dict(graph.weights))
+    walk.shapes[INPUT] = torch.empty(graph.file.input_shape, device=_META)
+    with torch.no_grad():
+        for node in graph.file.nodes:
+            _visit(walk, node)
+    if not walk.problems:
+        walk.problems += _output_problems(walk, num_classes)
+    if walk.problems:
+        raise ParticipantError(_distinct(walk.problems))
+    return walk
+
+
+def substitute(value: Any, lookup: Callable[[str], Any]) -> Any:
+    """Replace every reference in an argument, in lists as well."""
+    if isinstance(value, Ref):
+        return lookup(value.name)
+    if isinstance(value, list):
+        return [substitute(item, lookup) for item in value]
+    return value
+
+
+def _visit(walk: Trace, node: Node) -> None:
+    row = OPERATORS.get(node.op)
+    known = all(name in walk.constants or name in walk.shapes for name in node.refs())
+    if row is None:
+        walk.problems.append(_no_rule(node))
+    if row is None or not known:
+        return  # what reads a refused value has no shape, but its own operator was still looked up
+    try:
+        if row.ignores_values or not any(name in walk.shapes for name in node.refs()):
+            walk.constants[node.name] = _fold(walk, node)
+        else:
+            walk.steps.append(_shape(walk, node, row))
+    except ParticipantError as error:
+        walk.problems += error.problems
+    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, MemoryError) as error:
+        # torch raises these for arguments that do not fit the operator.
+        walk.problems.append(
+            problem(Code.MALFORMED_GRAPH, where=f"{node.op} at {node.place}", got=str(error)[:300])
+        )
+
+
+def _fold(walk: Trace, node: Node) -> Any:
+    """Compute a constant, after its size is known to be bearable."""
+
+    def without_data(name: str) -> Any:
+        return walk.shapes[name] if name in walk.shapes else _to_meta(walk.constants[name])
+
+    def with_data(name: str) -> Any:
+        if name in walk.shapes:  # only its shape will be read
+            return torch.zeros(walk.shapes[name].shape, dtype=walk.shapes[name].dtype)
+        return walk.constants[name]
+
+    with contextlib.suppress(NotImplementedError):  # the few without a shape rule make small indices
+        _check_size(node, _run(node, without_data, device=_META))
+    return _run(node, with_data, device=torch.device("cpu"))
+
+
+def _shape(walk: Trace, node: Node, row: Row) -> Step:
+    def without_data(name: str) -> Any:
+        return walk.shapes[name] if name in walk.shapes else _to_meta(walk.constants[name])
+
+    depends = _dependent_arguments(walk, node)
+    _refuse(node, row, depends)
+    result = _run(node, without_data, device=_META)
+    _check_size(node, result)
+    if isinstance(result, torch.Tensor) and result.dtype not in IMAGE_DTYPES:
+        raise participant_error(Code.DTYPE_REFUSED, where=f"{node.op} at {node.place}", got=str(result.dtype))
+    walk.shapes[node.name] = result
+    arguments = bind(node.op, substitute(node.args, without_data), substitute(node.kwargs, without_data))
+    return Step(node, row, Call(arguments, _tensors(result), depends))
+
+
+def _refuse(node: Node, row: Row, depends: frozenset[str]) -> None:
+    where = f"{node.op} at {node.place}"
+    if node.op in BATCH_STATISTICS:
+        raise participant_error(Code.BATCH_STATISTICS, where=where, got=node.op)
+    if row.kind is Class.CONSTANT:
+        raise ParticipantError([_no_rule(node)])
+    computed = depends.intersection(row.indices)
+    if computed:
+        raise participant_error(
+            Code.COMPUTED_INDEX, where=where, got=f"argument {min(computed)!r} depends on the image"
+        )
+    if node.op == "aten.dropout.default" and bind(node.op, node.args, node.kwargs)["train"] is not False:
+        raise participant_error(Code.RANDOM_OPERATOR, where=where, got="dropout in training mode")
+
+
+def _dependent_arguments(walk: Trace, node: Node) -> frozenset[str]:
+    bound = bind(node.op, node.args, node.kwargs)
+    return frozenset(
+        key for key, value in bound.items() if any(name in walk.shapes for name in _names(value))
+    )
+
+
+def _names(value: Any) -> Iterator[str]:
+    if isinstance(value, Ref):
+        yield value.name
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _names(item)
+
+
+def _run(node: Node, lookup: Callable[[str], Any], *, device: torch.device) -> Any:
+    kwargs = {key: substitute(value, lookup) for key, value in node.kwargs.items()}
+    if any(a.name == "device" for a in _schema_arguments(node.op)):
+        kwargs["device"] = device
+    return kernel(node.op)(*substitute(node.args, lookup), **kwargs)
+
+
+def _schema_arguments(op: str) -> list[Any]:
+    return [] if op == GETITEM else list(kernel(op)._schema.arguments)  # type: ignore[attr-defined]  # noqa: SLF001 - torch's only way to ask
+
+
+def _to_meta(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.to(_META)
+    return [_to_meta(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _tensors(result: Any) -> tuple[torch.Tensor, ...]:
+    items = result if isinstance(result, list | tuple) else (result,)
+    return tuple(item for item in items if isinstance(item, torch.Tensor))
+
+
+def _check_size(node: Node, result: Any) -> None:
+    largest = max((t.numel() for t in _tensors(result)), default=0)
+    if largest > MAX_ELEMENTS:
+        raise participant_error(
+            Code.GRAPH_TOO_LARGE,
+            where=f"{node.op} at {node.place}",
+            expected=f"at most {MAX_ELEMENTS:,} elements in one value",
+            got=f"{largest:,}",
+        )
+
+
+def _no_rule(node: Node) -> Problem:
+    return problem(Code.NO_COST_RULE, where=f"{node.op} at {node.place}", got=node.op)
+
+
+def _output_problems(walk: Trace, num_classes: int) -> list[Problem]:
+    name = walk.graph.file.output
+    if name in walk.constants:
+        return [problem(Code.OUTPUT_IGNORES_IMAGE, where="output", got="a constant")]
+    output = walk.shapes[name]
+    wanted = f"float32 (1, {num_classes})"
+    got = f"{output.dtype} {tuple(output.shape)}".removeprefix("torch.") if _is_tensor(output) else "a tuple"
+    return [] if got == wanted else [problem(Code.WRONG_OUTPUT, where="output", expected=wanted, got=got)]
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, torch.Tensor)
+
+
+def _distinct(problems: list[Problem]) -> list[Problem]:
+    """Keep the first problem of each operator and reason: forty FFTs need one line."""
+    return list({(p.code, p.got): p for p in reversed(problems)}.values())[::-1]

@@ -1,0 +1,260 @@
+"""Ask the two kinds of child for their work, and read what they answer as hostile data.
+
+`export` asks a submission's own process (worker.py) for its graph. `Runner` keeps
+our label-free process (runner.py), which counts and runs graphs. Nothing of torch
+is imported here: this is the side that holds the labels.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from pydantic import TypeAdapter, ValidationError
+
+from starter.competition import Limits
+from starter.discovery import Candidate
+from starter.errors import Code, Problem, host_error, problem
+from starter.hookspecs import Competition
+from starter.sandbox import POLL_SECONDS, Allowance, Child
+from starter.schema import RunnerHello, RunnerReply, RunnerRequest, WorkerJob, WorkerReport
+
+PARTS = ("report", "graph", "weights", "transforms")
+"""What a worker sends back, as files."""
+
+EXIT_OUTPUT = 3
+"""A worker's exit status when its reply was larger than the limit."""
+
+_MAX_HEADER = 1024
+_MAX_REPORT = 2**20
+_MAX_REPLY_LINE = 64 * 2**20
+_START_SECONDS = 120.0
+_SIZES = TypeAdapter(dict[str, int])
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What came back from a submission's process."""
+
+    report: WorkerReport
+    """What it says, its problems among it."""
+    folder: Path
+    """Where the graph, the weights and the transforms lie, if they came back."""
+    log: str
+    """The end of what it printed."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there is a graph to be counted."""
+        return all((self.folder / part).is_file() for part in PARTS)
+
+
+def export(candidate: Candidate, competition: Competition, limits: Limits, folder: Path) -> Exported:
+    """Load and export one submission in a process of its own.
+
+    Args:
+        candidate: which submission.
+        competition: what its hook may know.
+        limits: what its process may use; a limit that strikes is a problem in the report.
+        folder: where the parts of the reply are written; exists and is empty.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True) as scratch,
+        tempfile.TemporaryFile() as reply,
+    ):
+        child = Child(
+            "starter.worker",
+            [str(reply.fileno())],
+            scratch=Path(scratch),
+            allowance=Allowance.for_worker(limits),
+            pass_fds=[reply.fileno()],
+        )
+        try:
+            _send_job(child, candidate, competition, limits)
+            struck = child.wait()
+        finally:
+            child.kill()
+        found = struck or _exit_problem(child.process.returncode, limits) or _split(reply, folder, limits)
+        log = child.log()
+    if found is not None:
+        return Exported(WorkerReport(problems=(found,)), folder, log)
+    return Exported(_read_report(folder / "report"), folder, log)
+
+
+def _send_job(child: Child, candidate: Candidate, competition: Competition, limits: Limits) -> None:
+    job = WorkerJob(
+        name=candidate.name,
+        path=candidate.path,
+        kind=candidate.kind,
+        competition=competition,
+        cpu_seconds=limits.cpu_seconds,
+        memory_mb=limits.memory_mb,
+        output_mb=limits.output_mb,
+    )
+    with contextlib.suppress(BrokenPipeError):  # it has died already: its exit status tells
+        child.stdin.write(job.model_dump_json().encode())
+        child.stdin.close()
+
+
+def _exit_problem(status: int, limits: Limits) -> Problem | None:
+    where = "the submission's process"
+    if status == 0:
+        return None
+    if status == -signal.SIGXCPU:
+        return problem(
+            Code.TIMEOUT,
+            where=where,
+            expected=f"at most {limits.cpu_seconds} s of processor time",
+            got="more",
+        )
+    if status == EXIT_OUTPUT:
+        return problem(Code.OUTPUT, where=where, expected=f"at most {limits.output_mb} MiB", got="more")
+    if status < 0:
+        return problem(Code.CRASH, where=where, got=f"killed by {signal.Signals(-status).name}")
+    return problem(Code.EARLY_EXIT, where=where, got=f"exit status {status}")
+
+
+def _split(reply: BinaryIO, folder: Path, limits: Limits) -> Problem | None:
+    """Cut the reply into its parts; return what is wrong with it."""
+    size = os.fstat(reply.fileno()).st_size
+    if size == 0:
+        return problem(Code.EARLY_EXIT, where="the submission's process", got="exit status 0, but no answer")
+    if size > limits.output_mb * 2**20:
+        return problem(
+            Code.OUTPUT,
+            where="the submission's process",
+            expected=f"at most {limits.output_mb} MiB",
+            got=f"{size / 2**20:.0f} MiB",
+        )
+    reply.seek(0)
+    header = reply.readline(_MAX_HEADER)
+    try:
+        sizes = _SIZES.validate_json(header, strict=True)
+    except ValidationError:
+        return problem(Code.MALFORMED_GRAPH, where="reply", got="no valid header")
+    if not set(sizes) <= set(PARTS) or any(n < 0 for n in sizes.values()):
+        return problem(Code.MALFORMED_GRAPH, where="reply", got=f"parts {sorted(sizes)}")
+    if len(header) + sum(sizes.values()) != size or sizes.get("report", 0) > _MAX_REPORT:
+        return problem(Code.MALFORMED_GRAPH, where="reply", got="sizes that do not add up")
+    for part, length in sizes.items():
+        (folder / part).write_bytes(reply.read(length))
+    return None
+
+
+def _read_report(path: Path) -> WorkerReport:
+    try:
+        return WorkerReport.model_validate_json(path.read_bytes(), strict=False)
+    except (ValidationError, OSError) as error:
+        wrong = problem(Code.MALFORMED_GRAPH, where="report", got=str(error)[:200])
+        return WorkerReport(problems=(wrong,))
+
+
+class Runner:
+    """Our own child that counts and runs graphs; started at once, so that it loads while others work.
+
+    Args:
+        limits: evaluate_seconds for each request, and the memory.
+        threads: how many threads it computes with.
+    """
+
+    def __init__(self, limits: Limits, *, threads: int | None = None) -> None:
+        self._limits = limits
+        self._threads = threads or os.cpu_count() or 1
+        self._scratch = tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True)
+        self._buffer = bytearray()
+        self._hello: RunnerHello | None = None
+        self._child = self._start()
+
+    def __enter__(self) -> Self:
+        """Return the runner."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the child."""
+        self._child.kill()
+        self._scratch.cleanup()
+
+    @property
+    def hello(self) -> RunnerHello:
+        """What it counts and runs with; waits until it has loaded.
+
+        Raises:
+            HostError: it did not start.
+        """
+        if self._hello is None:
+            line = self._read_line(_START_SECONDS)
+            if isinstance(line, Problem):
+                raise host_error(
+                    Code.RUNNER_FAILED, where="start of the runner", got=self._child.log()[-2000:]
+                )
+            self._hello = RunnerHello.model_validate_json(line)
+        return self._hello
+
+    def ask(self, request: RunnerRequest) -> RunnerReply:
+        """Have one graph counted and run.
+
+        A limit that strikes is the submission's problem: it is its graph that takes
+        the time and the memory. The runner is then started anew.
+
+        Raises:
+            HostError: the runner itself failed.
+        """
+        self.hello  # noqa: B018 - waits until it has loaded, which is not the submission's time
+        self._child.restart_clock()
+        try:
+            self._child.stdin.write(request.model_dump_json().encode() + b"\n")
+            self._child.stdin.flush()
+            line = self._read_line(self._limits.evaluate_seconds)
+        except BrokenPipeError:
+            line = None
+        if isinstance(line, bytes):
+            return RunnerReply.model_validate_json(line)
+        log = self._restart()
+        if line is None:
+            raise host_error(Code.RUNNER_FAILED, where="the runner", got=log[-2000:])
+        return RunnerReply(problems=(line.model_copy(update={"where": "the evaluation of the graph"}),))
+
+    def _start(self) -> Child:
+        return Child(
+            "starter.runner",
+            scratch=Path(self._scratch.name),
+            allowance=Allowance.for_runner(self._limits),
+            threads=self._threads,
+        )
+
+    def _restart(self) -> str:
+        self._child.kill()
+        log = self._child.log()
+        self._buffer.clear()
+        self._hello = None
+        self._child = self._start()
+        return log
+
+    def _read_line(self, seconds: float) -> bytes | Problem | None:
+        """Return the next line, the limit that struck while waiting for it, or None if the child ended."""
+        deadline = time.monotonic() + seconds
+        descriptor = self._child.stdout.fileno()
+        while b"\n" not in self._buffer:
+            ready, _, _ = select.select([descriptor], [], [], POLL_SECONDS)
+            if ready:
+                chunk = os.read(descriptor, 1 << 20)
+                if not chunk or len(self._buffer) > _MAX_REPLY_LINE:
+                    return None
+                self._buffer += chunk
+                continue
+            struck = self._child.check()
+            if struck is not None:
+                return struck
+            if time.monotonic() > deadline:
+                return problem(Code.TIMEOUT, where="runner", expected=f"{seconds:g} s", got="more")
+        line, _, rest = bytes(self._buffer).partition(b"\n")
+        self._buffer = bytearray(rest)
+        return line

@@ -1,0 +1,159 @@
+"""Run a graph on batches of images: the same graph that was counted.
+
+The batch-1 graph is mapped over the batch with torch.vmap, so that no image can
+see its neighbours. Convolution and batch norm are fused and tensors kept
+channels-last; both change only the order of the same arithmetic.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from starter.attention import ATTENTION, attention
+from starter.graph import GETITEM, INPUT, Node, Ref
+from starter.interpreter import Trace, substitute
+from starter.operators import bind, kernel
+
+BATCH_NORM = "aten._native_batch_norm_legit_no_training.default"
+_CONVOLUTIONS = frozenset({"aten.conv1d.default", "aten.conv2d.default", "aten.conv3d.default"})
+_MAX_BATCH_ELEMENTS = 2**27
+
+Instruction = tuple[str, Callable[..., Any], list[Any], dict[str, Any], tuple[str, ...]]
+"""Result, kernel, arguments, keyword arguments, and the values not needed afterwards."""
+
+
+class Program:
+    """A traced graph, made ready to run.
+
+    Args:
+        trace: what the walk through the graph has found.
+        batch_size: the largest number of images to run at once.
+    """
+
+    def __init__(self, trace: Trace, *, batch_size: int = 32) -> None:
+        self.batch_size = max(1, min(batch_size, _MAX_BATCH_ELEMENTS // trace.peak_elements))
+        self._constants = dict(trace.constants)
+        self._output = trace.graph.file.output
+        nodes = [_replace(node, self._constants) for node in _fused(trace, self._constants)]
+        last_use = {name: i for i, node in enumerate(nodes) for name in node.refs()}
+        last_use[self._output] = len(nodes)
+        dead: dict[int, list[str]] = {}
+        for name, i in last_use.items():
+            if name not in self._constants:
+                dead.setdefault(i, []).append(name)
+        self._instructions: list[Instruction] = [
+            (node.name, _kernel(node.op), list(node.args), dict(node.kwargs), tuple(dead.get(i, ())))
+            for i, node in enumerate(nodes)
+        ]
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Return logits: float32 (batch, num_classes).
+
+        Args:
+            images: float32 (batch, C, H, W), at most `batch_size` of them.
+        """
+        batch = images.contiguous(memory_format=torch.channels_last).unsqueeze(1)
+        with torch.inference_mode():
+            logits: torch.Tensor = torch.vmap(self._run_one)(batch)
+        return logits.squeeze(1)
+
+    def _run_one(self, image: torch.Tensor) -> Any:
+        values = {**self._constants, INPUT: image}
+        for name, function, args, kwargs, dead in self._instructions:
+            values[name] = function(
+                *substitute(args, values.__getitem__),
+                **{key: substitute(value, values.__getitem__) for key, value in kwargs.items()},
+            )
+            for key in dead:
+                values.pop(key, None)
+        return values[self._output]
+
+
+def _fused(trace: Trace, constants: dict[str, Any]) -> list[Node]:
+    """Return the image-dependent nodes, batch norms merged into the convolution before them."""
+    nodes = [step.node for step in trace.steps]
+    users = Counter(itertools.chain.from_iterable(node.refs() for node in nodes))
+    convolutions = {
+        node.name: node
+        for node in nodes
+        if node.op in _CONVOLUTIONS and users[node.name] == 1 and next(iter(node.refs())) not in constants
+    }
+    replaced: dict[str, Node] = {}
+    norms = {n.name: n for n in nodes if n.op == BATCH_NORM and isinstance(n.args[0], Ref)}
+    for norm in norms.values():
+        convolution = convolutions.get(norm.args[0].name)
+        if convolution is not None and _is_constant(convolution, constants):
+            replaced[convolution.name] = _merge(convolution, norm, constants)
+            replaced[norm.name] = _same_value(norm, convolution.name)
+    getitems = (n for n in nodes if n.op == GETITEM and n.args[0].name in norms)
+    replaced |= {n.name: _same_value(n, n.args[0].name) for n in getitems}
+    return [replaced.get(node.name, node) for node in nodes]
+
+
+def _is_constant(convolution: Node, constants: dict[str, Any]) -> bool:
+    return all(name in constants for name in list(convolution.refs())[1:])
+
+
+def _merge(convolution: Node, norm: Node, constants: dict[str, Any]) -> Node:
+    """Scale the convolution's weights by the norm's factor; computed in float64."""
+    arguments = bind(convolution.op, convolution.args, convolution.kwargs)
+    weight, bias = (_constant(arguments[key], constants) for key in ("weight", "bias"))
+    scale, shift = _scale_and_shift(norm, constants)
+    if bias is not None:
+        shift = shift + bias.double() * scale
+    fused_weight = (weight.double() * scale.reshape(-1, *[1] * (weight.dim() - 1))).to(weight.dtype)
+    constants[f"{convolution.name}.weight"] = _channels_last(fused_weight)
+    constants[f"{convolution.name}.bias"] = shift.to(weight.dtype)
+    rest = [arguments[key] for key in ("stride", "padding", "dilation", "groups")]
+    args = [arguments["input"], Ref(f"{convolution.name}.weight"), Ref(f"{convolution.name}.bias"), *rest]
+    return convolution.model_copy(update={"args": args, "kwargs": {}})
+
+
+def _scale_and_shift(norm: Node, constants: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a batch norm's factor and offset per channel, float64."""
+    arguments = bind(norm.op, norm.args, norm.kwargs)
+    mean = _constant(arguments["running_mean"], constants).double()
+    scale = (_constant(arguments["running_var"], constants).double() + arguments["eps"]).rsqrt()
+    weight, bias = (_constant(arguments[key], constants) for key in ("weight", "bias"))
+    scale = scale if weight is None else scale * weight.double()
+    shift = -mean * scale
+    return scale, shift if bias is None else shift + bias.double()
+
+
+def _replace(node: Node, constants: dict[str, Any]) -> Node:
+    """Rewrite what channels-last memory and vmap would refuse or slow down."""
+    if node.op == BATCH_NORM and all(name in constants for name in list(node.refs())[1:]):
+        return _as_affine(node, constants)
+    if node.op in _CONVOLUTIONS and isinstance(node.args[1], Ref) and node.args[1].name in constants:
+        name = node.args[1].name
+        constants[name] = _channels_last(constants[name])
+    return node
+
+
+def _as_affine(norm: Node, constants: dict[str, Any]) -> Node:
+    arguments = bind(norm.op, norm.args, norm.kwargs)
+    ones = [1] * arguments["_rank"]
+    scale, shift = _scale_and_shift(norm, constants)
+    for key, value in (("scale", scale), ("shift", shift)):
+        constants[f"{norm.name}.{key}"] = value.float().reshape(-1, *ones)
+    args = [Ref(f"{norm.name}.shift"), arguments["input"], Ref(f"{norm.name}.scale")]
+    return norm.model_copy(update={"op": "aten.addcmul.default", "args": args, "kwargs": {}})
+
+
+def _same_value(node: Node, name: str) -> Node:
+    return node.model_copy(update={"op": "aten.alias.default", "args": [Ref(name)], "kwargs": {}})
+
+
+def _constant(value: Any, constants: dict[str, Any]) -> Any:
+    return substitute(value, constants.__getitem__)
+
+
+def _channels_last(weight: torch.Tensor) -> torch.Tensor:
+    return weight.contiguous(memory_format=torch.channels_last) if weight.dim() == 4 else weight
+
+
+def _kernel(op: str) -> Callable[..., Any]:
+    return attention if op == ATTENTION else kernel(op)

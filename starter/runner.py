@@ -1,0 +1,130 @@
+"""Our own process on a stranger's data: read, check, count and run a graph.
+
+Started by evaluate.py as `python -I -B -m starter.runner`, kept alive over many
+submissions. Requests and replies are lines of JSON on stdin and stdout. It reads
+image files, never a label: what it returns are logits, in a file of the parent's.
+"""
+
+import os
+import platform
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+
+from starter import transforms
+from starter.dataset import ImageError, ImageStore
+from starter.errors import Code, ParticipantError, UsageError, participant_error, problem
+from starter.graph import read_graph
+from starter.interpreter import trace
+from starter.macs import count_macs
+from starter.operators import COST_VERSION
+from starter.program import Program
+from starter.schema import RunnerHello, RunnerReply, RunnerRequest
+
+
+def main() -> None:
+    """Answer requests until stdin closes."""
+    # Nothing but replies may reach the parent: what a library prints goes to stderr.
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    versions = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+    }
+    print(
+        RunnerHello(cost_version=COST_VERSION, versions=versions).model_dump_json(), file=replies, flush=True
+    )
+    for line in sys.stdin:
+        request = RunnerRequest.model_validate_json(line)
+        print(answer(request).model_dump_json(), file=replies, flush=True)
+    os._exit(0)
+
+
+def answer(request: RunnerRequest) -> RunnerReply:
+    """Count one graph and run it on the images."""
+    cost = params = shape = None
+    try:
+        records = transforms.load(request.transforms.read_text(encoding="utf-8"))
+        shape = transforms.input_shape(records)
+        graph = read_graph(request.graph, request.weights)
+        if graph.file.input_shape[1:] != shape:
+            raise participant_error(
+                Code.MALFORMED_GRAPH,
+                where="input",
+                expected=f"the transforms' {shape}",
+                got=str(graph.file.input_shape[1:]),
+            )
+        params = graph.num_params
+        walk = trace(graph, num_classes=request.num_classes)
+        cost = count_macs(walk)
+        logits = run(Program(walk), records, ImageStore(request.dataset), request.image_ids)
+        np.save(request.logits, logits)
+    except ParticipantError as error:
+        return RunnerReply(problems=error.problems, cost=cost, params=params, input_shape=shape)
+    except UsageError as error:
+        return RunnerReply(data_problems=error.problems, cost=cost, params=params, input_shape=shape)
+    return RunnerReply(cost=cost, params=params, input_shape=shape)
+
+
+def run(
+    program: Program, records: Sequence[transforms.TransformRecord], images: ImageStore, ids: Sequence[str]
+) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return the logits of all images: float32 (images, num_classes).
+
+    Raises:
+        ParticipantError: the graph fails on an image, or gives NaN or infinity.
+        UsageError: image files are broken; all of them are named.
+    """
+    parts = []
+    for batch in _batches(records, images, ids, program.batch_size):
+        try:
+            parts.append(program(batch))
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            raise participant_error(Code.RUN_FAILED, where="forward", got=str(error)[:300]) from error
+    logits = torch.cat(parts)
+    broken = (~logits.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    if broken:
+        raise participant_error(
+            Code.NON_FINITE_LOGITS,
+            where=f"image {ids[broken[0]]!r} and {len(broken) - 1} more" if broken[1:] else ids[broken[0]],
+            got=f"logits {[round(v, 3) for v in logits[broken[0]].tolist()]}",
+        )
+    return logits.numpy()
+
+
+def _batches(
+    records: Sequence[transforms.TransformRecord], images: ImageStore, ids: Sequence[str], batch_size: int
+) -> Iterator[torch.Tensor]:
+    """Yield float32 (batch, C, H, W); the next batch is decoded while one is computed."""
+    pipeline = transforms.build(records)
+    broken: list[str] = []
+
+    def load(image_id: str) -> torch.Tensor | None:
+        try:
+            return pipeline(images.open(image_id))
+        except ImageError as error:
+            broken.append(f"{image_id}: {error.reason}")
+            return None
+
+    chunks = [ids[i : i + batch_size] for i in range(0, len(ids), batch_size)]
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        ahead = deque(pool.submit(list, map(load, chunk)) for chunk in chunks[:1])
+        for following in [*chunks[1:], None]:
+            if following is not None:
+                ahead.append(pool.submit(list, map(load, following)))
+            tensors = ahead.popleft().result()
+            if not broken:
+                yield torch.stack([t for t in tensors if t is not None])
+    if broken:
+        raise UsageError([problem(Code.BROKEN_IMAGES, where=images.root.name, got=b) for b in broken])
+
+
+if __name__ == "__main__":
+    main()

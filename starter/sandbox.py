@@ -1,0 +1,238 @@
+"""The door: start a child process, hold its pipes, watch its limits, end it.
+
+Everything that is not ours runs behind this: the submission's process (worker.py)
+and our own process that works on what it made (runner.py). The parent trusts
+nothing that a child prints; the verdict is the exit status plus validated bytes.
+What a child may do once it runs is its own affair to lock down, first thing.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from starter.competition import Limits
+from starter.errors import Code, Problem, problem
+
+POLL_SECONDS = 0.05
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_INHERITED = ("PATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
+_PROCESSOR_SETTINGS = "OPENBLAS_"  # administrators set them where the library misjudges the processor
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What one child may use."""
+
+    wall_seconds: float
+    memory_mb: int
+    scratch_mb: int
+    log_kb: int
+
+    @classmethod
+    def for_worker(cls, limits: Limits) -> "Allowance":
+        """Return the limits of a submission's process."""
+        return cls(limits.wall_seconds, limits.memory_mb, limits.scratch_mb, limits.log_kb)
+
+    @classmethod
+    def for_runner(cls, limits: Limits) -> "Allowance":
+        """Return the limits of one request to the runner: it holds images as well as the graph."""
+        return cls(limits.evaluate_seconds, 2 * limits.memory_mb, limits.scratch_mb, limits.log_kb)
+
+
+class Child:
+    """A Python module of ours in a process of its own, watched.
+
+    Args:
+        module: what `python -m` runs.
+        scratch: its working folder, home and temporary folder; private and empty.
+        allowance: its limits; they strike in `check`.
+        pass_fds: descriptors that it inherits.
+        threads: how many threads its numerical libraries may use.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        arguments: Sequence[str] = (),
+        *,
+        scratch: Path,
+        allowance: Allowance,
+        pass_fds: Sequence[int] = (),
+        threads: int = 1,
+    ) -> None:
+        self.scratch = scratch
+        self.allowance = allowance
+        # -I: no environment variable, no working folder on the path; -B: writes no bytecode.
+        command = [sys.executable, "-I", "-B", "-m", module, *arguments]
+        self.process = subprocess.Popen(  # noqa: S603 - our own module, in our own interpreter
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=scratch,
+            env=_clean_environment(scratch, threads),
+            start_new_session=True,
+            pass_fds=tuple(pass_fds),
+        )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.stdin: IO[bytes] = self.process.stdin
+        self.stdout: IO[bytes] = self.process.stdout
+        self._log = _LogTail(self.process.stderr, allowance.log_kb * 1024)
+        self.started = time.monotonic()
+        self._polls = 0
+
+    def restart_clock(self) -> None:
+        """Begin a new request: the wall-clock limit counts from now."""
+        self.started = time.monotonic()
+
+    def check(self) -> Problem | None:
+        """Return the limit that the child has reached, if any."""
+        elapsed = time.monotonic() - self.started
+        if elapsed > self.allowance.wall_seconds:
+            return _limit(Code.TIMEOUT, f"{self.allowance.wall_seconds:g} s", f"{elapsed:.1f} s")
+        memory = sum(resident_bytes(pid) for pid in _session(self.process.pid)) / 2**20
+        if memory > self.allowance.memory_mb:
+            return _limit(Code.MEMORY, f"{self.allowance.memory_mb} MiB", f"{memory:.0f} MiB")
+        self._polls += 1
+        if self._polls % 10 == 0:
+            used = _folder_bytes(self.scratch) / 2**20
+            if used > self.allowance.scratch_mb:
+                return _limit(Code.DISK, f"{self.allowance.scratch_mb} MiB", f"{used:.0f} MiB")
+        return None
+
+    def wait(self) -> Problem | None:
+        """Wait until the child has ended by itself or by a limit; return that limit."""
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(POLL_SECONDS)
+                return None
+            struck = self.check()
+            if struck is not None:
+                self.kill()
+                return struck
+
+    def kill(self) -> None:
+        """End the child and everything in its session, and close its pipes."""
+        for _ in range(100):  # a process may fork while it is being looked at
+            members = _session(self.process.pid)
+            if self.process.poll() is None:
+                members.append(self.process.pid)
+            if not members:
+                break
+            for pid in members:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self.process.poll()
+            time.sleep(0.002)
+        self.process.wait()
+        for pipe in (self.stdin, self.stdout):
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+    def log(self) -> str:
+        """Return the end of what the child wrote to stderr."""
+        return self._log.text()
+
+
+class _LogTail:
+    """Drain a pipe for as long as it is open; keep its end, count the rest."""
+
+    def __init__(self, pipe: IO[bytes] | None, limit: int) -> None:
+        assert pipe is not None
+        self._pipe = pipe
+        self._limit = limit
+        self._chunks: deque[bytes] = deque()
+        self._kept = 0
+        self._dropped = 0
+        self._thread = threading.Thread(target=self._drain, daemon=True)
+        self._thread.start()
+
+    def _drain(self) -> None:
+        with self._pipe:
+            while chunk := self._pipe.read1(65536):  # type: ignore[attr-defined]
+                self._chunks.append(chunk)
+                self._kept += len(chunk)
+                while self._kept - len(self._chunks[0]) >= self._limit:
+                    oldest = self._chunks.popleft()
+                    self._kept -= len(oldest)
+                    self._dropped += len(oldest)
+
+    def text(self) -> str:
+        self._thread.join(timeout=0.5)
+        data = b"".join(tuple(self._chunks))
+        surplus = max(0, len(data) - self._limit)
+        dropped = self._dropped + surplus
+        head = f"[{dropped:,} earlier bytes not kept]\n" if dropped else ""
+        return head + data[surplus:].decode("utf-8", errors="replace")
+
+
+def _clean_environment(scratch: Path, threads: int) -> dict[str, str]:
+    """Return an environment without anything of ours: no tokens, no paths, no options."""
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if key in _INHERITED or key.startswith(_PROCESSOR_SETTINGS)
+    }
+    return {
+        **kept,
+        "HOME": str(scratch),
+        "TMPDIR": str(scratch),
+        "TORCH_HOME": str(scratch),
+        "LANG": "C.UTF-8",
+        "OMP_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+
+
+def _limit(code: Code, allowed: str, measured: str) -> Problem:
+    return problem(code, where="the submission's process", expected=f"at most {allowed}", got=measured)
+
+
+def _session(leader: int) -> list[int]:
+    """Return the live processes of the leader's session (Linux; elsewhere nothing is found)."""
+    members = []
+    for entry in _processes():
+        fields = _stat_fields(entry)
+        if fields and int(fields[3]) == leader and fields[0] != "Z":
+            members.append(int(entry.name))
+    return members
+
+
+def _processes() -> Iterator[Path]:
+    with contextlib.suppress(FileNotFoundError):
+        yield from (entry for entry in Path("/proc").iterdir() if entry.name.isdigit())
+
+
+def _stat_fields(process: Path) -> list[str]:
+    """Return /proc/PID/stat from the state on; the name before it may contain anything."""
+    try:
+        return (process / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the resident memory of a process; 0 when it has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * _PAGE
+    except OSError:
+        return 0
+
+
+def _folder_bytes(folder: Path) -> int:
+    total = 0
+    for root, _, files in os.walk(folder):
+        for name in files:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(root, name)).st_blocks * 512  # noqa: PTH118 - a hot loop
+    return total

@@ -1,0 +1,240 @@
+"""The records that are written, read and sent: frozen, strict, with a version.
+
+`EvaluationResult` is one row of the scoreboard; `Reference` is what every score is
+relative to. `Worker...` and `Runner...` are what goes to and comes from the two kinds
+of child process.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from starter.discovery import Kind
+from starter.errors import Problem, Status
+from starter.hookspecs import Competition
+
+SCHEMA_VERSION = 1
+
+Branch = Literal["below_floor", "penalty", "reward"]
+"""Which case of the f1_term applied."""
+
+
+class Record(BaseModel):
+    """The base of every record."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class WorkerJob(Record):
+    """What the submission's process is asked to do."""
+
+    name: str
+    """The submission's name."""
+    path: Path
+    """The plugin's file or folder."""
+    kind: Kind
+    """Which of the two, or an entry point."""
+    competition: Competition
+    """What the plugin may know."""
+    cpu_seconds: int
+    """Processor time."""
+    memory_mb: int
+    """Memory, MiB."""
+    output_mb: int
+    """The whole reply, MiB."""
+
+
+class WorkerReport(Record):
+    """What the submission's process reports; a claim, except for its problems nothing is scored by it."""
+
+    problems: tuple[Problem, ...] = Field(max_length=100)
+    """Everything that was found wrong."""
+    thop_macs: int | None = Field(default=None, ge=0, lt=2**63)
+    """What thop counts on the module, in the participant's own process: it can be fooled."""
+    title: str | None = Field(default=None, max_length=80)
+    """Submission.name."""
+    authors: tuple[str, ...] = Field(default=(), max_length=20)
+    """Submission.authors."""
+    description: str | None = Field(default=None, max_length=2000)
+    """Submission.description."""
+
+
+class NodeCost(Record):
+    """The cost of one operator for one image."""
+
+    name: str
+    """The node's name."""
+    op: str
+    """The operator."""
+    module: str
+    """The participant's module path."""
+    source: str
+    """The participant's line."""
+    shape: tuple[int, ...]
+    """Shape of its (first) output."""
+    contraction: int
+    """MACs of convolutions and matrix products."""
+    pointwise: int
+    """MACs of elementwise operators."""
+    reduction: int
+    """MACs of sums, pools and norms."""
+
+
+class CostReport(Record):
+    """What one image costs: totals by class, and every operator."""
+
+    contraction: int
+    """MACs of convolutions and matrix products: the literature's convention."""
+    pointwise: int
+    """MACs of elementwise operators."""
+    reduction: int
+    """MACs of sums, pools and norms."""
+    nodes: tuple[NodeCost, ...]
+    """In the order in which they run."""
+
+    @property
+    def macs(self) -> int:
+        """The sum of all classes: what is scored."""
+        return self.contraction + self.pointwise + self.reduction
+
+
+class RunnerRequest(Record):
+    """One graph to be counted and run."""
+
+    graph: Path
+    """graph.json."""
+    weights: Path
+    """weights.safetensors."""
+    transforms: Path
+    """transforms.json."""
+    num_classes: int
+    """How many logits there must be."""
+    dataset: Path
+    """The data set's folder; only its images are read."""
+    image_ids: tuple[str, ...]
+    """Which images, in the order of the logits."""
+    logits: Path
+    """Where the logits are written: npy, float32 (images, num_classes)."""
+
+
+class RunnerReply(Record):
+    """What became of a request."""
+
+    problems: tuple[Problem, ...] = ()
+    """What is wrong with the submission; then there are no logits."""
+    data_problems: tuple[Problem, ...] = ()
+    """What is wrong with the data set; then there are no logits."""
+    cost: CostReport | None = None
+    """What one image costs."""
+    params: int | None = None
+    """Elements of the parameters in use."""
+    input_shape: tuple[int, int, int] | None = None
+    """(C, H, W)."""
+
+
+class RunnerHello(Record):
+    """The runner's first line: it is ready, and this is what it counts and runs with."""
+
+    cost_version: int
+    """The version of the cost rule."""
+    versions: dict[str, str]
+    """Python, torch and torchvision."""
+
+
+class EvaluationResult(Record):
+    """One evaluated submission."""
+
+    schema_version: Literal[1] = 1
+    """The version of this record."""
+    name: str
+    """The file's or folder's name."""
+    path: str
+    """Where it was found."""
+    status: Status
+    """The word "ok", or the first thing that went wrong."""
+    official: bool
+    """False for smoke runs, validation and isolation "none": not comparable."""
+    macs: int | None = None
+    """MACs of one image, all classes."""
+    contraction_macs: int | None = None
+    """MACs of convolutions and matrix products: the literature's convention."""
+    pointwise_macs: int | None = None
+    """MACs of elementwise operators."""
+    reduction_macs: int | None = None
+    """MACs of sums, pools and norms."""
+    thop_macs: int | None = None
+    """What thop sees of it; shown, and scored only where competition.toml says so."""
+    params: int | None = None
+    """Elements of the parameters in use."""
+    input_shape: tuple[int, int, int] | None = None
+    """(C, H, W) that the transforms give."""
+    macro_f1: float | None = None
+    """Mean of the classes' F1, 0 to 1."""
+    f1_per_class: dict[str, float] | None = None
+    """F1 by class name."""
+    absent_classes: tuple[str, ...] = ()
+    """Classes without an image in the evaluation; they count 0."""
+    macs_ratio: float | None = None
+    """MACs over the baseline's."""
+    f1_term: float | None = None
+    """What the F1 adds to the score."""
+    branch: Branch | None = None
+    """Which case of the f1_term applied."""
+    score: float | None = None
+    """macs_ratio + f1_term; lower is better."""
+    ranked: bool = False
+    """Whether it takes part in the ranking: ok, and F1 not below the floor."""
+    error: Problem | None = None
+    """The first problem."""
+    problems: tuple[Problem, ...] = ()
+    """All problems."""
+    title: str | None = None
+    """Submission.name."""
+    authors: tuple[str, ...] = ()
+    """Submission.authors."""
+    description: str | None = None
+    """Submission.description."""
+    num_images: int | None = None
+    """How many images it was evaluated on."""
+    seconds: float = 0
+    """Wall-clock time that it took."""
+    isolation: str = "process"
+    """How its code was kept apart."""
+    log_tail: str = ""
+    """The end of what its code printed."""
+
+
+class Reference(Record):
+    """The baseline's measured figures, reference.json: what every score is relative to."""
+
+    schema_version: Literal[1] = 1
+    """The version of this record."""
+    name: str
+    """The baseline plugin's name."""
+    macs: int
+    """MACs of one image, all classes."""
+    contraction_macs: int
+    """MACs of convolutions and matrix products."""
+    pointwise_macs: int
+    """MACs of elementwise operators."""
+    reduction_macs: int
+    """MACs of sums, pools and norms."""
+    thop_macs: int | None
+    """What thop sees."""
+    params: int
+    """Elements of the parameters in use."""
+    macro_f1: float
+    """Over all evaluation images."""
+    macro_f1_by_usage: dict[str, float]
+    """Over the Public and the Private images."""
+    dataset: str
+    """The data set's name and version."""
+    dataset_fingerprint: str
+    """The data set that it was measured on."""
+    cost_version: int
+    """The version of the cost rule that it was counted by."""
+    versions: dict[str, str]
+    """Python, torch and torchvision."""
+    made_by: str
+    """The command that wrote this file."""

@@ -1,0 +1,74 @@
+"""The import order: a module imports only what stands in a row above its own.
+
+The flow is told in docs/design.md. The rows are the whole rule, so a failure names
+the module, the import and the row that it breaks.
+"""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "starter"
+
+ROWS = (
+    {"errors", "hookspecs"},
+    {"competition", "discovery"},
+    {"schema"},
+    {"scoring", "dataset", "graph", "sandbox", "transforms", "scene_textures"},
+    {"operators", "processes", "scene_objects"},
+    {"attention", "interpreter", "scene_waste"},
+    {"macs", "program", "coco", "synthetic", "plugins"},
+    {"export", "evaluate"},
+    {"worker", "runner", "training"},
+    {"baseline", "scoreboard"},
+    {"cli"},
+)
+ROW_OF = {name: i for i, row in enumerate(ROWS) for name in row}
+RUNS_STRANGERS_CODE = {"plugins", "export", "worker", "training"}
+"""What the process that scores must never import."""
+
+
+def imported_by(module: str) -> set[str]:
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "starter":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("starter."):
+            found.add(str(node.module).split(".")[1])
+    return found & ROW_OF.keys()
+
+
+def test_every_module_has_a_row() -> None:
+    modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
+    assert modules == set(ROW_OF), "give the new module a row in tests/test_architecture.py"
+
+
+@pytest.mark.parametrize("module", sorted(ROW_OF))
+def test_a_module_imports_only_from_the_rows_above_its_own(module: str) -> None:
+    wrong = {name for name in imported_by(module) if ROW_OF[name] >= ROW_OF[module]}
+    assert not wrong, (
+        f"{module} (row {ROW_OF[module]}) imports {sorted(wrong)}, which stand beside or below it"
+    )
+
+
+def loaded_after(statement: str) -> set[str]:
+    code = f"{statement}\nimport sys\nprint('\\n'.join(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(run.stdout.split())
+
+
+@pytest.mark.parametrize("module", ["starter.evaluate", "starter.cli"])
+def test_the_process_that_scores_loads_neither_torch_nor_what_runs_strangers_code(module: str) -> None:
+    loaded = loaded_after(f"import {module}")
+
+    assert "torch" not in loaded
+    assert not loaded & {f"starter.{name}" for name in RUNS_STRANGERS_CODE}
+
+
+def test_a_plugin_can_be_imported_without_loading_torch() -> None:
+    """`from starter import Submission, hookimpl` is light: what is heavy is the participant's choice."""
+    assert "torch" not in loaded_after("from starter import Submission, hookimpl")
