@@ -165,7 +165,7 @@ class Evaluator:
             weights=exported.folder / "weights",
             transforms=exported.folder / "transforms",
             num_classes=len(self._dataset.info.classes),
-            dataset=self._dataset.root,
+            dataset=self._dataset.root.resolve(),
             image_ids=tuple(row.image_id for row in self._rows),
             logits=logits,
         )

@@ -191,7 +191,7 @@ class Runner:
         """
         if self._hello is None:
             line = self._read_line(_START_SECONDS)
-            if isinstance(line, Problem):
+            if not isinstance(line, bytes):
                 raise host_error(
                     Code.RUNNER_FAILED, where="start of the runner", got=self._child.log()[-2000:]
                 )

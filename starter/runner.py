@@ -18,7 +18,7 @@ import torch
 import torchvision
 
 from starter import transforms
-from starter.dataset import ImageError, ImageStore
+from starter.image_store import ImageError, ImageStore
 from starter.errors import Code, ParticipantError, UsageError, participant_error, problem
 from starter.graph import read_graph
 from starter.interpreter import trace
@@ -123,7 +123,7 @@ def _batches(
             if not broken:
                 yield torch.stack([t for t in tensors if t is not None])
     if broken:
-        raise UsageError([problem(Code.BROKEN_IMAGES, where=images.root.name, got=b) for b in broken])
+        raise UsageError([problem(Code.BROKEN_IMAGES, where="images", got=b) for b in broken])
 
 
 if __name__ == "__main__":
