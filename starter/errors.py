@@ -67,6 +67,7 @@ class Code(StrEnum):
     NON_FINITE_WEIGHTS = "E507"
     NON_FINITE_LOGITS = "E601"
     RUN_FAILED = "E602"
+    DIVERGED = "E603"
     TIMEOUT = "E701"
     MEMORY = "E702"
     DISK = "E703"

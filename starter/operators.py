@@ -349,4 +349,4 @@ def bind(op: str, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]
         return {"values": args[0], "index": args[1]}
     schema = kernel(op)._schema  # type: ignore[attr-defined]  # noqa: SLF001 - torch's only way to ask
     given = {a.name: value for a, value in zip(schema.arguments, args, strict=False)} | kwargs
-    return {a.name: given[a.name] if a.name in given else a.default_value for a in schema.arguments}
+    return {a.name: given.get(a.name, a.default_value) for a in schema.arguments}

@@ -19,6 +19,7 @@ from starter.operators import bind, kernel
 
 BATCH_NORM = "aten._native_batch_norm_legit_no_training.default"
 _CONVOLUTIONS = frozenset({"aten.conv1d.default", "aten.conv2d.default", "aten.conv3d.default"})
+_GLOBAL_POOLS = frozenset({"aten.adaptive_avg_pool2d.default", "aten._adaptive_avg_pool2d.default"})
 _MAX_BATCH_ELEMENTS = 2**27
 
 Instruction = tuple[str, Callable[..., Any], list[Any], dict[str, Any], tuple[str, ...]]
@@ -37,7 +38,7 @@ class Program:
         self.batch_size = max(1, min(batch_size, _MAX_BATCH_ELEMENTS // trace.peak_elements))
         self._constants = dict(trace.constants)
         self._output = trace.graph.file.output
-        nodes = [_replace(node, self._constants) for node in _fused(trace, self._constants)]
+        nodes = [_replace(node, trace, self._constants) for node in _fused(trace, self._constants)]
         last_use = {name: i for i, node in enumerate(nodes) for name in node.refs()}
         last_use[self._output] = len(nodes)
         dead: dict[int, list[str]] = {}
@@ -123,19 +124,24 @@ def _scale_and_shift(norm: Node, constants: dict[str, Any]) -> tuple[torch.Tenso
     return scale, shift if bias is None else shift + bias.double()
 
 
-def _replace(node: Node, constants: dict[str, Any]) -> Node:
+def _replace(node: Node, trace: Trace, constants: dict[str, Any]) -> Node:
     """Rewrite what channels-last memory and vmap would refuse or slow down."""
     if node.op == BATCH_NORM and all(name in constants for name in list(node.refs())[1:]):
-        return _as_affine(node, constants)
+        return _as_affine(node, trace.shapes[node.name][0].dim(), constants)
+    if node.op in _GLOBAL_POOLS and tuple(trace.shapes[node.name].shape[-2:]) == (1, 1):
+        # vmap would run the pool's channels-last special case image by image; the mean is the same.
+        args = [node.args[0], [-2, -1], True]
+        return node.model_copy(update={"op": "aten.mean.dim", "args": args, "kwargs": {}})
     if node.op in _CONVOLUTIONS and isinstance(node.args[1], Ref) and node.args[1].name in constants:
         name = node.args[1].name
         constants[name] = _channels_last(constants[name])
     return node
 
 
-def _as_affine(norm: Node, constants: dict[str, Any]) -> Node:
+def _as_affine(norm: Node, rank: int, constants: dict[str, Any]) -> Node:
+    """Write a batch norm that follows no convolution as shift + input * scale."""
     arguments = bind(norm.op, norm.args, norm.kwargs)
-    ones = [1] * arguments["_rank"]
+    ones = [1] * (rank - 2)
     scale, shift = _scale_and_shift(norm, constants)
     for key, value in (("scale", scale), ("shift", shift)):
         constants[f"{norm.name}.{key}"] = value.float().reshape(-1, *ones)

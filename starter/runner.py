@@ -18,9 +18,9 @@ import torch
 import torchvision
 
 from starter import transforms
-from starter.image_store import ImageError, ImageStore
 from starter.errors import Code, ParticipantError, UsageError, participant_error, problem
 from starter.graph import read_graph
+from starter.image_store import ImageError, ImageStore
 from starter.interpreter import trace
 from starter.macs import count_macs
 from starter.operators import COST_VERSION

@@ -1,0 +1,106 @@
+"""Measure the baseline, and see that it still measures as its reference.json says."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from starter.competition import CompetitionFile
+from starter.dataset import Dataset
+from starter.discovery import Candidate
+from starter.errors import Code, ParticipantError, UsageError, problem
+from starter.evaluate import REFERENCE_FILE, Evaluator
+from starter.schema import Reference
+from starter.scoring import check_reference, macro_f1
+
+F1_TOLERANCE = 0.005
+"""Another processor rounds differently, which can turn a near tie: about six of 1,200 images."""
+
+
+_EXACT = (
+    "macs",
+    "contraction_macs",
+    "pointwise_macs",
+    "reduction_macs",
+    "thop_macs",
+    "params",
+    "dataset_fingerprint",
+    "cost_version",
+)
+
+
+def measure(
+    candidate: Candidate, competition: CompetitionFile, dataset: Dataset, *, made_by: str
+) -> Reference:
+    """Evaluate the baseline on all images.
+
+    Raises:
+        ParticipantError: it cannot be evaluated.
+        UsageError: its F1 is below the floor, or it costs nothing.
+    """
+    with Evaluator(competition, dataset) as evaluator:
+        (measured,) = evaluator.evaluate([candidate])
+        result, versions, cost_version = measured.result, evaluator.versions, evaluator.cost_version
+        if result.problems or measured.predictions is None:
+            raise ParticipantError(result.problems)
+        by_usage = {}
+        for usage in ("Public", "Private"):
+            places, labels = evaluator.labels(usage)
+            predictions = [measured.predictions[i] for i in places]
+            by_usage[usage] = macro_f1(labels, predictions, dataset.info.classes).macro
+    reference = Reference(
+        name=candidate.name,
+        macs=result.macs,
+        contraction_macs=result.contraction_macs,
+        pointwise_macs=result.pointwise_macs,
+        reduction_macs=result.reduction_macs,
+        thop_macs=result.thop_macs,
+        params=result.params,
+        macro_f1=result.macro_f1,
+        macro_f1_by_usage=by_usage,
+        dataset=f"{dataset.info.name} {dataset.info.version}",
+        dataset_fingerprint=dataset.fingerprint(),
+        cost_version=cost_version,
+        versions=versions,
+        made_by=made_by,
+    )
+    check_reference(
+        reference,
+        rules=competition.score,
+        dataset_fingerprint=reference.dataset_fingerprint,
+        cost_version=cost_version,
+        where=str(candidate.path),
+    )
+    return reference
+
+
+def write_reference(reference: Reference, folder: Path) -> Path:
+    """Write reference.json beside the baseline; a kill leaves the old file or the new one."""
+    path = folder / REFERENCE_FILE
+    partial = path.with_suffix(".partial")
+    partial.write_text(reference.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)  # noqa: PTH105 - the atomic one
+    return path
+
+
+def check(reference: Reference, measured: Reference, where: Path) -> None:
+    """Compare a new measurement with the reference.
+
+    Raises:
+        UsageError: U305, one problem for each figure that differs.
+    """
+    problems = [
+        problem(Code.BASELINE_DIFFERS, where=f"{where}: {name}", expected=str(old), got=str(new))
+        for name, old, new in _differences(reference, measured)
+    ]
+    if problems:
+        raise UsageError(problems)
+
+
+def _differences(reference: Reference, measured: Reference) -> Iterator[tuple[str, object, object]]:
+    exact = "macs contraction_macs pointwise_macs reduction_macs thop_macs params dataset_fingerprint cost_version"
+    for name in exact.split():
+        old, new = getattr(reference, name), getattr(measured, name)
+        if old != new:
+            yield name, old, new
+    if abs(reference.macro_f1 - measured.macro_f1) > F1_TOLERANCE:
+        yield "macro_f1", f"{reference.macro_f1:.4f} +- {F1_TOLERANCE}", f"{measured.macro_f1:.4f}"

@@ -1,0 +1,348 @@
+"""The command line: `starter ...`. Results on stdout, progress and errors on stderr.
+
+Exit codes: 0 all is well, 1 a participant's fault, 2 usage, 3 ours. Nothing that
+`starter --help` needs imports torch; each command imports what it needs.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from starter import __version__
+from starter.cli_data import data_app
+from starter.competition import CompetitionFile, load_competition
+from starter.discovery import Candidate, discover, discover_installed, discover_one
+from starter.errors import CATALOGUE, Code, HostError, ParticipantError, StarterError, Status, usage_error
+from starter.schema import EvaluationResult
+from starter.scoreboard import say, show_costs, show_error, show_scores
+
+EXIT_OK, EXIT_PARTICIPANT, EXIT_USAGE, EXIT_HOST, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+app = typer.Typer(
+    name="starter",
+    help="Score image classifiers by macro F1 and multiply-accumulates (MACs).",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+baseline_app = typer.Typer(help="Measure the baseline that scores are relative to.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(baseline_app, name="baseline")
+
+Paths = Annotated[
+    list[Path] | None, typer.Argument(help="NAME.py, a folder with plugin.py, or a folder of those.")
+]
+DataOption = Annotated[Path | None, typer.Option("--data", help="Another data set than the competition's.")]
+BaselineOption = Annotated[Path | None, typer.Option("--baseline", help="Another baseline's folder.")]
+RulesOption = Annotated[Path | None, typer.Option("--competition", help="Another competition.toml.")]
+JsonOption = Annotated[
+    str | None, typer.Option("--json", help="Write the results as JSON to a file, or - for stdout.")
+]
+
+
+def main() -> None:
+    """Run the command line; the one place that prints errors and chooses the exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = _interrupted()
+    except click.ClickException as error:
+        error.show()
+        code = EXIT_USAGE
+    except StarterError as error:
+        show_error(err, error)
+        code = _exit_code(error)
+    except KeyboardInterrupt:
+        code = _interrupted()
+    except Exception as error:  # noqa: BLE001 - a bug of ours is told apart from the participant's fault
+        if os.environ.get("STARTER_DEBUG"):
+            traceback.print_exc()
+        say(err, f"{type(error).__name__}: {error}")
+        say(err, "This is a bug in the kit; STARTER_DEBUG=1 shows where.")
+        code = EXIT_HOST
+    sys.exit(code or EXIT_OK)
+
+
+def _interrupted() -> int:
+    say(err, "stopped")
+    return EXIT_INTERRUPTED
+
+
+def _exit_code(error: StarterError) -> int:
+    if isinstance(error, ParticipantError):
+        return EXIT_PARTICIPANT
+    return EXIT_HOST if isinstance(error, HostError) else EXIT_USAGE
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        say(out, __version__)
+        raise typer.Exit
+
+
+@app.command()
+def score(
+    paths: Paths = None,
+    data: DataOption = None,
+    baseline: BaselineOption = None,
+    competition: RulesOption = None,
+    json_to: JsonOption = None,
+    smoke: Annotated[bool, typer.Option("--smoke", help="A few images only, to see that it works.")] = False,
+) -> int:
+    """Score plugins against the baseline (default: the baseline and all of submissions/)."""
+    from starter.evaluate import Mode, read_reference
+
+    rules = load_competition(competition)
+    folder = baseline or rules.path(rules.baseline)
+    candidates = _candidates(paths, rules, folder)
+    reference = read_reference(folder)
+    mode = Mode.SMOKE if smoke else Mode.FULL
+    results = _evaluate(candidates, rules, data, mode=mode, reference=reference, reference_folder=folder)
+    if not _wrote_json(json_to, results):
+        show_scores(out, results, reference, rules.score)
+    return _worst(results)
+
+
+@app.command()
+def validate(
+    paths: Annotated[
+        list[Path], typer.Argument(help="NAME.py, a folder with plugin.py, or a folder of those.")
+    ],
+    data: DataOption = None,
+    competition: RulesOption = None,
+    json_to: JsonOption = None,
+) -> int:
+    """Check plugins: everything but F1 and score; all problems at once."""
+    from starter.evaluate import Mode
+
+    rules = load_competition(competition)
+    results = _evaluate(discover(paths), rules, data, mode=Mode.VALIDATE)
+    if not _wrote_json(json_to, results):
+        show_costs(out, results)
+    return _worst(results)
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Argument(help="The submission's name: its row on the scoreboard.")],
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="Where; default: the submissions folder.")
+    ] = None,
+    competition: RulesOption = None,
+) -> None:
+    """Write a submission that scores as it is."""
+    from starter.template import write_template
+
+    target = write_template(name, folder or _submissions_folder(competition))
+    say(out, f"{target}/plugin.py  the network and its transforms")
+    say(out, f"{target}/weights.safetensors  trained on the packaged data")
+    say(err, f"next: starter score {target}  |  change plugin.py, then: starter train {target}")
+
+
+def _submissions_folder(competition: Path | None) -> Path:
+    rules = load_competition(competition)
+    return rules.path(rules.submissions)
+
+
+@app.command()
+def explain(
+    code: Annotated[
+        str | None, typer.Argument(help="For instance E501; left out, all codes are listed.")
+    ] = None,
+) -> None:
+    """Say what an error code means and how to mend it."""
+    if code is None:
+        for known, entry in CATALOGUE.items():
+            say(out, f"{known}  {entry.title}")
+        return
+    if code.upper() not in CATALOGUE:
+        raise usage_error(Code.UNKNOWN_CODE, where="starter explain", got=code)
+    entry = CATALOGUE[Code(code.upper())]
+    say(out, f"{code.upper()}  {entry.title}\n")
+    say(out, f"status {entry.status}\nstage  {entry.stage}\nwhy    {entry.why}\nfix    {entry.fix}")
+
+
+@app.command()
+def train(  # noqa: PLR0913, PLR0917 - the recipe's switches, one to one
+    path: Annotated[Path, typer.Argument(help="The plugin; its weights are written beside it.")],
+    data: DataOption = None,
+    competition: RulesOption = None,
+    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 60,
+    batch_size: Annotated[int, typer.Option(help="Images per step.")] = 64,
+    optimizer: Annotated[str, typer.Option(help="adamw or sgd.")] = "adamw",
+    lr: Annotated[float, typer.Option(help="The highest learning rate; try 0.3 with sgd.")] = 3e-3,
+    weight_decay: Annotated[float, typer.Option(help="On weights, not on norms and biases.")] = 0.05,
+    warmup: Annotated[float, typer.Option(help="Share of the steps in which the rate rises.")] = 0.05,
+    label_smoothing: Annotated[
+        float, typer.Option(help="Share of the target spread over all classes.")
+    ] = 0.1,
+    balance: Annotated[str, typer.Option(help="Class weights in the loss: none, sqrt or inverse.")] = "sqrt",
+    ema_decay: Annotated[float, typer.Option(help="How slowly the averaged weights follow.")] = 0.995,
+    augment: Annotated[float, typer.Option(help="Strength of the augmentation, 0 to 3.")] = 1.0,
+    flip: Annotated[bool, typer.Option(help="Mirror images left to right.")] = True,
+    clip_norm: Annotated[float, typer.Option(help="The largest norm of the gradient.")] = 5.0,
+    validation_share: Annotated[
+        float, typer.Option(help="Share that chooses the best epoch; 0: none.")
+    ] = 0.15,
+    from_weights: Annotated[
+        bool, typer.Option("--from-weights", help="Go on from the weights there.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="The same seed repeats a run on the same machine.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    json_to: JsonOption = None,
+) -> None:
+    """Train a plugin's model on the training images; this runs its code here, so only your own."""
+    switches = {k: v for k, v in locals().items() if k not in ("path", "data", "competition", "json_to")}
+    from pydantic import ValidationError
+
+    from starter.training import TrainSettings
+    from starter.training import train as run
+
+    try:
+        settings = TrainSettings(**switches)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = str(first["loc"][0]).replace("_", "-")
+        raise click.BadParameter(
+            f"{first['msg']}, got {first['input']!r}", param_hint=f"--{option}"
+        ) from error
+    dataset = _open(data, load_competition(competition))
+    with _progress("training") as tick:
+        report = run(discover_one(path), dataset, settings, log=lambda line: say(err, line), progress=tick)
+    if json_to is not None:
+        _write_json(json_to, report.model_dump(mode="json"))
+        return
+    shown = "" if report.macro_f1 is None else f", validation macro F1 {report.macro_f1:.4f}"
+    say(out, f"{report.weights}  epoch {report.best_epoch}{shown}, {report.seconds:.0f} s")
+    say(err, f"next: starter score {path}")
+
+
+@baseline_app.command("measure")
+def baseline_measure(
+    path: Annotated[
+        Path | None, typer.Argument(help="The baseline's folder; default: the competition's.")
+    ] = None,
+    data: DataOption = None,
+    competition: RulesOption = None,
+) -> None:
+    """Measure the baseline on all images and write its reference.json."""
+    from starter.baseline import measure, write_reference
+
+    rules = load_competition(competition)
+    folder = path or rules.path(rules.baseline)
+    made_by = "starter baseline measure"
+    with _progress("measuring the baseline"):
+        reference = measure(discover_one(folder), rules, _open(data, rules), made_by=made_by)
+    written = write_reference(reference, folder)
+    say(out, f"{written}  MACs {reference.macs:,}  macro-F1 {reference.macro_f1:.4f}")
+
+
+@baseline_app.command("check")
+def baseline_check(
+    path: Annotated[
+        Path | None, typer.Argument(help="The baseline's folder; default: the competition's.")
+    ] = None,
+    data: DataOption = None,
+    competition: RulesOption = None,
+) -> None:
+    """Measure the baseline again and fail on a difference to its reference.json."""
+    from starter.baseline import check, measure
+    from starter.evaluate import REFERENCE_FILE, read_reference
+
+    rules = load_competition(competition)
+    folder = path or rules.path(rules.baseline)
+    reference = read_reference(folder)
+    with _progress("measuring the baseline"):
+        measured = measure(discover_one(folder), rules, _open(data, rules), made_by="starter baseline check")
+    check(reference, measured, folder / REFERENCE_FILE)
+    say(out, f"{folder.name}  as {REFERENCE_FILE} says")
+    say(out, f"  MACs      {measured.macs:,}")
+    say(out, f"  macro F1  {measured.macro_f1:.4f} (reference {reference.macro_f1:.4f})")
+
+
+def _candidates(paths: list[Path] | None, rules: CompetitionFile, baseline: Path) -> list[Candidate]:
+    if paths:
+        return discover(paths)
+    own = discover([rules.path(rules.submissions)])
+    return [*discover([baseline]), *own, *discover_installed()]
+
+
+def _evaluate(
+    candidates: Sequence[Candidate], rules: CompetitionFile, data: Path | None, **options: Any
+) -> list[EvaluationResult]:
+    from starter.evaluate import REFERENCE_FILE, Evaluator
+
+    reference_folder = options.pop("reference_folder", Path())
+    dataset = _open(data, rules)
+    results = []
+    with (
+        Evaluator(rules, dataset, reference_path=reference_folder / REFERENCE_FILE, **options) as evaluator,
+        _progress("evaluating") as tick,
+    ):
+        tick(0, len(candidates))
+        for measured in evaluator.evaluate(candidates):
+            results.append(measured.result)
+            tick(len(results), len(candidates))
+    return results
+
+
+def _open(data: Path | None, rules: CompetitionFile) -> Any:
+    from starter.dataset import open_dataset
+
+    return open_dataset(data or rules.path(rules.dataset))
+
+
+@contextlib.contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on stderr, where that is a terminal."""
+    columns = (SpinnerColumn(), TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _wrote_json(target: str | None, results: Sequence[EvaluationResult]) -> bool:
+    """Write the results where --json says; say whether that was stdout, so that nothing else goes there."""
+    if target is None:
+        return False
+    _write_json(target, {"results": [r.model_dump(mode="json") for r in results]})
+    return target == "-"
+
+
+def _write_json(target: str, record: dict[str, Any]) -> None:
+    text = json.dumps(record, ensure_ascii=False, indent=2)
+    if target == "-":
+        sys.stdout.write(text + "\n")
+    else:
+        Path(target).write_text(text + "\n", encoding="utf-8")
+
+
+def _worst(results: Sequence[EvaluationResult]) -> int:
+    statuses = {r.status for r in results}
+    if Status.HOST_ERROR in statuses:
+        return EXIT_HOST
+    return EXIT_OK if statuses <= {Status.OK} else EXIT_PARTICIPANT
