@@ -2,10 +2,11 @@
 
 Only what is on the allow-list passes: deterministic, free of parameters, one view of
 one image. `describe` runs in the submission's process; the rest on our side, where
-no code of the plugin ever meets an image.
+no code of the plugin ever meets an image and every record is taken for hostile.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
@@ -20,80 +21,79 @@ from starter.errors import Code, ParticipantError, Problem, participant_error, p
 
 MAX_RECORDS = 32
 MAX_SIDE = 1024
+# What a step in between may give: a chain of legal steps must not fill the memory.
+_MAX_STEP_SIDE, _MAX_STEP_PIXELS = 2**14, 2**25
 _TRIAL_SIZES = ((80, 60), (37, 113), (200, 200))
 
 Side = Annotated[int, Field(ge=1, le=2048)]
 Border = Annotated[int, Field(ge=0, le=2048)]
 Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e6, le=1e6)]
+Whole = Annotated[int, Field(ge=-255, le=255)]
 Positive = Annotated[float, Field(allow_inf_nan=False, gt=0, le=1e6)]
 Interpolation = Literal["nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos"]
-Channels = Literal[1, 3]
+Api = Literal["v1", "v2"]
+Size = tuple[int, int]
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Resize(_Record):
+class _Versioned(_Record):
+    api: Api = "v2"
+    """Which of torchvision's two families; they differ in rounding on tensors."""
+
+
+class Resize(_Versioned):
     """Scale to a size; one side keeps the aspect ratio."""
 
     kind: Literal["Resize"] = "Resize"
     size: list[Side] = Field(min_length=1, max_length=2)
+    """Height and width, or the shorter side."""
     interpolation: Interpolation = "bilinear"
+    """How values between pixels are made."""
     max_size: Side | None = None
+    """Where only the shorter side is given: the most that the longer one may be."""
     antialias: bool = True
-
-    def build(self) -> Any:
-        """Return torchvision's transform."""
-        mode = InterpolationMode(self.interpolation)
-        return v2.Resize(self.size, interpolation=mode, max_size=self.max_size, antialias=self.antialias)
+    """Whether tensors are smoothed before they shrink; PIL images always are."""
 
 
-class CenterCrop(_Record):
+class CenterCrop(_Versioned):
     """Cut out the middle; what is missing is padded with 0."""
 
     kind: Literal["CenterCrop"] = "CenterCrop"
     size: list[Side] = Field(min_length=1, max_length=2)
-
-    def build(self) -> Any:
-        """Return torchvision's transform."""
-        return v2.CenterCrop(self.size)
+    """Height and width, or the side of a square."""
 
 
-class Pad(_Record):
+class Pad(_Versioned):
     """Add a border."""
 
     kind: Literal["Pad"] = "Pad"
-    padding: Border | list[Border]
-    fill: Number | list[Number] = 0
+    padding: list[Border] = Field(min_length=1, max_length=4)
+    """All sides; or left and right, top and bottom; or left, top, right, bottom."""
+    fill: Whole | Number | Annotated[list[Whole | Number], Field(min_length=1, max_length=3)] = 0
+    """The border's value, one or one for each channel, where the mode is constant."""
     padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant"
-
-    def build(self) -> Any:
-        """Return torchvision's transform."""
-        return v2.Pad(self.padding, fill=self.fill, padding_mode=self.padding_mode)
+    """What the border shows."""
 
 
-class Grayscale(_Record):
+class Grayscale(_Versioned):
     """Reduce to luminance, in one channel or the same in three."""
 
     kind: Literal["Grayscale"] = "Grayscale"
-    num_output_channels: Channels = 1
-
-    def build(self) -> Any:
-        """Return torchvision's transform."""
-        return v2.Grayscale(self.num_output_channels)
+    num_output_channels: Literal[1, 3] = 1
+    """Channels that come out."""
 
 
-class Normalize(_Record):
-    """Subtract the mean and divide by the standard deviation, channel by channel."""
+class Normalize(_Versioned):
+    """Subtract the mean and divide by the standard deviation."""
 
     kind: Literal["Normalize"] = "Normalize"
     mean: list[Number] = Field(min_length=1, max_length=3)
+    """One for each channel."""
     std: list[Positive] = Field(min_length=1, max_length=3)
-
-    def build(self) -> Any:
-        """Return torchvision's transform."""
-        return v2.Normalize(self.mean, self.std)
+    """One for each channel."""
 
 
 class ToDtype(_Record):
@@ -101,11 +101,9 @@ class ToDtype(_Record):
 
     kind: Literal["ToDtype"] = "ToDtype"
     dtype: Literal["float32", "uint8"]
+    """The new type."""
     scale: bool = False
-
-    def build(self) -> Any:
-        """Return torchvision's transform."""
-        return v2.ToDtype(getattr(torch, self.dtype), scale=self.scale)
+    """Whether values are scaled to the new type's range."""
 
 
 class Plain(_Record):
@@ -113,12 +111,7 @@ class Plain(_Record):
 
     kind: Literal["Plain"] = "Plain"
     name: Literal["ToImage", "PILToTensor", "ToPureTensor", "ToTensor", "RGB", "Identity"]
-
-    def build(self) -> Any:
-        """Return torchvision's transform."""
-        if self.name == "ToTensor":
-            return v1.ToTensor()  # the same result as v2's, which warns that it is deprecated
-        return getattr(v2, self.name)()
+    """Its name in torchvision."""
 
 
 TransformRecord = Annotated[
@@ -128,22 +121,28 @@ _RECORDS: TypeAdapter[list[TransformRecord]] = TypeAdapter(
     Annotated[list[TransformRecord], Field(max_length=MAX_RECORDS)]
 )
 
-_OPTIONS: dict[str, tuple[type[_Record], tuple[str, ...]]] = {
-    "Resize": (Resize, ("size", "interpolation", "max_size", "antialias")),
-    "CenterCrop": (CenterCrop, ("size",)),
-    "Pad": (Pad, ("padding", "fill", "padding_mode")),
-    "Grayscale": (Grayscale, ("num_output_channels",)),
-    "Normalize": (Normalize, ("mean", "std")),
-    "ToDtype": (ToDtype, ("dtype", "scale")),
+_VERSIONED: dict[str, tuple[str, ...]] = {
+    "Resize": ("size", "interpolation", "max_size", "antialias"),
+    "CenterCrop": ("size",),
+    "Pad": ("padding", "fill", "padding_mode"),
+    "Grayscale": ("num_output_channels",),
+    "Normalize": ("mean", "std"),
 }
 _PLAIN = ("ToImage", "PILToTensor", "ToPureTensor", "ToTensor", "RGB", "Identity")
-_ALLOWED = (*_OPTIONS, *_PLAIN, "ConvertImageDtype", "Compose")
+_ALLOWED = ("Compose", *_VERSIONED, "ToDtype", "ConvertImageDtype", *_PLAIN)
 # Exact types: a subclass may do anything in its own __call__.
-_TYPES: dict[type, str] = {
-    getattr(module, name): name for module in (v1, v2) for name in _ALLOWED if hasattr(module, name)
+_MODULES = {"v1": v1, "v2": v2}
+_TYPES = {
+    getattr(module, name): (name, api)
+    for api, module in _MODULES.items()
+    for name in _ALLOWED
+    if hasattr(module, name)
 }
-_RANDOM_WORDS = ("Random", "AutoAugment", "RandAugment", "TrivialAugment", "AugMix", "Jitter", "Noise")
-_RANDOM_NAMES = ("ElasticTransform", "MixUp", "CutMix", "GaussianBlur", "JPEG")
+_PIL_MODES = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+_RANDOM = re.compile(
+    "Random|AutoAugment|RandAugment|TrivialAugment|AugMix|Jitter|Noise|ElasticTransform|MixUp|CutMix|"
+    "GaussianBlur|JPEG"
+)
 
 
 def describe(transforms: object) -> list[TransformRecord]:
@@ -154,7 +153,7 @@ def describe(transforms: object) -> list[TransformRecord]:
             a weights enum's `.transforms()`.
 
     Raises:
-        ParticipantError: every transform that is not on the list, all at once.
+        ParticipantError: E301 to E303, every transform that is not on the list, all at once.
     """
     records: list[TransformRecord] = []
     problems: list[Problem] = []
@@ -163,6 +162,8 @@ def describe(transforms: object) -> list[TransformRecord]:
             records += _read(item, f"transforms[{i}]: {_type_name(item)}")
         except ParticipantError as error:
             problems += error.problems
+    if len(records) > MAX_RECORDS:
+        problems.append(_bad_option("transforms", f"at most {MAX_RECORDS} steps", f"{len(records)}"))
     if problems:
         raise ParticipantError(problems)
     return records
@@ -183,20 +184,31 @@ def load(text: str) -> list[TransformRecord]:
         return _RECORDS.validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        where = "transforms." + ".".join(map(str, first["loc"]))
-        raise participant_error(Code.MALFORMED_GRAPH, where=where, got=first["msg"]) from error
+        where = ".".join(["transforms", *map(str, first["loc"])])[:200]
+        raise participant_error(Code.MALFORMED_GRAPH, where=where, got=first["msg"][:300]) from error
 
 
 def build(records: Sequence[TransformRecord]) -> Callable[[Image.Image], torch.Tensor]:
-    """Return the pipeline: PIL RGB image to float32 (C, H, W)."""
-    steps = [record.build() for record in records]
+    """Return the pipeline: PIL RGB image to float32 (C, H, W).
+
+    Calling it raises ParticipantError: a step raises (E305), or what comes out is not float32 (E304).
+    """
+    steps = [(record, _step(record)) for record in records]
 
     def pipeline(image: Image.Image) -> torch.Tensor:
         value: Any = image
-        for step in steps:
-            value = step(value)
-        tensor: torch.Tensor = value
-        return tensor.as_subclass(torch.Tensor)
+        size = (image.height, image.width)
+        for i, (record, step) in enumerate(steps):
+            where = f"transforms[{i}]: {_name(record)}, on an image of {image.width}x{image.height} pixels"
+            size = _checked(_size_after(record, size), size, where)
+            try:
+                value = step(value)
+            except Exception as error:
+                got = f"{type(error).__name__}: {error}"[:300]
+                raise participant_error(Code.TRANSFORM_FAILED, where=where, got=got) from error
+        if not isinstance(value, torch.Tensor) or value.dtype != torch.float32:
+            raise _wrong_shape(_describe(value), "End with ToImage() and ToDtype(torch.float32, scale=True).")
+        return value.as_subclass(torch.Tensor)
 
     return pipeline
 
@@ -205,42 +217,76 @@ def input_shape(records: Sequence[TransformRecord]) -> tuple[int, int, int]:
     """Return (C, H, W), found by running the pipeline on images of three sizes.
 
     Raises:
-        ParticipantError: it raises, or gives anything but float32 of one fixed shape.
+        ParticipantError: it raises (E305), or gives anything but float32 of one fixed shape (E304).
     """
     pipeline = build(records)
-    seen = {size: _describe_output(pipeline, size) for size in _TRIAL_SIZES}
-    shapes = set(seen.values())
-    if len(shapes) > 1:
-        each = ", ".join(f"{shape} from {w}x{h} pixels" for (w, h), shape in seen.items())
-        raise _wrong_shape(each)
-    (text,) = shapes
-    tensor = pipeline(Image.new("RGB", _TRIAL_SIZES[0]))
-    fits = tensor.dim() == 3 and tensor.shape[0] in (1, 3) and max(tensor.shape) <= MAX_SIDE
-    if tensor.dtype != torch.float32 or not fits:
-        raise _wrong_shape(text)
-    return tensor.shape[0], tensor.shape[1], tensor.shape[2]
+    outputs = {size: pipeline(Image.new("RGB", size)) for size in _TRIAL_SIZES}
+    texts = {size: _describe(output) for size, output in outputs.items()}
+    if len(set(texts.values())) > 1:
+        raise _wrong_shape(", ".join(f"{text} from {w}x{h} pixels" for (w, h), text in texts.items()))
+    shape = outputs[_TRIAL_SIZES[0]].shape
+    if len(shape) != 3 or shape[0] not in (1, 3) or max(shape) > MAX_SIDE:
+        raise _wrong_shape(texts[_TRIAL_SIZES[0]])
+    return shape[0], shape[1], shape[2]
 
 
-def _describe_output(pipeline: Callable[[Image.Image], torch.Tensor], size: tuple[int, int]) -> str:
-    try:
-        output = pipeline(Image.new("RGB", size))
-    except Exception as error:
-        if isinstance(error, AttributeError) and "as_subclass" in str(error):
-            raise _wrong_shape("a PIL image") from error
+def _step(record: TransformRecord) -> Any:
+    """Return torchvision's transform."""
+    if isinstance(record, Plain):
+        # v1's ToTensor gives what v2's does, which warns that it is deprecated.
+        return v1.ToTensor() if record.name == "ToTensor" else getattr(v2, record.name)()
+    if isinstance(record, ToDtype):
+        return v2.ToDtype(getattr(torch, record.dtype), scale=record.scale)
+    options = record.model_dump(exclude={"kind", "api"})
+    if isinstance(record, Resize):
+        options["interpolation"] = InterpolationMode(record.interpolation)
+    if isinstance(record, Pad) and isinstance(record.fill, list):
+        options["fill"] = tuple(record.fill)
+    return getattr(_MODULES[record.api], record.kind)(**options)
+
+
+def _size_after(record: TransformRecord, size: Size) -> Size:
+    """Return (height, width) of what a step gives for an image of `size`."""
+    if isinstance(record, Pad):
+        left, top, right, bottom = (record.padding * 4)[:4]
+        return size[0] + top + bottom, size[1] + left + right
+    if isinstance(record, CenterCrop) or (isinstance(record, Resize) and len(record.size) == 2):
+        return record.size[0], record.size[-1]
+    if not isinstance(record, Resize):
+        return size
+    short, long = record.size[0], int(record.size[0] * max(size) / min(size))
+    if record.max_size is not None and long > record.max_size:
+        short, long = int(record.max_size * short / long), record.max_size
+    return (short, long) if size[0] <= size[1] else (long, short)
+
+
+def _checked(after: Size, before: Size, where: str) -> Size:
+    """Refuse a step that would fill the memory, before it is run."""
+    if after != before and (max(after) > _MAX_STEP_SIDE or after[0] * after[1] > _MAX_STEP_PIXELS):
+        limit = f"sides of at most {_MAX_STEP_SIDE:,} and {_MAX_STEP_PIXELS:,} pixels between two steps"
         raise participant_error(
-            Code.TRANSFORM_FAILED,
-            where=f"on an image of {size[0]}x{size[1]} pixels",
-            got=f"{type(error).__name__}: {error}"[:300],
-        ) from error
-    return f"{output.dtype} {tuple(output.shape)}".removeprefix("torch.")
+            Code.TRANSFORM_FAILED, where=where, expected=limit, got=f"{after[1]}x{after[0]} pixels"
+        )
+    return after
 
 
-def _wrong_shape(got: str) -> ParticipantError:
+def _name(record: TransformRecord) -> str:
+    return record.name if isinstance(record, Plain) else record.kind
+
+
+def _describe(output: object) -> str:
+    if isinstance(output, torch.Tensor):
+        return f"{output.dtype} {tuple(output.shape)}".removeprefix("torch.")
+    return "a PIL image" if isinstance(output, Image.Image) else type(output).__name__
+
+
+def _wrong_shape(got: str, hint: str = "") -> ParticipantError:
     return participant_error(
         Code.TRANSFORM_SHAPE,
         where="transforms",
         expected=f"float32 (3, H, W) or (1, H, W), the same for every image, sides at most {MAX_SIDE}",
         got=got,
+        hint=hint,
     )
 
 
@@ -248,61 +294,82 @@ def _flat(transforms: object) -> Iterator[object]:
     if isinstance(transforms, list | tuple):
         for item in transforms:
             yield from _flat(item)
-    elif _TYPES.get(type(transforms)) == "Compose":
-        yield from _flat(transforms.transforms)  # type: ignore[attr-defined]
-    elif type(transforms) is nn.Sequential:
-        yield from _flat(list(transforms))
+    elif _is_container(transforms) and not _changes(transforms):
+        yield from _flat(getattr(transforms, "transforms", None) or list(transforms))  # type: ignore[call-overload]
     else:
         yield transforms
 
 
+def _is_container(item: object) -> bool:
+    return type(item) is nn.Sequential or _TYPES.get(type(item), ("",))[0] == "Compose"
+
+
 def _read(item: object, where: str) -> list[TransformRecord]:
-    if type(item) is ImageClassification:
-        return _read_preset(item, where)
-    name = _TYPES.get(type(item))
-    if name is None:
+    name, api = _TYPES.get(type(item), ("", "v2"))
+    known = name or type(item) is ImageClassification or _is_container(item)
+    if not known:
         raise ParticipantError([_refusal(item, where)])
+    if changes := _changes(item):
+        got = f"{', '.join(changes)} of its own"
+        raise ParticipantError([_bad_option(where, "the transform as torchvision has it", got)])
+    values = {key: _plain(value) for key, value in vars(item).items() if value is not None}
     if name in _PLAIN:
-        return [_RECORDS.validate_python([{"kind": "Plain", "name": name}])[0]]
+        return [_record("Plain", {"name": name}, where)]
+    if name == "ToDtype":
+        return [_record(name, {key: values.get(key) for key in ("dtype", "scale")}, where)]
     if name == "ConvertImageDtype":
-        return [_record("ToDtype", {"dtype": _plain(_option(item, "dtype")), "scale": True}, where)]
-    options = {key: _plain(_option(item, key)) for key in _OPTIONS[name][1]}
-    return [_record(name, {k: v for k, v in options.items() if v is not None}, where)]
+        return [_record("ToDtype", {"dtype": values.get("dtype"), "scale": True}, where)]
+    if name in _VERSIONED:
+        return [_record(name, {"api": api, **_options(name, values)}, where)]
+    return _read_preset(values, where)
 
 
-def _read_preset(item: ImageClassification, where: str) -> list[TransformRecord]:
+def _read_preset(values: Mapping[str, Any], where: str) -> list[TransformRecord]:
     """Spell out what a weights enum's preset does."""
-    resize = {"size": item.resize_size, "interpolation": item.interpolation, "antialias": item.antialias}
+    resize = _options("Resize", {**values, "size": values["resize_size"]})
     return [
-        _record("Resize", {k: _plain(v) for k, v in resize.items() if v is not None}, where),
-        _record("CenterCrop", {"size": _plain(item.crop_size)}, where),
+        _record("Resize", {"api": "v1", **resize}, where),
+        _record("CenterCrop", {"api": "v1", "size": values["crop_size"]}, where),
         _record("Plain", {"name": "PILToTensor"}, where),
         _record("ToDtype", {"dtype": "float32", "scale": True}, where),
-        _record("Normalize", {"mean": _plain(item.mean), "std": _plain(item.std)}, where),
+        _record("Normalize", {"api": "v1", **_options("Normalize", values)}, where),
     ]
 
 
-def _record(kind: str, options: dict[str, Any], where: str) -> TransformRecord:
-    if isinstance(options.get("size"), int):
-        options["size"] = [options["size"]]
+def _options(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Pick a transform's options and give them the form that the record has."""
+    options = {key: values[key] for key in _VERSIONED[name] if key in values}
+    for key in ("size", "padding"):
+        if isinstance(options.get(key), int):
+            options[key] = [options[key]]
+    if name == "Resize":
+        options.setdefault("antialias", False)  # None, which torchvision takes for False
+        mode = options.get("interpolation")
+        options["interpolation"] = _PIL_MODES.get(mode, mode) if isinstance(mode, int) else mode
+    return options
+
+
+def _record(kind: str, options: Mapping[str, Any], where: str) -> TransformRecord:
     try:
         return _RECORDS.validate_python([{"kind": kind, **options}])[0]
     except ValidationError as error:
+        wrong = {str(item["loc"][2]): item for item in reversed(error.errors())}
         raise ParticipantError(
             [
-                problem(
-                    Code.TRANSFORM_OPTION,
-                    where=f"{where}.{'.'.join(map(str, item['loc'][2:]))}",
-                    expected=item["msg"],
-                    got=repr(item["input"])[:120],
-                )
-                for item in error.errors()
+                _bad_option(f"{where}.{field}", item["msg"], repr(options.get(field)))
+                for field, item in wrong.items()
             ]
         ) from error
 
 
-def _option(item: object, name: str) -> Any:
-    return vars(item).get(name)
+def _bad_option(where: str, expected: str, got: str) -> Problem:
+    return problem(Code.TRANSFORM_OPTION, where=where, expected=expected, got=got[:120])
+
+
+def _changes(item: object) -> list[str]:
+    """Name what was hung onto an object and would be lost: a forward or hooks of its own."""
+    own = vars(item).items()
+    return [name for name, value in own if callable(value) or (name.endswith("_hooks") and value)]
 
 
 def _plain(value: Any) -> Any:
@@ -311,32 +378,36 @@ def _plain(value: Any) -> Any:
         return value.value
     if isinstance(value, torch.dtype):
         return str(value).removeprefix("torch.")
-    if isinstance(value, torch.Tensor):
-        return value.tolist()
-    if isinstance(value, list | tuple | torch.Size):
+    if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if hasattr(value, "item") and callable(value.item):  # a NumPy number
-        return value.item()
+    if callable(getattr(value, "tolist", None)):  # a tensor, a NumPy array or a NumPy number
+        return value.tolist()
     return value
 
 
 def _type_name(item: object) -> str:
     kind = item if isinstance(item, type) else type(item)
-    module = kind.__module__.replace("._geometry", "").replace("._misc", "").replace("._color", "")
-    return f"{module}.{kind.__qualname__}".replace("transforms.transforms", "transforms")
+    module = re.sub(r"\._\w+", "", kind.__module__).replace("transforms.transforms", "transforms")
+    return f"{module}.{kind.__qualname__}"
 
 
 def _refusal(item: object, where: str) -> Problem:
     name = type(item).__name__
-    ours = type(item).__module__.startswith("torchvision.")
-    if ours and (any(word in name for word in _RANDOM_WORDS) or name in _RANDOM_NAMES):
+    if type(item).__module__.startswith("torchvision.") and _RANDOM.search(name):
         return problem(Code.TRANSFORM_RANDOM, where=where, got=name)
+    expected = f"one of {', '.join(_ALLOWED)}"
+    got, hint = _slip(item)
+    return problem(Code.TRANSFORM_UNKNOWN, where=where, expected=expected, got=got or name, hint=hint)
+
+
+def _slip(item: object) -> tuple[str, str]:
+    """Recognise a forgotten pair of brackets: what it is, and what to write."""
+    if hasattr(item, "transforms") and hasattr(item, "url"):
+        return f"the weights {item}", f"Call .transforms() of it: {item}.transforms()"
     if isinstance(item, type):
-        got, hint = f"the class {item.__name__}, not an instance", f"Call it: {item.__name__}(...)"
-    elif hasattr(item, "transforms") and hasattr(item, "url"):
-        got, hint = f"the weights {item}", f"Call .transforms() of it: {item}.transforms()"
-    else:
-        got, hint = name, ""
-    return problem(
-        Code.TRANSFORM_UNKNOWN, where=where, expected=f"one of {', '.join(_ALLOWED)}", got=got, hint=hint
-    )
+        weights = hasattr(item, "DEFAULT") and hasattr(item, "__members__")
+        call = f"{item.__name__}.DEFAULT.transforms()" if weights else f"{item.__name__}(...)"
+        return f"the class {item.__name__}, not an instance", f"Call it: {call}"
+    if getattr(item, "func", None) is ImageClassification:
+        return "a weights enum's .transforms, not called", "Call it: WEIGHTS.transforms()"
+    return "", ""
