@@ -150,7 +150,7 @@ def folder(  # noqa: PLR0913, PLR0917 - as above
         made_by=_command(),
     )
     say(out, f"{target}  {report.used:,} images")
-    for reason, count in report.skipped.items():
+    for reason, count in ((r, n) for r, n in report.skipped.items() if n):
         say(out, f"  {count:,} files left out: {reason}")
     for missing in report.not_found:
         say(err, f"listed, but not in the folder: {missing}")

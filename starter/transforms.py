@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from torch import nn
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms import transforms as v1
@@ -31,8 +31,15 @@ Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e6, le=1e6)]
 Whole = Annotated[int, Field(ge=-255, le=255)]
 Positive = Annotated[float, Field(allow_inf_nan=False, gt=0, le=1e6)]
 Interpolation = Literal["nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos"]
+Dtype = Literal["float32", "uint8"]
 Api = Literal["v1", "v2"]
 Size = tuple[int, int]
+
+
+def _not_three(padding: list[int]) -> list[int]:
+    if len(padding) == 3:
+        raise ValueError("one, two or four numbers")
+    return padding
 
 
 class _Record(BaseModel):
@@ -70,7 +77,7 @@ class Pad(_Versioned):
     """Add a border."""
 
     kind: Literal["Pad"] = "Pad"
-    padding: list[Border] = Field(min_length=1, max_length=4)
+    padding: Annotated[list[Border], Field(min_length=1, max_length=4), AfterValidator(_not_three)]
     """All sides; or left and right, top and bottom; or left, top, right, bottom."""
     fill: Whole | Number | Annotated[list[Whole | Number], Field(min_length=1, max_length=3)] = 0
     """The border's value, one or one for each channel, where the mode is constant."""
@@ -96,11 +103,19 @@ class Normalize(_Versioned):
     """One for each channel."""
 
 
+class ConvertImageDtype(_Versioned):
+    """Change the type and scale to its range."""
+
+    kind: Literal["ConvertImageDtype"] = "ConvertImageDtype"
+    dtype: Dtype
+    """The new type."""
+
+
 class ToDtype(_Record):
     """Change the type; with `scale`, 0-255 becomes 0-1."""
 
     kind: Literal["ToDtype"] = "ToDtype"
-    dtype: Literal["float32", "uint8"]
+    dtype: Dtype
     """The new type."""
     scale: bool = False
     """Whether values are scaled to the new type's range."""
@@ -115,7 +130,8 @@ class Plain(_Record):
 
 
 TransformRecord = Annotated[
-    Resize | CenterCrop | Pad | Grayscale | Normalize | ToDtype | Plain, Field(discriminator="kind")
+    Resize | CenterCrop | Pad | Grayscale | Normalize | ConvertImageDtype | ToDtype | Plain,
+    Field(discriminator="kind"),
 ]
 _RECORDS: TypeAdapter[list[TransformRecord]] = TypeAdapter(
     Annotated[list[TransformRecord], Field(max_length=MAX_RECORDS)]
@@ -127,9 +143,10 @@ _VERSIONED: dict[str, tuple[str, ...]] = {
     "Pad": ("padding", "fill", "padding_mode"),
     "Grayscale": ("num_output_channels",),
     "Normalize": ("mean", "std"),
+    "ConvertImageDtype": ("dtype",),
 }
 _PLAIN = ("ToImage", "PILToTensor", "ToPureTensor", "ToTensor", "RGB", "Identity")
-_ALLOWED = ("Compose", *_VERSIONED, "ToDtype", "ConvertImageDtype", *_PLAIN)
+_ALLOWED = ("Compose", *_VERSIONED, "ToDtype", *_PLAIN)
 # Exact types: a subclass may do anything in its own __call__.
 _MODULES = {"v1": v1, "v2": v2}
 _TYPES = {
@@ -238,6 +255,8 @@ def _step(record: TransformRecord) -> Any:
     if isinstance(record, ToDtype):
         return v2.ToDtype(getattr(torch, record.dtype), scale=record.scale)
     options = record.model_dump(exclude={"kind", "api"})
+    if isinstance(record, ConvertImageDtype):
+        options["dtype"] = getattr(torch, record.dtype)
     if isinstance(record, Resize):
         options["interpolation"] = InterpolationMode(record.interpolation)
     if isinstance(record, Pad) and isinstance(record.fill, list):
@@ -317,8 +336,6 @@ def _read(item: object, where: str) -> list[TransformRecord]:
         return [_record("Plain", {"name": name}, where)]
     if name == "ToDtype":
         return [_record(name, {key: values.get(key) for key in ("dtype", "scale")}, where)]
-    if name == "ConvertImageDtype":
-        return [_record("ToDtype", {"dtype": values.get("dtype"), "scale": True}, where)]
     if name in _VERSIONED:
         return [_record(name, {"api": api, **_options(name, values)}, where)]
     return _read_preset(values, where)
@@ -331,7 +348,7 @@ def _read_preset(values: Mapping[str, Any], where: str) -> list[TransformRecord]
         _record("Resize", {"api": "v1", **resize}, where),
         _record("CenterCrop", {"api": "v1", "size": values["crop_size"]}, where),
         _record("Plain", {"name": "PILToTensor"}, where),
-        _record("ToDtype", {"dtype": "float32", "scale": True}, where),
+        _record("ConvertImageDtype", {"api": "v1", "dtype": "float32"}, where),
         _record("Normalize", {"api": "v1", **_options("Normalize", values)}, where),
     ]
 
@@ -387,7 +404,7 @@ def _plain(value: Any) -> Any:
 
 def _type_name(item: object) -> str:
     kind = item if isinstance(item, type) else type(item)
-    module = re.sub(r"\._\w+", "", kind.__module__).replace("transforms.transforms", "transforms")
+    module = re.sub(r"\.(_\w+|autoaugment)|(?<=transforms)\.transforms", "", kind.__module__)
     return f"{module}.{kind.__qualname__}"
 
 
@@ -402,12 +419,12 @@ def _refusal(item: object, where: str) -> Problem:
 
 def _slip(item: object) -> tuple[str, str]:
     """Recognise a forgotten pair of brackets: what it is, and what to write."""
-    if hasattr(item, "transforms") and hasattr(item, "url"):
-        return f"the weights {item}", f"Call .transforms() of it: {item}.transforms()"
     if isinstance(item, type):
         weights = hasattr(item, "DEFAULT") and hasattr(item, "__members__")
         call = f"{item.__name__}.DEFAULT.transforms()" if weights else f"{item.__name__}(...)"
         return f"the class {item.__name__}, not an instance", f"Call it: {call}"
+    if hasattr(item, "transforms") and hasattr(item, "url"):
+        return f"the weights {item}", f"Call .transforms() of it: {item}.transforms()"
     if getattr(item, "func", None) is ImageClassification:
         return "a weights enum's .transforms, not called", "Call it: WEIGHTS.transforms()"
     return "", ""
