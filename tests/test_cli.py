@@ -111,7 +111,10 @@ def test_the_others_are_still_scored(board: Run) -> None:
 
 
 def test_a_result_has_the_promised_fields(board: Run) -> None:
-    promised = "name status macs contraction_macs thop_macs params macro_f1 macs_ratio f1_term branch score ranked error"
+    promised = (
+        "name status macs contraction_macs thop_macs params macro_f1 macs_ratio f1_term branch score "
+        "ranked error"
+    )
     assert set(promised.split()) <= set(board.results["good"])
     assert set(board.results["loops"]["error"]) == {"code", "stage", "where", "expected", "got", "hint"}
 
@@ -247,8 +250,8 @@ def test_explain_prints_the_entry(tmp_path: Path) -> None:
 
 
 def test_help_loads_no_torch(tmp_path: Path) -> None:
-    code = "import sys\nsys.argv[1:] = ['--help']\nfrom starter.cli import main\ntry: main()\nexcept SystemExit: pass\n"
-    code += "sys.exit('torch' in sys.modules)"
+    code = "import sys; sys.argv[1:] = ['--help']; from starter.cli import app; app(standalone_mode=False)"
+    code += "; sys.exit('torch' in sys.modules)"
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
