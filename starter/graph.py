@@ -25,6 +25,7 @@ MAX_NODES = 20_000
 MAX_TENSORS = 20_000
 MAX_GRAPH_BYTES = 32 * 2**20
 MAX_DEPTH = 4
+MAX_SIDE = 4096
 
 DTYPES: dict[str, torch.dtype] = {
     name: getattr(torch, name)
@@ -43,7 +44,11 @@ DTYPES: dict[str, torch.dtype] = {
 }
 _SPECIAL_FLOATS = {"inf": math.inf, "-inf": -math.inf}
 _IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]{0,199}"
+_NAME = re.compile(_IDENTIFIER)
 _STRING = re.compile(r"[A-Za-z0-9_,>\- ]{0,80}")
+
+
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ class GraphFile(BaseModel):
 
     format: Literal[1] = 1
     """The version of this file's layout."""
-    input_shape: tuple[Literal[1], int, int, int]
+    input_shape: tuple[Literal[1], Side, Side, Side]
     """(1, C, H, W) of the float32 image."""
     tensors: Annotated[tuple[TensorSpec, ...], Field(max_length=MAX_TENSORS)]
     """The weights that nodes refer to."""
@@ -153,8 +158,7 @@ def read_graph(graph_path: Path, weights_path: Path) -> Graph:
         raw = json.loads(graph_path.read_bytes(), object_pairs_hook=_unique, parse_constant=_no_constant)
         file = GraphFile.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise _malformed(".".join(map(str, first["loc"])), first["msg"]) from error
+        raise _invalid(error) from error
     except (ValueError, RecursionError) as error:
         raise _malformed(graph_path.name, str(error)[:300]) from error
     file = file.model_copy(update={"nodes": tuple(_decoded(node) for node in file.nodes)})
@@ -167,7 +171,9 @@ def _decoded(node: Node) -> Node:
         args = [_decode(a, 0) for a in node.args]
         kwargs = {key: _decode(v, 0) for key, v in node.kwargs.items()}
     except (ValueError, KeyError, TypeError) as error:
-        raise _malformed(node.place, f"argument: {error}") from error
+        raise _malformed(node.place, f"argument: {error}"[:300]) from error
+    if node.op == GETITEM and not _is_getitem(args, kwargs):
+        raise _malformed(node.place, "getitem takes a reference and a number")
     return node.model_copy(update={"args": args, "kwargs": kwargs})
 
 
@@ -179,7 +185,7 @@ def _decode(value: Any, depth: int) -> Any:
     if isinstance(value, dict):
         ((kind, inner),) = value.items()
         decoders: dict[str, Callable[[Any], Any]] = {
-            "ref": Ref,
+            "ref": _decode_ref,
             "dtype": DTYPES.__getitem__,
             "float": _SPECIAL_FLOATS.__getitem__,
         }
@@ -189,6 +195,16 @@ def _decode(value: Any, depth: int) -> Any:
     if isinstance(value, str) and not _STRING.fullmatch(value):
         raise ValueError(f"the string {value[:80]!r}")
     return value
+
+
+def _decode_ref(name: Any) -> Ref:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError("a reference that is no name")
+    return Ref(name)
+
+
+def _is_getitem(args: list[Any], kwargs: Mapping[str, Any]) -> bool:
+    return not kwargs and len(args) == 2 and isinstance(args[0], Ref) and type(args[1]) is int
 
 
 def _refs(value: Any) -> Iterator[str]:
@@ -255,6 +271,14 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+def _invalid(error: ValidationError) -> ParticipantError:
+    """Return the first of the schema's complaints."""
+    first = error.errors()[0]
+    too_many = first["type"] == "too_long" and first["loc"] in {("nodes",), ("tensors",)}
+    code = Code.GRAPH_TOO_LARGE if too_many else Code.MALFORMED_GRAPH
+    return _malformed(".".join(map(str, first["loc"]))[:200], first["msg"][:300], code)
 
 
 def _malformed(where: str, got: str, code: Code = Code.MALFORMED_GRAPH) -> ParticipantError:

@@ -24,6 +24,16 @@ IMAGE_DTYPES = frozenset({torch.float32, torch.float16, torch.bfloat16, torch.bo
 """What a value that depends on the image may be: nothing that several numbers fit into."""
 
 _META = torch.device("meta")
+_REFUSALS_OF_TORCH = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    MemoryError,
+)
 
 
 @dataclass(frozen=True)
@@ -74,11 +84,13 @@ def trace(graph: Graph, *, num_classes: int) -> Trace:
 
 
 def substitute(value: Any, lookup: Callable[[str], Any]) -> Any:
-    """Replace every reference in an argument, in lists as well."""
+    """Replace every reference in an argument, in lists and keyword arguments as well."""
     if isinstance(value, Ref):
         return lookup(value.name)
     if isinstance(value, list):
         return [substitute(item, lookup) for item in value]
+    if isinstance(value, dict):
+        return {key: substitute(item, lookup) for key, item in value.items()}
     return value
 
 
@@ -90,17 +102,26 @@ def _visit(walk: Trace, node: Node) -> None:
     if row is None or not known:
         return  # what reads a refused value has no shape, but its own operator was still looked up
     try:
+        _check_keywords(node)
         if row.ignores_values or not any(name in walk.shapes for name in node.refs()):
             walk.constants[node.name] = _fold(walk, node)
         else:
             walk.steps.append(_shape(walk, node, row))
     except ParticipantError as error:
         walk.problems += error.problems
-    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError, MemoryError) as error:
+    except _REFUSALS_OF_TORCH as error:
         # torch raises these for arguments that do not fit the operator.
         walk.problems.append(
             problem(Code.MALFORMED_GRAPH, where=f"{node.op} at {node.place}", got=str(error)[:300])
         )
+
+
+def _check_keywords(node: Node) -> None:
+    """Refuse a positional argument by keyword: torch.export writes none, and program.py counts on places."""
+    positional = {a.name for a in _schema_arguments(node.op) if not a.kwarg_only}
+    by_keyword = positional.intersection(node.kwargs)
+    if by_keyword:
+        raise ValueError(f"argument {min(by_keyword)!r} stands under its name, not at its place")
 
 
 def _fold(walk: Trace, node: Node) -> Any:
@@ -131,7 +152,10 @@ def _shape(walk: Trace, node: Node, row: Row) -> Step:
         raise participant_error(Code.DTYPE_REFUSED, where=f"{node.op} at {node.place}", got=str(result.dtype))
     walk.shapes[node.name] = result
     arguments = bind(node.op, substitute(node.args, without_data), substitute(node.kwargs, without_data))
-    return Step(node, row, Call(arguments, _tensors(result), depends))
+    outputs = _tensors(result)
+    if not outputs:
+        raise ValueError("the call gives no tensor")
+    return Step(node, row, Call(arguments, outputs, depends))
 
 
 def _refuse(node: Node, row: Row, depends: frozenset[str]) -> None:
@@ -165,7 +189,7 @@ def _names(value: Any) -> Iterator[str]:
 
 
 def _run(node: Node, lookup: Callable[[str], Any], *, device: torch.device) -> Any:
-    kwargs = {key: substitute(value, lookup) for key, value in node.kwargs.items()}
+    kwargs = substitute(node.kwargs, lookup)
     if any(a.name == "device" for a in _schema_arguments(node.op)):
         kwargs["device"] = device
     return kernel(node.op)(*substitute(node.args, lookup), **kwargs)

@@ -118,6 +118,11 @@ def conv_transpose_cost(call: Call) -> Cost:
     return Cost(contraction=call.shape("input").numel() * math.prod(weight[1:]), pointwise=_bias(call))
 
 
+def convolution_cost(call: Call) -> Cost:
+    """Both kinds in one operator; which one is said by an argument."""
+    return (conv_transpose_cost if call.arguments["transposed"] else conv_cost)(call)
+
+
 def linear_cost(call: Call) -> Cost:
     """Each output element is a dot product of in_features."""
     return Cost(contraction=call.size * call.shape("input")[-1], pointwise=_bias(call))
@@ -143,11 +148,10 @@ def einsum_cost(call: Call) -> Cost:
         raise ValueError("einsum needs one or two operands and an explicit output, without an ellipsis")
     if any(len(set(term)) != len(term) for term in (*terms, output)):
         raise ValueError("einsum with an index twice in one operand (a diagonal)")
-    sizes = {
-        index: size
-        for term, operand in zip(terms, operands, strict=True)
-        for index, size in zip(term, operand.shape, strict=True)
-    }
+    sizes: dict[str, int] = {}
+    for term, operand in zip(terms, operands, strict=True):
+        for index, size in zip(term, operand.shape, strict=True):
+            sizes[index] = max(size, sizes.get(index, size))  # a size of 1 is spread over the other's
     volume = math.prod(sizes.values())
     return Cost(contraction=volume) if len(operands) == 2 else Cost(reduction=volume)
 
@@ -155,7 +159,8 @@ def einsum_cost(call: Call) -> Cost:
 def attention_cost(call: Call) -> Cost:
     """Scores (queries x keys x head size), softmax over them, then their sum of the values."""
     query, key = call.shape("query"), call.shape("key")
-    scores = math.prod(query[:-1]) * key[-2]
+    # The output's batch, not the query's: a query of batch 1 is spread over many keys.
+    scores = math.prod(call.outputs[0].shape[:-1]) * key[-2]
     masked = call.arguments.get("attn_mask") is not None or call.arguments.get("is_causal", False)
     return Cost(
         contraction=scores * query[-1] + call.size * key[-2],
@@ -200,7 +205,8 @@ def _rows(names: str, row: Row) -> Iterable[tuple[str, Row]]:
 
 
 _CONTRACTIONS: dict[str, Formula] = {
-    "conv1d conv2d conv3d convolution conv1d.padding conv2d.padding conv3d.padding": conv_cost,
+    "conv1d conv2d conv3d conv1d.padding conv2d.padding conv3d.padding": conv_cost,
+    "convolution": convolution_cost,
     "conv_transpose1d conv_transpose2d.input conv_transpose3d.input": conv_transpose_cost,
     "linear": linear_cost,
     "mm bmm mv matmul": _matmul("self"),
@@ -340,6 +346,8 @@ def kernel(op: str) -> Callable[..., Any]:
 
 
 def _getitem(values: Sequence[Any], index: int) -> Any:
+    if isinstance(values, torch.Tensor):
+        raise TypeError("getitem reads one of several results, not a tensor")
     return values[index]
 
 

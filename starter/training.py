@@ -9,9 +9,10 @@ baseline/reference.json in the time told in baseline/README.md, on two CPU cores
 
 import hashlib
 import math
-import os
 import random
 import time
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from safetensors.torch import save_file
 from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor, nn
@@ -29,9 +30,18 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from starter import transforms
 from starter.dataset import Dataset, Labelled
 from starter.discovery import Candidate
-from starter.errors import Code, ParticipantError, participant_error
+from starter.errors import (
+    Code,
+    ParticipantError,
+    Problem,
+    UsageError,
+    participant_error,
+    problem,
+    usage_error,
+)
 from starter.export import probe_model
-from starter.plugins import load_plugin
+from starter.image_store import ImageError
+from starter.plugins import describe_error, load_plugin, own_line
 from starter.scoring import macro_f1
 
 
@@ -73,6 +83,15 @@ class TrainSettings(BaseModel):
     device: str = "auto"
     """auto, cpu or cuda."""
 
+    @field_validator("device")
+    @classmethod
+    def _is_there(cls, name: str) -> str:
+        try:
+            torch.empty(0, device=_device(name))
+        except (RuntimeError, AssertionError) as error:  # the latter: a build of torch without CUDA
+            raise ValueError(f"cannot compute on it: {str(error).splitlines()[0]}") from error
+        return name
+
 
 class TrainReport(BaseModel):
     """What a training run gave."""
@@ -84,7 +103,7 @@ class TrainReport(BaseModel):
     sha256: str
     """Its digest."""
     best_epoch: int
-    """The epoch whose averaged weights were kept, from 1."""
+    """The epoch whose averaged weights were kept, from 1; 0: none was better than what it went on from."""
     macro_f1: float | None
     """On the validation images; None without them."""
     num_train: int
@@ -128,35 +147,38 @@ def train(
         progress: takes the number of finished steps and of all steps.
 
     Raises:
-        ParticipantError: the plugin is not valid, or the loss is no longer a number.
+        ParticipantError: the plugin is not valid, cannot be trained, or its loss is no longer a number.
+        UsageError: image files are broken, or there are too few images to part.
+        KeyboardInterrupt: stopped before there were any weights to keep.
     """
     started = time.monotonic()
     _seed(settings.seed)
     plugin = load_plugin(candidate, dataset.competition, load_weights=settings.from_weights)
+    if settings.from_weights and not plugin.weights_loaded:
+        raise participant_error(
+            Code.WEIGHTS_MISSING, where=str(plugin.weights_path), got="nothing to go on from"
+        )
     records = transforms.describe(plugin.submission.transforms)
-    problems = probe_model(
-        plugin.submission.model, transforms.input_shape(records), len(dataset.info.classes), candidate
-    )
+    shape, num_classes = transforms.input_shape(records), len(dataset.info.classes)
+    problems = probe_model(plugin.submission.model, shape, num_classes, candidate)
+    problems = problems or _training_problems(plugin.submission.model, shape, num_classes, candidate)
     if problems:
         raise ParticipantError(problems)
     rows_train, rows_validation = split(dataset.train(), settings)
     training, validation = (_load(dataset, rows, records) for rows in (rows_train, rows_validation))
     device = _device(settings.device)
-    model = plugin.submission.model.to(device, memory_format=torch.channels_last)
+    model = _placed(plugin.submission.model, device)
     fit = _Fit(model, training, validation, dataset.info.classes, settings, plugin.weights_path)
     log(f"{len(rows_train):,} training and {len(rows_validation):,} validation images, on {device}")
     interrupted = False
     try:
         fit.run(log, progress)
     except KeyboardInterrupt:
-        interrupted = True
-        log(
-            "stopped; the best weights so far are kept"
-            if fit.best_epoch
-            else "stopped before any epoch ended"
-        )
-        if not fit.best_epoch:
+        if fit.best_epoch is None:
             raise
+        interrupted = True
+        log("stopped; the best weights so far are kept")
+    assert fit.best_epoch is not None
     seconds = time.monotonic() - started
     return TrainReport(
         weights=str(plugin.weights_path),
@@ -186,7 +208,8 @@ class _Fit:
     ) -> None:
         self.model, self.training, self.validation = model, training, validation
         self.class_names, self.settings, self.weights_path = class_names, settings, weights_path
-        self.best_f1, self.best_epoch, self.images_seen = -1.0, 0, 0
+        self.best_epoch: int | None = None
+        self.best_f1, self.images_seen = -1.0, 0
         self.device = next(model.parameters()).device
         self.steps_per_epoch = max(1, len(training.labels) // settings.batch_size)
         self.optimizer = _optimizer(model, settings)
@@ -195,27 +218,36 @@ class _Fit:
             weight=class_weights(training.labels, len(class_names), settings.balance).to(self.device),
             label_smoothing=settings.label_smoothing,
         )
-        self.average = AveragedModel(model, multi_avg_fn=_warm_ema(settings.ema_decay), use_buffers=True)
+        forget = 10 / (settings.epochs * self.steps_per_epoch)
+        _quicken_norms(model, forget)
+        ema = _warm_ema(min(settings.ema_decay, 1 - min(1.0, forget)))
+        self.average = AveragedModel(model, multi_avg_fn=ema, use_buffers=True)
 
     def run(self, log: Callable[[str], None], progress: Callable[[int, int], None]) -> None:
         """Train for all epochs; after each, validate the average and keep it if it is the best."""
+        if self.settings.from_weights and len(self.validation.labels):
+            self.best_epoch, (_, self.best_f1) = 0, self._validate()
+            log(f"the weights it goes on from: validation macro F1 {self.best_f1:.4f}")
         for epoch in range(1, self.settings.epochs + 1):
-            started = time.monotonic()
+            started, lr = time.monotonic(), self.schedule.get_last_lr()[0]
             loss = self._one_epoch(epoch, progress)
-            f1 = self._validate()
-            better = f1 is None or f1 > self.best_f1
-            if better:
-                self.best_f1, self.best_epoch = (-1.0 if f1 is None else f1), epoch
-                self._save(epoch)
-            shown = "" if f1 is None else f"  validation macro F1 {f1:.4f}{' *' if better else ''}"
+            text = f"epoch {epoch:3d}/{self.settings.epochs}  lr {lr:.5f}  loss {loss:.4f}"
+            if len(self.validation.labels):
+                validation_loss, f1 = self._validate()
+                better = f1 > self.best_f1
+                self._keep(epoch, f1, better=better)
+                text += f"  validation loss {validation_loss:.4f} macro F1 {f1:.4f}{' *' if better else ''}"
+            else:
+                self._keep(epoch, None, better=True)
             seconds = time.monotonic() - started
-            log(f"epoch {epoch:3d}/{self.settings.epochs}  loss {loss:.4f}{shown}  {seconds:.1f} s")
+            speed = self.steps_per_epoch * self._batch_size() / seconds
+            log(f"{text}  {seconds:.1f} s, {speed:,.0f} images/s")
 
     def _one_epoch(self, epoch: int, progress: Callable[[int, int], None]) -> float:
         self.model.train()
         total = 0.0
         for step, (images, labels) in enumerate(self._batches()):
-            with torch.autocast(self.device.type, enabled=self.device.type == "cuda"):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
                 loss = self.loss(self.model(images), labels)
             if not torch.isfinite(loss):
                 raise participant_error(
@@ -234,8 +266,11 @@ class _Fit:
             )
         return total / self.steps_per_epoch
 
+    def _batch_size(self) -> int:
+        return min(self.settings.batch_size, len(self.training.labels))
+
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        size = min(self.settings.batch_size, len(self.training.labels))
+        size = self._batch_size()
         order = torch.randperm(len(self.training.labels))
         for chosen in torch.split(order[: self.steps_per_epoch * size], size):
             images = self.training.images[chosen].to(self.device).float()
@@ -245,29 +280,31 @@ class _Fit:
                 self.training.labels[chosen].to(self.device),
             )
 
-    def _validate(self) -> float | None:
-        """Return the average's macro F1 on the validation images, if there are any."""
-        if not len(self.validation.labels):
-            return None
+    def _validate(self) -> tuple[float, float]:
+        """Return the average's loss (unweighted, unsmoothed) and macro F1 on the validation images."""
         self.average.eval()
         with torch.inference_mode():
-            predictions = torch.cat(
-                [
-                    self.average(b.to(self.device).float()).argmax(1).cpu()
-                    for b in torch.split(self.validation.images, 128)
-                ]
+            logits = torch.cat(
+                [self.average(b.to(self.device).float()).cpu() for b in self.validation.images.split(128)]
             )
-        return macro_f1(self.validation.labels.tolist(), predictions.tolist(), self.class_names).macro
+        loss = F.cross_entropy(logits, self.validation.labels).item()
+        predictions = logits.argmax(1).tolist()
+        return loss, macro_f1(self.validation.labels.tolist(), predictions, self.class_names).macro
 
-    def _save(self, epoch: int) -> None:
+    def _keep(self, epoch: int, f1: float | None, *, better: bool) -> None:
         """Write the average's weights; a kill leaves the old file or the new one, never half of one."""
-        state = deepcopy(self.average.module).cpu().state_dict()
-        tensors = {key: value.detach().clone().contiguous() for key, value in state.items()}
+        if not better:
+            return
+        state = self.average.module.state_dict()
+        tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
+        metadata = {"epoch": str(epoch), "settings": self.settings.model_dump_json()}
+        if f1 is not None:
+            self.best_f1, metadata["validation_macro_f1"] = f1, f"{f1:.6f}"
+        self.weights_path.parent.mkdir(parents=True, exist_ok=True)
         partial = self.weights_path.with_suffix(".partial")
-        save_file(
-            tensors, partial, metadata={"epoch": str(epoch), "settings": self.settings.model_dump_json()}
-        )
-        os.replace(partial, self.weights_path)  # noqa: PTH105 - the atomic one
+        save_file(tensors, partial, metadata=metadata)
+        partial.replace(self.weights_path)
+        self.best_epoch = epoch
 
     def _lr_factor(self, step: int) -> float:
         total = self.settings.epochs * self.steps_per_epoch
@@ -326,21 +363,73 @@ def split(rows: Sequence[Labelled], settings: TrainSettings) -> tuple[list[Label
     """Part the training rows into training and validation, by class, a group never in both."""
     if settings.validation_share == 0:
         return list(rows), []
-    folds = StratifiedGroupKFold(
-        round(1 / settings.validation_share), shuffle=True, random_state=settings.seed
-    )
+    most = max(Counter(row.label for row in rows).values())
+    if most < 2:
+        raise usage_error(
+            Code.BAD_DATASET,
+            where="train.csv",
+            got=f"{len(rows)} images, no two of a class",
+            expected="more images, or a validation share of 0",
+        )
+    num_folds = min(round(1 / settings.validation_share), most)
+    folds = StratifiedGroupKFold(num_folds, shuffle=True, random_state=settings.seed)
     groups = [row.group or row.image_id for row in rows]
-    kept, held_out = next(iter(folds.split(np.zeros(len(rows)), [row.label for row in rows], groups)))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # it may be missing on one side
+        kept, held_out = next(iter(folds.split(np.zeros(len(rows)), [row.label for row in rows], groups)))
     return [rows[i] for i in kept], [rows[i] for i in held_out]
+
+
+def _training_problems(
+    model: nn.Module, shape: tuple[int, int, int], num_classes: int, candidate: Candidate
+) -> list[Problem]:
+    """Try one step on a copy; return what is wrong with the model in training mode."""
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        expected, where = "a model with parameters to be trained", f"{candidate.file.name}: Submission.model"
+        return [problem(Code.BAD_FIELD, where=where, expected=expected, got="no parameter, or all frozen")]
+    with torch.random.fork_rng():
+        try:
+            output = deepcopy(model).train()(torch.randn(2, *shape))
+            if isinstance(output, Tensor) and output.shape == (2, num_classes):
+                output.sum().backward()
+                return []
+        except Exception as error:  # noqa: BLE001 - forward is the participant's: it may raise anything
+            got = f"{describe_error(error)}, in training mode"
+            return [problem(Code.MODEL_RAISED, where=own_line(error, candidate), got=got)]
+    shown = str(tuple(output.shape)) if isinstance(output, Tensor) else type(output).__name__
+    return [
+        problem(
+            Code.WRONG_OUTPUT,
+            where=f"{type(model).__name__}.forward, in training mode",
+            expected=f"a tensor of shape (2, {num_classes})",
+            got=shown,
+            hint="Switch auxiliary outputs off, for example aux_logits=False.",
+        )
+    ]
+
+
+def _placed(model: nn.Module, device: torch.device) -> nn.Module:
+    """Move the model to the device, in the memory format that is fast for convolutions."""
+    has_5d = any(tensor.dim() == 5 for tensor in model.state_dict().values())  # channels-last is for 4-d
+    return model.to(device, memory_format=torch.preserve_format if has_5d else torch.channels_last)
 
 
 def _load(dataset: Dataset, rows: Sequence[Labelled], records: Sequence[transforms.TransformRecord]) -> Split:
     """Decode and transform every image once."""
-    pipeline = transforms.build(records)
-    if not rows:
-        return Split(images=torch.empty(0), labels=torch.empty(0, dtype=torch.long))
-    images = torch.stack([pipeline(dataset.images.open(row.image_id)).half() for row in rows])
-    return Split(images=images, labels=torch.tensor([row.label for row in rows]))
+    pipeline, shape = transforms.build(records), transforms.input_shape(records)
+    images = torch.empty(len(rows), *shape, dtype=torch.half)
+    broken: list[Problem] = []
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # handing such small pieces to threads takes longer than the work
+    for i, row in enumerate(rows):
+        try:
+            images[i] = pipeline(dataset.images.open(row.image_id))
+        except ImageError as error:
+            broken.append(problem(Code.BROKEN_IMAGES, where=error.image_id, got=error.reason))
+    torch.set_num_threads(threads)
+    if broken:
+        raise UsageError(broken)
+    return Split(images=images, labels=torch.tensor([row.label for row in rows], dtype=torch.long))
 
 
 def _optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
@@ -362,6 +451,13 @@ def _warm_ema(decay: float) -> Callable[..., None]:
         get_ema_multi_avg_fn(now)(averaged, current, count)  # type: ignore[no-untyped-call]
 
     return update
+
+
+def _quicken_norms(model: nn.Module, share: float) -> None:
+    """Let batch norms follow fast enough for a short run: torchvision's MobileNetV3 takes 1 % of a step."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.momentum is not None:  # noqa: SLF001 - the only name for all of them
+            module.momentum = min(1.0, max(module.momentum, share))
 
 
 def _device(name: str) -> torch.device:

@@ -146,13 +146,13 @@ _VERSIONED: dict[str, tuple[str, ...]] = {
     "ConvertImageDtype": ("dtype",),
 }
 _PLAIN = ("ToImage", "PILToTensor", "ToPureTensor", "ToTensor", "RGB", "Identity")
-_ALLOWED = ("Compose", *_VERSIONED, "ToDtype", *_PLAIN)
+ALLOWED = ("Compose", *_VERSIONED, "ToDtype", *_PLAIN)
 # Exact types: a subclass may do anything in its own __call__.
 _MODULES = {"v1": v1, "v2": v2}
 _TYPES = {
     getattr(module, name): (name, api)
     for api, module in _MODULES.items()
-    for name in _ALLOWED
+    for name in ALLOWED
     if hasattr(module, name)
 }
 _PIL_MODES = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
@@ -412,7 +412,7 @@ def _refusal(item: object, where: str) -> Problem:
     name = type(item).__name__
     if type(item).__module__.startswith("torchvision.") and _RANDOM.search(name):
         return problem(Code.TRANSFORM_RANDOM, where=where, got=name)
-    expected = f"one of {', '.join(_ALLOWED)}"
+    expected = f"one of {', '.join(ALLOWED)}"
     got, hint = _slip(item)
     return problem(Code.TRANSFORM_UNKNOWN, where=where, expected=expected, got=got or name, hint=hint)
 

@@ -1,0 +1,137 @@
+"""Write the generated parts of the documents: `tox -e docs`, after changing what they show.
+
+A part stands between `<!-- begin: NAME -->` and `<!-- end -->`. tests/test_docs.py
+compares all of them with the code; the scoreboard is only written with --scoreboard,
+because it takes a run of `starter score`.
+"""
+
+import argparse
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from starter import transforms
+from starter.errors import CATALOGUE
+from starter.hookspecs import Competition, Submission
+from starter.operators import OPERATORS, Class
+
+ROOT = Path(__file__).parents[1]
+FILES = ("README.md", "docs/plugin.md", "docs/scoring.md", "docs/errors.md")
+BLOCK = re.compile(r"<!-- begin: (\w+) -->\n(.*?)<!-- end -->", re.DOTALL)
+
+COSTS = {
+    "conv_cost": "contraction: n x kernel elements x input channels of a group",
+    "conv_transpose_cost": "contraction: i x kernel elements x output channels of a group",
+    "linear_cost": "contraction: n x in_features",
+    "_matmul": "contraction: n x inner size",
+    "einsum_cost": "contraction: product of all index sizes (two operands); reduction: i (one operand)",
+    "attention_cost": "contraction: scores x head size + n x keys; reduction: 3 x scores; masked: + scores",
+    "_adaptive_pool": "reduction: sum of the window sizes",
+    "_pool": "reduction: n x window",
+    "cast_cost": "pointwise: n, if the type changes",
+}
+
+
+def fields(model: type[BaseModel]) -> str:
+    """Return a table of a record's fields: name, type, and the text under it in the source."""
+    body = ast.parse(inspect.getsource(model)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    rows = ["| field | type | |", "|---|---|---|"]
+    for item, text in zip(body.body, body.body[1:], strict=False):
+        is_field = isinstance(item, ast.AnnAssign) and isinstance(text, ast.Expr)
+        if is_field and isinstance(text.value, ast.Constant):
+            meaning = " ".join(str(text.value.value).split())
+            kind = ast.unparse(item.annotation).replace("|", "or")
+            rows.append(f"| `{ast.unparse(item.target)}` | `{kind}` | {meaning} |")
+    return "\n".join(rows)
+
+
+def allowed_transforms() -> str:
+    """Return the names that may be used."""
+    return ", ".join(f"`{name}`" for name in sorted(transforms.ALLOWED))
+
+
+def errors() -> str:
+    """Return one section for each code."""
+    return "\n\n".join(
+        f"## {code} {entry.title}\n\nStatus `{entry.status}`, stage {entry.stage}. {entry.why}\n\n**Fix** {entry.fix}"
+        for code, entry in CATALOGUE.items()
+    )
+
+
+def operators() -> str:
+    """Return the operator table, operators of one cost in one row."""
+    groups: dict[str, list[str]] = {}
+    for op, row in OPERATORS.items():
+        name = op.removeprefix("aten.").removesuffix(".default")
+        groups.setdefault(_cost_text(op, row.kind, row.why), []).append(f"`{name}`")
+    lines = ["| cost | operators |", "|---|---|"]
+    lines += [f"| {cost} | {' '.join(sorted(names))} |" for cost, names in groups.items()]
+    return "\n".join(lines)
+
+
+def _cost_text(op: str, kind: Class, why: str) -> str:
+    formula = OPERATORS[op].cost
+    if kind in (Class.MOVEMENT, Class.CONSTANT):
+        return f"0: {why}"
+    known = [text for name, text in COSTS.items() if formula.__qualname__.startswith(name)]
+    if known:
+        return known[0]
+    if op == "aten.dot.default":
+        return COSTS["_matmul"]
+    factor = inspect.getclosurevars(formula).nonlocals["per_element"]
+    size = "n" if kind is Class.POINTWISE else "i"
+    return f"{kind}: {size if factor == 1 else f'{factor}{size}'}"
+
+
+def plugin() -> str:
+    """Return the smallest example."""
+    return "```python\n" + (ROOT / "submissions/shufflenet.py").read_text(encoding="utf-8") + "```"
+
+
+def scoreboard() -> str:
+    """Return what `starter score` prints."""
+    command = [sys.executable, "-m", "starter", "score"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603 - our own
+    return f"```text\n{run.stdout.rstrip()}\n```"
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "competition": lambda: fields(Competition),
+    "submission": lambda: fields(Submission),
+    "transforms": allowed_transforms,
+    "errors": errors,
+    "operators": operators,
+    "plugin": plugin,
+}
+
+
+def updated(text: str, parts: dict[str, Callable[[], str]]) -> str:
+    """Return a document with the given parts written anew, and all others as they are."""
+
+    def write(found: re.Match[str]) -> str:
+        name = found[1]
+        body = f"{parts[name]()}\n" if name in parts else found[2]
+        return f"<!-- begin: {name} -->\n{body}<!-- end -->"
+
+    return BLOCK.sub(write, text)
+
+
+def main() -> None:
+    """Write all documents."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scoreboard", action="store_true", help="also run `starter score` and paste it")
+    parts = PARTS | ({"scoreboard": scoreboard} if parser.parse_args().scoreboard else {})
+    for name in FILES:
+        path = ROOT / name
+        path.write_text(updated(path.read_text(encoding="utf-8"), parts), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
