@@ -25,18 +25,6 @@ ROOT = Path(__file__).parents[1]
 FILES = ("README.md", "docs/plugin.md", "docs/scoring.md", "docs/errors.md")
 BLOCK = re.compile(r"<!-- begin: (\w+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
-COSTS = {
-    "conv_cost": "contraction: n x kernel elements x input channels of a group",
-    "conv_transpose_cost": "contraction: i x kernel elements x output channels of a group",
-    "linear_cost": "contraction: n x in_features",
-    "_matmul": "contraction: n x inner size",
-    "einsum_cost": "contraction: product of all index sizes (two operands); reduction: i (one operand)",
-    "attention_cost": "contraction: scores x head size + n x keys; reduction: 3 x scores; masked: + scores",
-    "_adaptive_pool": "reduction: sum of the window sizes",
-    "_pool": "reduction: n x window",
-    "cast_cost": "pointwise: n, if the type changes",
-}
-
 
 def fields(model: type[BaseModel]) -> str:
     """Return a table of a record's fields: name, type, and the text under it in the source."""
@@ -44,11 +32,11 @@ def fields(model: type[BaseModel]) -> str:
     assert isinstance(body, ast.ClassDef)
     rows = ["| field | type | |", "|---|---|---|"]
     for item, text in zip(body.body, body.body[1:], strict=False):
-        is_field = isinstance(item, ast.AnnAssign) and isinstance(text, ast.Expr)
-        if is_field and isinstance(text.value, ast.Constant):
-            meaning = " ".join(str(text.value.value).split())
-            kind = ast.unparse(item.annotation).replace("|", "or")
-            rows.append(f"| `{ast.unparse(item.target)}` | `{kind}` | {meaning} |")
+        if not isinstance(item, ast.AnnAssign) or not isinstance(text, ast.Expr):
+            continue
+        meaning = " ".join(str(ast.literal_eval(text.value)).split())
+        kind = ast.unparse(item.annotation).replace("|", "or")
+        rows.append(f"| `{ast.unparse(item.target)}` | `{kind}` | {meaning} |")
     return "\n".join(rows)
 
 
@@ -60,34 +48,23 @@ def allowed_transforms() -> str:
 def errors() -> str:
     """Return one section for each code."""
     return "\n\n".join(
-        f"## {code} {entry.title}\n\nStatus `{entry.status}`, stage {entry.stage}. {entry.why}\n\n**Fix** {entry.fix}"
+        f"## {code} {entry.title}\n\n"
+        f"Status `{entry.status}`, stage {entry.stage}. {entry.why}\n\n**Fix** {entry.fix}"
         for code, entry in CATALOGUE.items()
     )
 
 
 def operators() -> str:
     """Return the operator table, operators of one cost in one row."""
-    groups: dict[str, list[str]] = {}
+    groups: dict[tuple[Class, str], list[str]] = {}
     for op, row in OPERATORS.items():
         name = op.removeprefix("aten.").removesuffix(".default")
-        groups.setdefault(_cost_text(op, row.kind, row.why), []).append(f"`{name}`")
-    lines = ["| cost | operators |", "|---|---|"]
-    lines += [f"| {cost} | {' '.join(sorted(names))} |" for cost, names in groups.items()]
+        groups.setdefault((row.kind, row.rule), []).append(f"`{name}`")
+    lines = ["| class | cost | operators |", "|---|---|---|"]
+    for (kind, rule), names in groups.items():
+        cost = f"0: {rule}" if kind in (Class.MOVEMENT, Class.CONSTANT) else rule
+        lines.append(f"| {kind} | {cost} | {' '.join(sorted(names))} |")
     return "\n".join(lines)
-
-
-def _cost_text(op: str, kind: Class, why: str) -> str:
-    formula = OPERATORS[op].cost
-    if kind in (Class.MOVEMENT, Class.CONSTANT):
-        return f"0: {why}"
-    known = [text for name, text in COSTS.items() if formula.__qualname__.startswith(name)]
-    if known:
-        return known[0]
-    if op == "aten.dot.default":
-        return COSTS["_matmul"]
-    factor = inspect.getclosurevars(formula).nonlocals["per_element"]
-    size = "n" if kind is Class.POINTWISE else "i"
-    return f"{kind}: {size if factor == 1 else f'{factor}{size}'}"
 
 
 def plugin() -> str:

@@ -97,8 +97,7 @@ def check(reference: Reference, measured: Reference, where: Path) -> None:
 
 
 def _differences(reference: Reference, measured: Reference) -> Iterator[tuple[str, object, object]]:
-    exact = "macs contraction_macs pointwise_macs reduction_macs thop_macs params dataset_fingerprint cost_version"
-    for name in exact.split():
+    for name in _EXACT:
         old, new = getattr(reference, name), getattr(measured, name)
         if old != new:
             yield name, old, new

@@ -11,9 +11,8 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
-import click
 import typer
 from rich.console import Console
 from rich.progress import (
@@ -32,6 +31,12 @@ from starter.discovery import Candidate, discover, discover_installed, discover_
 from starter.errors import CATALOGUE, Code, HostError, ParticipantError, StarterError, Status, usage_error
 from starter.schema import EvaluationResult
 from starter.scoreboard import say, show_costs, show_error, show_scores
+
+# Typer's own class for a wrong command line; which module it lives in has changed between versions.
+USAGE_ERROR = cast(
+    "type[typer.BadParameter]",
+    next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"),
+)
 
 EXIT_OK, EXIT_PARTICIPANT, EXIT_USAGE, EXIT_HOST, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -65,9 +70,9 @@ def main() -> None:
     """Run the command line; the one place that prints errors and chooses the exit code."""
     try:
         code = app(standalone_mode=False)
-    except click.exceptions.Abort:
+    except typer.Abort:
         code = _interrupted()
-    except click.ClickException as error:
+    except USAGE_ERROR as error:
         error.show()
         code = EXIT_USAGE
     except StarterError as error:
@@ -227,7 +232,7 @@ def train(  # noqa: PLR0913, PLR0917 - the recipe's switches, one to one
     except ValidationError as error:
         first = error.errors()[0]
         option = str(first["loc"][0]).replace("_", "-")
-        raise click.BadParameter(
+        raise typer.BadParameter(
             f"{first['msg']}, got {first['input']!r}", param_hint=f"--{option}"
         ) from error
     dataset = _open(data, load_competition(competition))

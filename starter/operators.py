@@ -82,8 +82,8 @@ class Row:
 
     kind: Class
     cost: Formula
-    why: str = ""
-    """Why it costs nothing, for the rows that do not."""
+    rule: str
+    """The formula in words, n the output's elements and i the input's; for a free row, why it is free."""
     indices: tuple[str, ...] = ()
     """Arguments that select elements: these must not depend on the image."""
     ignores_values: bool = False
@@ -204,17 +204,26 @@ def _rows(names: str, row: Row) -> Iterable[tuple[str, Row]]:
     return ((f"aten.{name}" if "." in name else f"aten.{name}.default", row) for name in names.split())
 
 
-_CONTRACTIONS: dict[str, Formula] = {
-    "conv1d conv2d conv3d conv1d.padding conv2d.padding conv3d.padding": conv_cost,
-    "convolution": convolution_cost,
-    "conv_transpose1d conv_transpose2d.input conv_transpose3d.input": conv_transpose_cost,
-    "linear": linear_cost,
-    "mm bmm mv matmul": _matmul("self"),
-    "dot": lambda call: Cost(contraction=call.input_size),
-    "addmm": _matmul("mat1", added=True),
-    "baddbmm": _matmul("batch1", added=True),
-    "einsum": einsum_cost,
-    "scaled_dot_product_attention": attention_cost,
+_CONTRACTIONS: dict[str, tuple[Formula, str]] = {
+    "conv1d conv2d conv3d conv1d.padding conv2d.padding conv3d.padding": (
+        conv_cost,
+        "n x kernel elements x input channels of a group",
+    ),
+    "convolution": (convolution_cost, "as conv2d, or as conv_transpose2d if `transposed`"),
+    "conv_transpose1d conv_transpose2d.input conv_transpose3d.input": (
+        conv_transpose_cost,
+        "i x kernel elements x output channels of a group",
+    ),
+    "linear": (linear_cost, "n x in_features"),
+    "mm bmm mv matmul": (_matmul("self"), "n x inner size"),
+    "dot": (lambda call: Cost(contraction=call.input_size), "i"),
+    "addmm": (_matmul("mat1", added=True), "n x inner size, + n pointwise"),
+    "baddbmm": (_matmul("batch1", added=True), "n x inner size, + n pointwise"),
+    "einsum": (einsum_cost, "the product of all index sizes; with one operand a reduction of i"),
+    "scaled_dot_product_attention": (
+        attention_cost,
+        "scores x head size + n x keys, + 3 x scores reduction, + scores pointwise if masked",
+    ),
 }
 
 _POINTWISE: dict[str, int] = {
@@ -290,19 +299,24 @@ _CONSTANTS = """arange arange.start arange.start_step zeros ones full linspace e
     native_batch_norm linalg_inv outer hypot"""
 
 
+def _scaled(count: int, letter: str) -> str:
+    return letter if count == 1 else f"{count} {letter}"
+
+
 def _table() -> dict[str, Row]:
     table: dict[str, Row] = {}
-    for names, formula in _CONTRACTIONS.items():
-        table |= _rows(names, Row(Class.CONTRACTION, formula))
+    for names, (formula, rule) in _CONTRACTIONS.items():
+        table |= _rows(names, Row(Class.CONTRACTION, formula, rule))
     for names, count in _POINTWISE.items():
-        table |= _rows(names, Row(Class.POINTWISE, _pointwise(count)))
-    table |= _rows("_to_copy to.dtype", Row(Class.POINTWISE, cast_cost))
+        table |= _rows(names, Row(Class.POINTWISE, _pointwise(count), _scaled(count, "n")))
+    table |= _rows("_to_copy to.dtype", Row(Class.POINTWISE, cast_cost, "n, if the type changes"))
     for names, count in _REDUCTIONS.items():
-        table |= _rows(names, Row(Class.REDUCTION, _reduction(count)))
+        table |= _rows(names, Row(Class.REDUCTION, _reduction(count), _scaled(count, "i")))
     for names, formula in _POOLS.items():
-        table |= _rows(names, Row(Class.REDUCTION, formula))
-    for names, why in _MOVEMENT.items():
-        table |= _rows(names, Row(Class.MOVEMENT, _free, why))
+        rule = "the sum of the window sizes" if "adaptive" in names else "n x window"
+        table |= _rows(names, Row(Class.REDUCTION, formula, rule))
+    for names, rule in _MOVEMENT.items():
+        table |= _rows(names, Row(Class.MOVEMENT, _free, rule))
     for names, arguments in _INDEXING.items():
         table |= _rows(names, Row(Class.MOVEMENT, _free, "reads elements at constant places", arguments))
     table |= _rows(_SHAPE_ONLY, Row(Class.CONSTANT, _free, "reads only a shape", ignores_values=True))

@@ -2,7 +2,8 @@
 
 The batch-1 graph is mapped over the batch with torch.vmap, so that no image can
 see its neighbours. Convolution and batch norm are fused and tensors kept
-channels-last; both change only the order of the same arithmetic.
+channels-last; both change only the order of the same arithmetic, and every value
+must have the shape that was counted.
 """
 
 import itertools
@@ -39,6 +40,7 @@ class Program:
         self._constants = dict(trace.constants)
         self._output = trace.graph.file.output
         nodes = [_replace(node, trace, self._constants) for node in _fused(trace, self._constants)]
+        self._shapes = {step.node.name: _shape(step.call.outputs) for step in trace.steps}
         last_use = {name: i for i, node in enumerate(nodes) for name in node.refs()}
         last_use[self._output] = len(nodes)
         dead: dict[int, list[str]] = {}
@@ -68,9 +70,17 @@ class Program:
                 *substitute(args, values.__getitem__),
                 **{key: substitute(value, values.__getitem__) for key, value in kwargs.items()},
             )
+            if _shape(values[name]) != self._shapes[name]:
+                counted = self._shapes[name]
+                raise RuntimeError(f"{name!r} is {_shape(values[name])}, but {counted} was counted")
             for key in dead:
                 values.pop(key, None)
         return values[self._output]
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    """Return the shape of a value, of the first one where an operator gives several."""
+    return tuple(value.shape if isinstance(value, torch.Tensor) else value[0].shape)
 
 
 def _fused(trace: Trace, constants: dict[str, Any]) -> list[Node]:
@@ -89,7 +99,7 @@ def _fused(trace: Trace, constants: dict[str, Any]) -> list[Node]:
         if convolution is not None and _is_constant(convolution, constants):
             replaced[convolution.name] = _merge(convolution, norm, constants)
             replaced[norm.name] = _same_value(norm, convolution.name)
-    getitems = (n for n in nodes if n.op == GETITEM and n.args[0].name in norms)
+    getitems = (n for n in nodes if n.op == GETITEM and n.args[0].name in norms and n.args[1] == 0)
     replaced |= {n.name: _same_value(n, n.args[0].name) for n in getitems}
     return [replaced.get(node.name, node) for node in nodes]
 

@@ -125,10 +125,11 @@ def explain_score(result: EvaluationResult, reference: Reference, rules: ScoreRu
         "penalty": (f"{rules.penalty:g} x (1 - {f1}/{baseline_f1})", "F1 is below the baseline's: penalty"),
         "reward": (f"{rules.reward:g} x (1 - {f1}/{baseline_f1})", "F1 is not below the baseline's: reward"),
     }[result.branch]
+    sign = "-" if (result.f1_term or 0) < 0 else "+"
     return (
         f"{result.name}: {macs:,} / {baseline_macs:,} MACs + {term}"
-        f" = {result.macs_ratio:.4f} {'-' if (result.f1_term or 0) < 0 else '+'} {abs(result.f1_term or 0):.4f}"
-        f" = {result.score:.4f}\n  {why}{_absent(result)}"
+        f" = {result.macs_ratio:.4f} {sign} {abs(result.f1_term or 0):.4f} = {result.score:.4f}\n"
+        f"  {why}{_absent(result)}"
     )
 
 

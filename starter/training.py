@@ -8,6 +8,7 @@ baseline/reference.json in the time told in baseline/README.md, on two CPU cores
 """
 
 import hashlib
+import json
 import math
 import random
 import time
@@ -211,7 +212,8 @@ class _Fit:
         self.best_epoch: int | None = None
         self.best_f1, self.images_seen = -1.0, 0
         self.device = next(model.parameters()).device
-        self.steps_per_epoch = max(1, len(training.labels) // settings.batch_size)
+        self.batch_size = min(settings.batch_size, len(training.labels))
+        self.steps_per_epoch = len(training.labels) // self.batch_size
         self.optimizer = _optimizer(model, settings)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._lr_factor)
         self.loss = nn.CrossEntropyLoss(
@@ -231,17 +233,17 @@ class _Fit:
         for epoch in range(1, self.settings.epochs + 1):
             started, lr = time.monotonic(), self.schedule.get_last_lr()[0]
             loss = self._one_epoch(epoch, progress)
-            text = f"epoch {epoch:3d}/{self.settings.epochs}  lr {lr:.5f}  loss {loss:.4f}"
+            text, f1, better = f"loss {loss:.4f}", None, True
             if len(self.validation.labels):
                 validation_loss, f1 = self._validate()
                 better = f1 > self.best_f1
-                self._keep(epoch, f1, better=better)
                 text += f"  validation loss {validation_loss:.4f} macro F1 {f1:.4f}{' *' if better else ''}"
-            else:
-                self._keep(epoch, None, better=True)
+            if better:
+                self._save(epoch, f1)
+                self.best_epoch, self.best_f1 = epoch, -1.0 if f1 is None else f1
             seconds = time.monotonic() - started
-            speed = self.steps_per_epoch * self._batch_size() / seconds
-            log(f"{text}  {seconds:.1f} s, {speed:,.0f} images/s")
+            speed = f"{seconds:.1f} s, {self.steps_per_epoch * self.batch_size / seconds:,.0f} images/s"
+            log(f"epoch {epoch:3d}/{self.settings.epochs}  lr {lr:.5f}  {text}  {speed}")
 
     def _one_epoch(self, epoch: int, progress: Callable[[int, int], None]) -> float:
         self.model.train()
@@ -266,13 +268,9 @@ class _Fit:
             )
         return total / self.steps_per_epoch
 
-    def _batch_size(self) -> int:
-        return min(self.settings.batch_size, len(self.training.labels))
-
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        size = self._batch_size()
-        order = torch.randperm(len(self.training.labels))
-        for chosen in torch.split(order[: self.steps_per_epoch * size], size):
+        order = torch.randperm(len(self.training.labels))[: self.steps_per_epoch * self.batch_size]
+        for chosen in torch.split(order, self.batch_size):
             images = self.training.images[chosen].to(self.device).float()
             images = augment(images, self.settings.augment, flip=self.settings.flip)
             yield (
@@ -285,26 +283,25 @@ class _Fit:
         self.average.eval()
         with torch.inference_mode():
             logits = torch.cat(
-                [self.average(b.to(self.device).float()).cpu() for b in self.validation.images.split(128)]
+                [
+                    self.average(b.to(self.device).float()).cpu()
+                    for b in torch.split(self.validation.images, 128)
+                ]
             )
         loss = F.cross_entropy(logits, self.validation.labels).item()
         predictions = logits.argmax(1).tolist()
         return loss, macro_f1(self.validation.labels.tolist(), predictions, self.class_names).macro
 
-    def _keep(self, epoch: int, f1: float | None, *, better: bool) -> None:
+    def _save(self, epoch: int, f1: float | None) -> None:
         """Write the average's weights; a kill leaves the old file or the new one, never half of one."""
-        if not better:
-            return
         state = self.average.module.state_dict()
         tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
-        metadata = {"epoch": str(epoch), "settings": self.settings.model_dump_json()}
-        if f1 is not None:
-            self.best_f1, metadata["validation_macro_f1"] = f1, f"{f1:.6f}"
+        made_by = {"epoch": epoch, "validation_macro_f1": f1, "settings": self.settings.model_dump()}
         self.weights_path.parent.mkdir(parents=True, exist_ok=True)
+        # One entry only: safetensors writes several in an order that differs from run to run.
         partial = self.weights_path.with_suffix(".partial")
-        save_file(tensors, partial, metadata=metadata)
+        save_file(tensors, partial, metadata={"training": json.dumps(made_by)})
         partial.replace(self.weights_path)
-        self.best_epoch = epoch
 
     def _lr_factor(self, step: int) -> float:
         total = self.settings.epochs * self.steps_per_epoch
@@ -391,7 +388,7 @@ def _training_problems(
         try:
             output = deepcopy(model).train()(torch.randn(2, *shape))
             if isinstance(output, Tensor) and output.shape == (2, num_classes):
-                output.sum().backward()
+                torch.autograd.backward(output.sum())
                 return []
         except Exception as error:  # noqa: BLE001 - forward is the participant's: it may raise anything
             got = f"{describe_error(error)}, in training mode"
@@ -411,7 +408,7 @@ def _training_problems(
 def _placed(model: nn.Module, device: torch.device) -> nn.Module:
     """Move the model to the device, in the memory format that is fast for convolutions."""
     has_5d = any(tensor.dim() == 5 for tensor in model.state_dict().values())  # channels-last is for 4-d
-    return model.to(device, memory_format=torch.preserve_format if has_5d else torch.channels_last)
+    return model.to(device) if has_5d else model.to(device).to(memory_format=torch.channels_last)
 
 
 def _load(dataset: Dataset, rows: Sequence[Labelled], records: Sequence[transforms.TransformRecord]) -> Split:

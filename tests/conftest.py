@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from starter.dataset import Dataset
-from starter.dataset_writer import Description, Item, write_dataset
+from starter.dataset_writer import Description, Item, Split, write_dataset
 
 CLASSES = ("Metal", "Paper", "Plastic")
 
@@ -53,7 +53,7 @@ def drawn_image(label: int, seed: int) -> bytes:
 @pytest.fixture(scope="session")
 def easy_dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Sixty images in three classes, thirty of them for the evaluation."""
-    splits = ("train", "Public", "Private", "train")
+    splits: tuple[Split, ...] = ("train", "Public", "Private", "train")
     items = (Item(f"{i:03d}.jpg", drawn_image(i % 3, i), i % 3, splits[i % 4]) for i in range(60))
     folder = tmp_path_factory.mktemp("data") / "easy"
     return write_dataset(folder, items, Description(name="easy", classes=CLASSES))

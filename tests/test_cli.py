@@ -238,14 +238,14 @@ def test_a_setting_out_of_range_names_its_option(competition: Path) -> None:
 
 @pytest.mark.parametrize("code", list(CATALOGUE))
 def test_every_code_can_be_explained(code: str) -> None:
-    entry = CATALOGUE[code]  # type: ignore[index]
+    entry = CATALOGUE[code]
     assert all((entry.title, entry.why, entry.fix, entry.stage))
 
 
 def test_explain_prints_the_entry(tmp_path: Path) -> None:
     run = starter("explain", "e501", cwd=tmp_path)
     assert run.code == 0
-    assert CATALOGUE["E501"].why in run.stdout  # type: ignore[index]
+    assert CATALOGUE["E501"].why in run.stdout
     assert len(starter("explain", cwd=tmp_path).stdout.splitlines()) == len(CATALOGUE)
 
 

@@ -68,7 +68,7 @@ def test_state_that_changes_in_forward_is_refused() -> None:
             self.register_buffer("calls", torch.zeros(1))
 
         def forward(self, image: torch.Tensor) -> torch.Tensor:
-            self.calls += 1
+            self.get_buffer("calls").add_(1)
             return to_logits(image) + self.calls
 
     with pytest.raises(ParticipantError) as refused:

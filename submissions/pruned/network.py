@@ -27,7 +27,7 @@ class PrunedNet(nn.Module):
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        shapes = {"stem": (STEM, 3, 3, 3)}
+        shapes: dict[str, tuple[int, ...]] = {"stem": (STEM, 3, 3, 3)}
         for i, (channels_in, channels_out, _) in enumerate(BLOCKS):
             shapes[f"depthwise{i}"] = (channels_in, 1, 3, 3)
             shapes[f"pointwise{i}"] = (channels_out, channels_in, 1, 1)
