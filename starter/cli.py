@@ -70,6 +70,8 @@ def main() -> None:
     """Run the command line; the one place that prints errors and chooses the exit code."""
     try:
         code = app(standalone_mode=False)
+        if code == EXIT_INTERRUPTED:  # Typer has seen the Ctrl-C and says nothing
+            _interrupted()
     except typer.Abort:
         code = _interrupted()
     except USAGE_ERROR as error:

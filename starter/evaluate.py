@@ -7,6 +7,7 @@ logits meet the labels here. While one graph runs, the next plugin is exported.
 
 import json
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -112,13 +113,15 @@ class Evaluator:
         Raises:
             UsageError: the data set has broken images, or the reference does not hold.
         """
+        stop = threading.Event()
         with ThreadPoolExecutor(max_workers=1) as pool:
-            exports: list[Future[Exported]] = [pool.submit(self._export, c) for c in candidates]
+            exports: list[Future[Exported]] = [pool.submit(self._export, c, stop) for c in candidates]
             try:
                 self._check_reference()
                 for candidate, exported in zip(candidates, exports, strict=True):
                     yield self._one(candidate, exported)
             finally:
+                stop.set()  # on Ctrl-C as well: the pool waits for the export under way
                 for future in exports:
                     future.cancel()
 
@@ -137,12 +140,12 @@ class Evaluator:
                 where=str(self._reference_path),
             )
 
-    def _export(self, candidate: Candidate) -> Exported:
+    def _export(self, candidate: Candidate, stop: threading.Event) -> Exported:
         folder = Path(tempfile.mkdtemp(dir=self._folder.name))
         problems = candidate.problems()
         if problems:
             return Exported(WorkerReport(problems=tuple(problems)), folder, "")
-        return export(candidate, self._dataset.competition, self._competition.limits, folder)
+        return export(candidate, self._dataset.competition, self._competition.limits, folder, stop=stop)
 
     def _one(self, candidate: Candidate, future: "Future[Exported]") -> Measured:
         started = time.monotonic()

@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,14 @@ class Exported:
         return all((self.folder / part).is_file() for part in PARTS)
 
 
-def export(candidate: Candidate, competition: Competition, limits: Limits, folder: Path) -> Exported:
+def export(
+    candidate: Candidate,
+    competition: Competition,
+    limits: Limits,
+    folder: Path,
+    *,
+    stop: threading.Event | None = None,
+) -> Exported:
     """Load and export one submission in a process of its own.
 
     Args:
@@ -63,6 +71,7 @@ def export(candidate: Candidate, competition: Competition, limits: Limits, folde
         competition: what its hook may know.
         limits: what its process may use; a limit that strikes is a problem in the report.
         folder: where the parts of the reply are written; exists and is empty.
+        stop: once it is set, the process is killed; nobody waits for the answer any more.
     """
     with (
         tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True) as scratch,
@@ -77,7 +86,7 @@ def export(candidate: Candidate, competition: Competition, limits: Limits, folde
         )
         try:
             _send_job(child, candidate, competition, limits)
-            struck = child.wait()
+            struck = child.wait(stop or threading.Event())
         finally:
             child.kill()
         found = struck or _exit_problem(child.process.returncode, limits) or _split(reply, folder, limits)

@@ -110,16 +110,20 @@ class Child:
                 return _limit(Code.DISK, f"{self.allowance.scratch_mb} MiB", f"{used:.0f} MiB")
         return None
 
-    def wait(self) -> Problem | None:
-        """Wait until the child has ended by itself or by a limit; return that limit."""
-        while True:
+    def wait(self, stop: threading.Event) -> Problem | None:
+        """Wait until the child has ended by itself or by a limit; return that limit.
+
+        Args:
+            stop: once it is set, the child is killed; the user has pressed Ctrl-C.
+        """
+        struck = None
+        while self.process.poll() is None and struck is None and not stop.is_set():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(POLL_SECONDS)
-                return None
+                break
             struck = self.check()
-            if struck is not None:
-                self.kill()
-                return struck
+        self.kill()
+        return struck
 
     def kill(self) -> None:
         """End the child and everything in its session, and close its pipes."""
