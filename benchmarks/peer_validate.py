@@ -18,7 +18,7 @@ from PIL import Image
 from sklearn.metrics import f1_score
 from timm.data import create_loader
 from timm.models import create_model
-from timm.utils import AverageMeter, accuracy
+from timm.utils.metrics import AverageMeter, accuracy
 from torch import nn
 
 from starter.dataset import open_dataset
@@ -53,7 +53,7 @@ def main() -> None:
     torch.manual_seed(0)
     model = create_model(options.model, num_classes=6).eval()
     loader = create_loader(
-        Images(),
+        Images(),  # type: ignore[arg-type] # it takes any map-style data set
         input_size=(3, options.size, options.size),
         batch_size=256,
         use_prefetcher=False,

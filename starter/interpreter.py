@@ -24,6 +24,7 @@ IMAGE_DTYPES = frozenset({torch.float32, torch.float16, torch.bfloat16, torch.bo
 """What a value that depends on the image may be: nothing that several numbers fit into."""
 
 _META = torch.device("meta")
+_LAYOUT = ("layout", "memory_format", "pin_memory")
 _REFUSALS_OF_TORCH = (
     RuntimeError,
     TypeError,
@@ -102,7 +103,7 @@ def _visit(walk: Trace, node: Node) -> None:
     if row is None or not known:
         return  # what reads a refused value has no shape, but its own operator was still looked up
     try:
-        _check_keywords(node)
+        _check_arguments(node)
         if row.ignores_values or not any(name in walk.shapes for name in node.refs()):
             walk.constants[node.name] = _fold(walk, node)
         else:
@@ -116,12 +117,17 @@ def _visit(walk: Trace, node: Node) -> None:
         )
 
 
-def _check_keywords(node: Node) -> None:
-    """Refuse a positional argument by keyword: torch.export writes none, and program.py counts on places."""
-    positional = {a.name for a in _schema_arguments(node.op) if not a.kwarg_only}
-    by_keyword = positional.intersection(node.kwargs)
+def _check_arguments(node: Node) -> None:
+    """Refuse what export.py never writes: program.py counts on places, kernels crash on made-up layouts."""
+    arguments = _schema_arguments(node.op)
+    by_keyword = {a.name for a in arguments if not a.kwarg_only}.intersection(node.kwargs)
     if by_keyword:
         raise ValueError(f"argument {min(by_keyword)!r} stands under its name, not at its place")
+    given = {a.name: value for a, value in zip(arguments, node.args, strict=False)} | node.kwargs
+    if any(given.get(name) is not None for name in _LAYOUT):
+        raise ValueError(f"an argument of the memory layout: {', '.join(_LAYOUT)}")
+    if not isinstance(given.get("dtype"), torch.dtype | None):
+        raise TypeError(f"dtype {given['dtype']!r}")
 
 
 def _fold(walk: Trace, node: Node) -> Any:
@@ -211,7 +217,8 @@ def _tensors(result: Any) -> tuple[torch.Tensor, ...]:
 
 
 def _check_size(node: Node, result: Any) -> None:
-    largest = max((t.numel() for t in _tensors(result)), default=0)
+    # A side as well: an empty tensor may have one of any length, and formulas walk along it.
+    largest = max((n for t in _tensors(result) for n in (t.numel(), *t.shape)), default=0)
     if largest > MAX_ELEMENTS:
         raise participant_error(
             Code.GRAPH_TOO_LARGE,

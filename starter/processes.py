@@ -11,7 +11,6 @@ import select
 import signal
 import tempfile
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -201,9 +200,8 @@ class Runner:
         if self._hello is None:
             line = self._read_line(_START_SECONDS)
             if not isinstance(line, bytes):
-                raise host_error(
-                    Code.RUNNER_FAILED, where="start of the runner", got=self._child.log()[-2000:]
-                )
+                log = self._restart()
+                raise host_error(Code.RUNNER_FAILED, where="start of the runner", got=log[-2000:])
             self._hello = RunnerHello.model_validate_json(line)
         return self._hello
 
@@ -249,7 +247,6 @@ class Runner:
 
     def _read_line(self, seconds: float) -> bytes | Problem | None:
         """Return the next line, the limit that struck while waiting for it, or None if the child ended."""
-        deadline = time.monotonic() + seconds
         descriptor = self._child.stdout.fileno()
         while b"\n" not in self._buffer:
             ready, _, _ = select.select([descriptor], [], [], POLL_SECONDS)
@@ -259,11 +256,9 @@ class Runner:
                     return None
                 self._buffer += chunk
                 continue
-            struck = self._child.check()
+            struck = self._child.check(seconds)
             if struck is not None:
                 return struck
-            if time.monotonic() > deadline:
-                return problem(Code.TIMEOUT, where="runner", expected=f"{seconds:g} s", got="more")
         line, _, rest = bytes(self._buffer).partition(b"\n")
         self._buffer = bytearray(rest)
         return line

@@ -95,11 +95,16 @@ class Child:
         """Begin a new request: the wall-clock limit counts from now."""
         self.started = time.monotonic()
 
-    def check(self) -> Problem | None:
-        """Return the limit that the child has reached, if any."""
+    def check(self, wall_seconds: float | None = None) -> Problem | None:
+        """Return the limit that the child has reached, if any.
+
+        Args:
+            wall_seconds: another wall-clock limit than the allowance's.
+        """
         elapsed = time.monotonic() - self.started
-        if elapsed > self.allowance.wall_seconds:
-            return _limit(Code.TIMEOUT, f"{self.allowance.wall_seconds:g} s", f"{elapsed:.1f} s")
+        allowed = self.allowance.wall_seconds if wall_seconds is None else wall_seconds
+        if elapsed > allowed:
+            return _limit(Code.TIMEOUT, f"{allowed:g} s", f"{elapsed:.1f} s")
         memory = sum(resident_bytes(pid) for pid in _session(self.process.pid)) / 2**20
         if memory > self.allowance.memory_mb:
             return _limit(Code.MEMORY, f"{self.allowance.memory_mb} MiB", f"{memory:.0f} MiB")

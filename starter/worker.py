@@ -88,6 +88,7 @@ def _export(
 ) -> tuple[int | None, list[Problem]]:
     """Write transforms, graph and weights; return thop's count and what is wrong with the model."""
     import torch
+    from safetensors import SafetensorError
 
     from starter import transforms
     from starter.export import export_model, probe_model, write_graph
@@ -101,7 +102,12 @@ def _export(
     problems = probe_model(model, shape, job.competition.num_classes, candidate)
     if problems:
         return None, problems
-    write_graph(export_model(model, shape, candidate), candidate, scratch / "graph", scratch / "weights")
+    exported = export_model(model, shape, candidate)
+    try:
+        write_graph(exported, candidate, scratch / "graph", scratch / "weights")
+    except (OSError, SafetensorError) as error:  # the kernel's limit on the size of a file
+        (scratch / "weights").unlink(missing_ok=True)
+        raise ParticipantError([_too_large(job, str(error))]) from error
     return _count_with_thop(model, shape), []
 
 
@@ -124,6 +130,12 @@ def _out_of_memory(job: WorkerJob) -> Problem:
         where="the submission's process",
         expected=f"at most {job.memory_mb} MiB",
         got="an allocation was refused",
+    )
+
+
+def _too_large(job: WorkerJob, got: str) -> Problem:
+    return problem(
+        Code.OUTPUT, where="the submission's process", expected=f"at most {job.output_mb} MiB", got=got[:200]
     )
 
 

@@ -276,6 +276,11 @@ OPERATORS: dict[str, tuple[Change, Code]] = {
     "a tensor for a number": (with_argument(ref("image")), Code.MALFORMED_GRAPH),
     "a keyword that there is not": (at_node(0, kwargs={"free": True}), Code.MALFORMED_GRAPH),
     "an output to write to": (at_node(0, kwargs={"out": ref("t0")}), Code.MALFORMED_GRAPH),
+    "a memory layout out of thin air": (
+        at_node(0, op="aten.zeros_like.default", args=[ref("t0")], kwargs={"memory_format": -5}),
+        Code.MALFORMED_GRAPH,
+    ),
+    "a dtype by number": (at_node(0, kwargs={"dtype": 99}), Code.MALFORMED_GRAPH),
     "a place given by name": (
         at_node(1, args=[ref("mean")], kwargs={"weight": ref("t0")}),
         Code.MALFORMED_GRAPH,
@@ -380,6 +385,12 @@ def test_a_value_without_a_tensor_is_refused(tmp_path: Path) -> None:
     assert (found.code, found.got) == (Code.MALFORMED_GRAPH, "the call gives no tensor")
 
 
+def test_an_empty_value_with_an_endless_side_is_too_large(tmp_path: Path) -> None:
+    """It has no elements, but a formula would walk along its side for hours."""
+    graph = logits_of(node("x", "aten.adaptive_avg_pool2d.default", ref("image"), [2**40, 0]))
+    assert refusal(tmp_path, graph).problems[0].code is Code.GRAPH_TOO_LARGE
+
+
 def test_every_forged_node_is_reported_and_nothing_twice(tmp_path: Path) -> None:
     graph = valid()
     graph["nodes"][:0] = [node(f"e{i}", f"aten.evil{i % 2}.default", ref("image")) for i in range(6)]
@@ -403,11 +414,14 @@ VALUES = st.recursive(
     max_leaves=8,
 )
 OPS = st.sampled_from(
-    """mean.dim conv2d.default max_pool2d.default cat.default view.default add.Tensor split_with_sizes.default
-    unbind.int einsum.default group_norm.default pixel_unshuffle.default repeat.default index.Tensor
-    adaptive_avg_pool2d.default constant_pad_nd.default roll.default upsample_nearest2d.vec
-    floor_divide.default arange.default full_like.default""".split()
-).map("aten.{}".format) | st.just("getitem")
+    [
+        *("aten.mean.dim", "aten.conv2d.default", "aten.max_pool2d.default", "aten.cat.default", "getitem"),
+        *("aten.view.default", "aten.add.Tensor", "aten.split_with_sizes.default", "aten.unbind.int"),
+        *("aten.einsum.default", "aten.group_norm.default", "aten.repeat.default", "aten.index.Tensor"),
+        *("aten.adaptive_avg_pool2d.default", "aten.constant_pad_nd.default", "aten.roll.default"),
+        *("aten.floor_divide.default", "aten.arange.default", "aten.full_like.default"),
+    ]
+)
 
 
 def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

@@ -1,0 +1,246 @@
+"""Submissions run in processes of their own: whatever one does there ends as one entry's problem.
+
+Every test starts real children. A plugin that misbehaves on import costs as much as
+importing torch, so each test looks at everything that one child can show.
+"""
+
+import os
+import signal
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import GOOD
+
+from starter.competition import Limits
+from starter.dataset import Dataset
+from starter.discovery import Candidate, Kind
+from starter.errors import CATALOGUE, Code, HostError, Problem, Status
+from starter.hookspecs import Competition
+from starter.processes import PARTS, Exported, Runner, _read_report, _split, export
+from starter.schema import RunnerRequest
+
+COMPETITION = Competition(
+    num_classes=3, class_names=("Metal", "Paper", "Plastic"), mean=(0.5,) * 3, std=(0.2,) * 3
+)
+LIMITS = Limits(wall_seconds=90, cpu_seconds=60, memory_mb=3000, scratch_mb=64, output_mb=64)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the parts of a reply are written."""
+    path = tmp_path / "reply"
+    path.mkdir()
+    return path
+
+
+def run(folder: Path, text: str, **limits: Any) -> Exported:
+    path = folder.parent / "net.py"
+    path.write_text(text, encoding="utf-8")
+    return export(Candidate("net", path, Kind.FILE), COMPETITION, LIMITS.model_copy(update=limits), folder)
+
+
+def problem_of(exported: Exported) -> Problem:
+    (found,) = exported.report.problems
+    assert not exported.is_complete
+    return found
+
+
+def status_of(found: Problem) -> Status:
+    return CATALOGUE[found.code].status
+
+
+def is_running(pid: int) -> bool:
+    """Say whether a process is alive; one that is dead but not yet waited for is not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
+
+
+def test_noise_is_harmless_and_the_environment_is_scrubbed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stdout counts for nothing, the log keeps its end, and no variable of ours is in the child."""
+    monkeypatch.setenv("STARTER_TEST_SECRET", "hunter2")
+    monkeypatch.setenv("PYTHONPATH", "/nowhere")
+    noise = (
+        "import os, sys\nprint('{\"report\": 0}')\n"
+        "sys.stderr.write('x' * 300_000 + ' environment ' + ' '.join(os.environ) + ' end of log')\n"
+    )
+    found = run(folder, noise + GOOD, log_kb=4)
+
+    assert found.report.problems == ()
+    assert found.is_complete
+    assert sorted(p.name for p in folder.iterdir()) == sorted(PARTS)
+    assert found.report.thop_macs == 9
+    assert "earlier bytes not kept]" in found.log[:60]
+    assert 4096 <= len(found.log) <= 4096 + 60
+    assert "end of log" in found.log
+    variables = set(found.log.partition("environment ")[2].split())
+    assert {"HOME", "TMPDIR", "OMP_NUM_THREADS"} <= variables
+    assert not {"STARTER_TEST_SECRET", "PYTHONPATH", "USER", "PYTEST_CURRENT_TEST"} & variables
+
+
+def test_an_endless_plugin_is_stopped_by_the_wall_clock_with_all_its_children(folder: Path) -> None:
+    text = (
+        "import os, signal, sys, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "child = os.fork()\nif child == 0:\n    time.sleep(600)\n"
+        "print('child', child, file=sys.stderr, flush=True)\nwhile True: pass\n"
+    )
+    started = time.monotonic()
+    found = run(folder, text, wall_seconds=15)
+
+    assert time.monotonic() - started < 30
+    struck = problem_of(found)
+    assert (struck.code, struck.expected) == (Code.TIMEOUT, "at most 15 s")
+    assert status_of(struck) is Status.TIMEOUT
+    assert not is_running(int(found.log.split("child ")[1].split()[0]))
+
+
+def test_a_child_that_outlives_its_plugin_is_killed(folder: Path) -> None:
+    text = (
+        "import os, sys, time\nchild = os.fork()\nif child == 0:\n    time.sleep(600)\n"
+        "print('child', child, file=sys.stderr, flush=True)\nos._exit(0)\n"
+    )
+    started = time.monotonic()
+    found = run(folder, text)
+
+    assert time.monotonic() - started < 60
+    assert problem_of(found).code is Code.EARLY_EXIT
+    assert not is_running(int(found.log.split("child ")[1].split()[0]))
+
+
+def test_processor_time_has_a_limit_of_its_own(folder: Path) -> None:
+    found = problem_of(run(folder, "while True: pass", cpu_seconds=4))
+    assert (found.code, found.expected) == (Code.TIMEOUT, "at most 4 s of processor time")
+
+
+def test_memory_that_is_filled_is_a_memory_verdict(folder: Path) -> None:
+    text = "held = []\nwhile True: held.append(bytearray(b'x') * 2**26)\n"
+    found = problem_of(run(folder, text, memory_mb=1500))
+    assert (found.code, found.expected) == (Code.MEMORY, "at most 1500 MiB")
+    assert float(found.got.removesuffix(" MiB")) > 1500
+
+
+def test_an_allocation_beyond_all_bounds_is_refused_at_once(folder: Path) -> None:
+    found = problem_of(run(folder, GOOD + "\nheld = bytearray(2**40)\n"))
+    assert status_of(found) in {Status.MEMORY, Status.INVALID}
+    assert "Memory" in found.got or "allocation" in found.got
+
+
+def test_a_full_scratch_folder_is_a_disk_verdict(folder: Path) -> None:
+    text = (
+        "import time\nfor i in range(50):\n    open(f'junk{i}', 'wb').write(b'x' * 2**23)\ntime.sleep(60)\n"
+    )
+    found = problem_of(run(folder, text))
+    assert (found.code, found.expected) == (Code.DISK, "at most 64 MiB")
+    assert float(found.got.removesuffix(" MiB")) > 64
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "got"),
+    [
+        ("import os; os._exit(0)", Code.EARLY_EXIT, "exit status 0, but no answer"),
+        ("import sys; sys.exit(0)", Code.EARLY_EXIT, "sys.exit(0) on import"),
+        ("import ctypes; ctypes.string_at(0)", Code.CRASH, "killed by SIGSEGV"),
+        (
+            "import os, sys; os.write(int(sys.argv[1]), b'{\"report\": 9}\\n{}'); os._exit(0)",
+            Code.MALFORMED_GRAPH,
+            "sizes that do not add up",
+        ),
+    ],
+)
+def test_a_plugin_that_ends_its_process_is_told_how_it_ended(
+    text: str, code: Code, got: str, folder: Path
+) -> None:
+    found = problem_of(run(folder, text))
+    assert (found.code, found.got) == (code, got)
+
+
+def test_an_answer_that_is_too_large_is_an_output_verdict(folder: Path) -> None:
+    """Three million parameters are 12 MB, and 4 are allowed."""
+    text = GOOD.replace("nn.Linear(3, 3)", "nn.Linear(3, 3)\n        self.more = nn.Linear(3000, 1000)")
+    text = text.replace("mean((2, 3)))", "mean((2, 3))) + self.more.weight.sum()")
+    found = problem_of(run(folder, text, output_mb=4))
+    assert status_of(found) is Status.OUTPUT
+
+
+@pytest.mark.parametrize(
+    ("reply", "got"),
+    [
+        (b"no json\n", "no valid header"),
+        (b"\x80\x04K\x01.\n", "no valid header"),
+        (b'{"report": true}\n', "no valid header"),
+        (b'{"report": "2"}\n{}', "no valid header"),
+        (b"[" * 5000, "no valid header"),
+        (b'{"report": 3}\n{}', "sizes that do not add up"),
+        (b'{"report": 1}\n{}', "sizes that do not add up"),
+        (b'{"report": -1, "graph": 3}\n{}', "parts ['graph', 'report']"),
+        (b'{"../report": 2}\n{}', "parts ['../report']"),
+        (b'{"solution.csv": 2}\n{}', "parts ['solution.csv']"),
+        (b'{"report": 1048577}\n' + b" " * 1048577, "sizes that do not add up"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_a_forged_answer_is_malformed_and_nothing_of_it_is_written(
+    reply: bytes, got: str, folder: Path
+) -> None:
+    with tempfile.TemporaryFile() as file:
+        file.write(reply)
+        file.flush()
+        found = _split(file, folder, LIMITS)
+    assert found is not None
+    assert (found.code, found.got) == (Code.MALFORMED_GRAPH, got)
+    assert list(folder.parent.rglob("*")) == [folder]
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b'{"problems": [], "macs": 1}',
+        b'{"problems": [{"code": "E999"}]}',
+        b'{"problems": [], "thop_macs": -1}',
+    ],
+)
+def test_a_forged_report_is_malformed(report: bytes, folder: Path) -> None:
+    (folder / "report").write_bytes(report)
+    (found,) = _read_report(folder / "report").problems
+    assert (found.code, found.where) == (Code.MALFORMED_GRAPH, "report")
+
+
+def test_the_runner_survives_a_limit_and_its_own_death(folder: Path, easy_dataset: Dataset) -> None:
+    """A limit is the submission's problem, a death is ours; after both a new runner answers as before."""
+    assert run(folder, GOOD).report.problems == ()
+    request = RunnerRequest(
+        graph=folder / "graph",
+        weights=folder / "weights",
+        transforms=folder / "transforms",
+        num_classes=3,
+        dataset=easy_dataset.root.resolve(),
+        image_ids=tuple(row.image_id for row in easy_dataset.solution()),
+        logits=folder / "logits.npy",
+    )
+    with Runner(LIMITS, threads=1) as runner:
+        first, before = runner.ask(request), runner._child.process.pid
+        assert first.problems == ()
+        assert first.cost is not None
+        assert first.cost.macs == 3 * 3 + 3 * 8 * 8
+
+        runner._child.allowance = replace(runner._child.allowance, wall_seconds=0.1)
+        (struck,) = runner.ask(request.model_copy(update={"image_ids": request.image_ids * 2000})).problems
+        assert (struck.code, struck.where) == (Code.TIMEOUT, "the evaluation of the graph")
+        assert not is_running(before)
+
+        assert runner.hello.cost_version >= 1
+        os.kill(runner._child.process.pid, signal.SIGKILL)
+        with pytest.raises(HostError):
+            runner.ask(request)
+        assert runner.ask(request) == first
