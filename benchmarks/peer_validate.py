@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 from sklearn.metrics import f1_score
-from timm.data import create_loader
+from timm.data.loader import create_loader
 from timm.models import create_model
 from timm.utils.metrics import AverageMeter, accuracy
 from torch import nn

@@ -142,6 +142,7 @@ def validate(
     data: DataOption = None,
     competition: RulesOption = None,
     json_to: JsonOption = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Also show what each operator costs.")] = False,
 ) -> int:
     """Check plugins: everything but F1 and score; all problems at once."""
     from starter.evaluate import Mode
@@ -149,7 +150,7 @@ def validate(
     rules = load_competition(competition)
     results = _evaluate(discover(paths), rules, data, mode=Mode.VALIDATE)
     if not _wrote_json(json_to, results):
-        show_costs(out, results)
+        show_costs(out, results, layers=layers)
     return _worst(results)
 
 

@@ -43,6 +43,10 @@ class Limits(BaseModel):
     """Resident memory of that process and its children, MiB."""
     scratch_mb: int = Field(default=256, gt=0)
     """Files in its scratch folder, MiB."""
+    submission_mb: int = Field(default=512, gt=0)
+    """All files of a submission together, MiB."""
+    submission_files: int = Field(default=1000, gt=0)
+    """How many files a submission may have."""
     output_mb: int = Field(default=512, gt=0)
     """Graph and weights together, MiB."""
     log_kb: int = Field(default=64, gt=0)

@@ -12,11 +12,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from starter.competition import Limits
 from starter.errors import Code, Problem, UsageError, problem, usage_error
 from starter.hookspecs import ENTRY_POINT_GROUP
 
 PLUGIN_FILE = "plugin.py"
 _NAME = re.compile(r"[^\W_][\w.\-]{0,63}")
+
+
+def is_name(name: str) -> bool:
+    """Say whether a text can be a row's name."""
+    return _NAME.fullmatch(name) is not None
 
 
 class Kind(StrEnum):
@@ -58,13 +64,31 @@ class Candidate:
         """Return an own file's path relative to the submission."""
         return Path(filename).relative_to(self.folder).as_posix()
 
-    def problems(self) -> list[Problem]:
+    def files(self) -> list[Path]:
+        """Return the submission's own files: the folder's, or the plugin and its weights."""
+        if self.kind is Kind.FOLDER:
+            return [path for path in self.path.rglob("*") if path.is_file()]
+        return [path for path in (self.path, self.path.with_suffix(".safetensors")) if path.is_file()]
+
+    def problems(self, limits: Limits) -> list[Problem]:
         """Return what can be said without importing anything."""
-        if not _NAME.fullmatch(self.name):
+        if not is_name(self.name):
             return [problem(Code.BAD_NAME, where=str(self.path), got=repr(self.name))]
         if self.kind is Kind.FOLDER and not self.file.is_file():
             return [problem(Code.NO_PLUGIN_FILE, where=str(self.path), got=f"no {PLUGIN_FILE}")]
-        return []
+        sizes = {path: path.stat().st_size for path in self.files()}
+        if len(sizes) <= limits.submission_files and sum(sizes.values()) <= limits.submission_mb * 2**20:
+            return []
+        largest = sorted(sizes, key=lambda path: -sizes[path])[:3]
+        named = ", ".join(f"{self.relative(str(p))} {sizes[p] / 2**20:.1f} MiB" for p in largest)
+        return [
+            problem(
+                Code.TOO_LARGE,
+                where=str(self.path),
+                expected=f"at most {limits.submission_mb} MiB in {limits.submission_files} files",
+                got=f"{sum(sizes.values()) / 2**20:.1f} MiB in {len(sizes)} files; the largest: {named}",
+            )
+        ]
 
 
 def discover(paths: Sequence[Path]) -> list[Candidate]:

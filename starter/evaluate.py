@@ -142,7 +142,7 @@ class Evaluator:
 
     def _export(self, candidate: Candidate, stop: threading.Event) -> Exported:
         folder = Path(tempfile.mkdtemp(dir=self._folder.name))
-        problems = candidate.problems()
+        problems = candidate.problems(self._competition.limits)
         if problems:
             return Exported(WorkerReport(problems=tuple(problems)), folder, "")
         return export(candidate, self._dataset.competition, self._competition.limits, folder, stop=stop)
@@ -211,6 +211,7 @@ class Evaluator:
                 "contraction_macs": cost.contraction,
                 "pointwise_macs": cost.pointwise,
                 "reduction_macs": cost.reduction,
+                "layers": cost.nodes if self._mode is Mode.VALIDATE else None,
             }
         if predictions is not None and not problems and self._mode is not Mode.VALIDATE:
             _, labels = self.labels()

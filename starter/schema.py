@@ -169,6 +169,8 @@ class EvaluationResult(Record):
     """Elements of the parameters in use."""
     input_shape: tuple[int, int, int] | None = None
     """(C, H, W) that the transforms give."""
+    layers: tuple[NodeCost, ...] | None = None
+    """What each operator costs; from `starter validate` only."""
     macro_f1: float | None = None
     """Mean of the classes' F1, 0 to 1."""
     f1_per_class: dict[str, float] | None = None

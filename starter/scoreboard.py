@@ -4,7 +4,7 @@ Names and texts come from strangers, so nothing of theirs is read as markup and 
 control character reaches the terminal.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -61,12 +61,15 @@ def show_scores(
     say(console, _summary(results))
 
 
-def show_costs(console: Console, results: Sequence[EvaluationResult]) -> None:
+def show_costs(console: Console, results: Sequence[EvaluationResult], *, layers: bool = False) -> None:
     """Print what `starter validate` finds: the cost by class, or all problems."""
     for result in results:
         if result.status is Status.OK:
             say(console, f"{result.name}  ok", "green")
             say(console, _cost_lines(result))
+            if layers:
+                for line in _layer_lines(result):
+                    say(console, line)
         else:
             say(console, f"{result.name}  {result.status}")
     show_problems(console, results)
@@ -195,6 +198,22 @@ def _cost_lines(result: EvaluationResult) -> str:
             f"  thop         {thop}",
         ]
     )
+
+
+def _layer_lines(result: EvaluationResult) -> Iterator[str]:
+    """Yield one line for each operator that costs anything, in the order in which they run."""
+    total = result.macs or 1
+    headings = f"{'contraction':>13} {'pointwise':>11} {'reduction':>11} {'share':>6}"
+    yield f"  {headings}  operator, output, module, line"
+    for node in result.layers or ():
+        macs = node.contraction + node.pointwise + node.reduction
+        if macs:
+            place = "  ".join(part for part in (node.module, node.source) if part)
+            op = node.op.removeprefix("aten.").removesuffix(".default")
+            yield (
+                f"  {node.contraction:13,} {node.pointwise:11,} {node.reduction:11,} {macs / total:6.1%}"
+                f"  {op} {'x'.join(map(str, node.shape))}  {place}"
+            )
 
 
 def _summary(results: Sequence[EvaluationResult]) -> str:

@@ -7,8 +7,8 @@ made for it on the packaged data.
 import shutil
 from pathlib import Path
 
-from starter.discovery import Candidate, Kind
-from starter.errors import Code, ParticipantError, usage_error
+from starter.discovery import is_name
+from starter.errors import Code, usage_error
 
 TEMPLATE = Path(__file__).parent / "templates" / "first"
 
@@ -19,12 +19,11 @@ def write_template(name: str, folder: Path) -> Path:
     Raises:
         UsageError: the name cannot be a row's name, or the target exists.
     """
+    if not is_name(name):
+        raise usage_error(Code.BAD_NAME, where="starter init", got=repr(name))
     target = folder / name
     if target.exists():
         raise usage_error(Code.TARGET_EXISTS, where=str(target), got="a file or folder of that name")
-    wrong = [p for p in Candidate(name, target, Kind.FOLDER).problems() if p.code is Code.BAD_NAME]
-    if wrong:
-        raise ParticipantError(wrong)
     target.mkdir(parents=True)
     for file in ("plugin.py", "weights.safetensors"):
         shutil.copyfile(TEMPLATE / file, target / file)

@@ -15,15 +15,17 @@ PACKAGE = Path(__file__).parents[1] / "starter"
 
 ROWS = (
     {"errors", "hookspecs"},
-    {"competition", "discovery"},
-    {"schema"},
-    {"scoring", "dataset", "graph", "sandbox", "transforms", "scene_textures"},
-    {"operators", "processes", "scene_objects"},
-    {"attention", "interpreter", "scene_waste"},
+    {"competition", "image_store"},
+    {"discovery", "scene_textures"},
+    {"schema", "template"},
+    {"scoring", "dataset", "graph", "sandbox", "transforms", "scene_objects"},
+    {"operators", "processes", "coco_file", "dataset_writer", "scene_matte", "scene_shiny"},
+    {"attention", "interpreter", "dataset_check", "dataset_import", "scene_waste"},
     {"macs", "program", "coco", "synthetic", "plugins"},
     {"export", "evaluate"},
     {"worker", "runner", "training"},
     {"baseline", "scoreboard"},
+    {"cli_data"},
     {"cli"},
 )
 ROW_OF = {name: i for i, row in enumerate(ROWS) for name in row}

@@ -10,6 +10,7 @@ import torch
 from conftest import GOOD
 from safetensors.torch import save_file
 
+from starter.competition import Limits
 from starter.discovery import Candidate, Kind, discover, discover_installed, discover_one
 from starter.errors import Code, ParticipantError, Problem, UsageError
 from starter.hookspecs import Competition
@@ -253,7 +254,7 @@ def test_files_and_folders_are_found_in_order_and_nothing_is_run(tmp_path: Path)
     found = discover([tmp_path])
     assert [(c.name, c.kind) for c in found] == [("a", Kind.FILE), ("b", Kind.FILE), ("c", Kind.FOLDER)]
     assert found[2].file == tmp_path / "c" / "plugin.py"
-    assert not any(c.problems() for c in found)
+    assert not any(c.problems(Limits()) for c in found)
 
 
 def test_what_is_hidden_or_no_submission_is_passed_over(tmp_path: Path) -> None:
@@ -275,19 +276,19 @@ def test_a_folder_of_python_without_a_plugin_is_a_mistake_with_a_message(tmp_pat
     (tmp_path / "net").mkdir()
     (tmp_path / "net" / "model.py").touch()
     (candidate,) = discover([tmp_path])
-    (found,) = candidate.problems()
+    (found,) = candidate.problems(Limits())
     assert (found.code, found.got) == (Code.NO_PLUGIN_FILE, "no plugin.py")
 
 
 @pytest.mark.parametrize("name", ["my net", "_net", "-net", "net;rm", "a" * 65, "net\n"])
 def test_a_name_that_cannot_be_a_row_is_refused(name: str, tmp_path: Path) -> None:
-    (found,) = Candidate(name, tmp_path / "x.py", Kind.FILE).problems()
+    (found,) = Candidate(name, tmp_path / "x.py", Kind.FILE).problems(Limits())
     assert found.code is Code.BAD_NAME
 
 
 @pytest.mark.parametrize("name", ["n", "9", "ResNet-18_v1.5", "a" * 64])
 def test_a_plain_name_is_a_row(name: str, tmp_path: Path) -> None:
-    assert Candidate(name, tmp_path / "x.py", Kind.FILE).problems() == []
+    assert Candidate(name, tmp_path / "x.py", Kind.FILE).problems(Limits()) == []
 
 
 def usage_problems(*paths: Path) -> list[tuple[Code, str]]:
@@ -330,7 +331,7 @@ def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_an_installed_submission_is_found_without_importing_it(offered: Path) -> None:
     (found,) = [c for c in discover_installed() if c.name == "offered-net"]
     assert (found.kind, found.file) == (Kind.ENTRY_POINT, offered)
-    assert not found.problems()
+    assert not found.problems(Limits())
     assert "offered" not in sys.modules
 
 
@@ -342,3 +343,18 @@ def test_an_installed_submission_is_loaded_by_its_entry_point(offered: Path) -> 
 
 def test_the_plugin_that_other_tests_use_is_good(tmp_path: Path) -> None:
     assert load(plugin(tmp_path, GOOD)).submission.model.head.weight.tolist() == torch.eye(3).tolist()
+
+
+def test_a_submission_over_the_size_limit_is_refused_and_its_largest_files_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "fat"
+    folder.mkdir()
+    (folder / "plugin.py").write_text("", encoding="utf-8")
+    (folder / "checkpoint.bin").write_bytes(bytes(3 * 2**20))
+    candidate = Candidate("fat", folder, Kind.FOLDER)
+
+    (too_large,) = candidate.problems(Limits(submission_mb=2))
+    (too_many,) = candidate.problems(Limits(submission_files=1))
+
+    assert too_large.code is too_many.code is Code.TOO_LARGE
+    assert "the largest: checkpoint.bin 3.0 MiB" in too_large.got
+    assert candidate.problems(Limits(submission_mb=4)) == []

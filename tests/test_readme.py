@@ -1,0 +1,77 @@
+"""Every command of the README is run, in order, as it stands there but for paths and lengths."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import GOOD, drawn_image
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def commands(section: str) -> list[str]:
+    """Return the `starter` commands of a section's code blocks."""
+    text = README.split(f"## {section}\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("starter ")]
+
+
+def run(line: str, folder: Path, **stand_ins: str | Path) -> str:
+    """Run one command; words of the README stand for real paths and small numbers."""
+    words = [str(stand_ins.get(word.replace(".", "_"), word)) for word in shlex.split(line)]
+    done = subprocess.run(
+        [sys.executable, "-m", *words], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture
+def competition(tmp_path: Path) -> Path:
+    """A competition folder of one's own on the packaged data and baseline."""
+    text = (ROOT / "competition.toml").read_text(encoding="utf-8")
+    for name in ("data/waste", "baseline"):
+        text = text.replace(f'"{name}"', f'"{ROOT / name}"')
+    (tmp_path / "competition.toml").write_text(text, encoding="utf-8")
+    (tmp_path / "submissions").mkdir()
+    return tmp_path
+
+
+def test_the_commands_for_participants(competition: Path) -> None:
+    lines = commands("Your submission")
+    printed = [run(line, competition, **{"60": "1"}) for line in lines]
+
+    assert {line.split()[1] for line in lines} == {"init", "score", "train", "validate"}
+    first_score = next(text for text in printed if "macro-F1" in text)
+    assert "unranked" not in first_score  # the template scores as it is, with no edit
+
+
+def test_the_commands_for_organizers(tmp_path: Path) -> None:
+    for label, name in enumerate(("Metal", "Paper", "Plastic")):
+        for i in range(12):
+            path = tmp_path / "photographs" / name / f"{i}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(drawn_image(label, 10 * label + i))
+    (tmp_path / "competition.toml").write_text('name = "mine"\n', encoding="utf-8")
+    for folder in ("baseline", "submissions/mine"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "plugin.py").write_text(GOOD, encoding="utf-8")
+    lines = commands("Your competition")
+
+    kinds = {tuple(line.split()[1:3]) for line in lines}
+    assert {("data", "folder"), ("data", "crops"), ("data", "synth"), ("data", "check")} <= kinds
+    scenes = tmp_path / "drawn"
+    in_order = sorted(lines, key=lambda line: " synth " not in line)  # something to crop comes first
+    for line in in_order:
+        if " crops " in line:
+            stand_ins = {"COCO_json": scenes / "annotations.json", "DIR": scenes / "images", "DATA": "crops"}
+        else:
+            stand_ins = {"IMAGES": tmp_path / "photographs", "SCENES": scenes, "100": "6"}
+        run(line, tmp_path, **stand_ins)
+    assert (tmp_path / "DATA" / "solution.csv").is_file()
+    assert (tmp_path / "baseline" / "reference.json").is_file()
