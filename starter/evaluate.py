@@ -234,7 +234,12 @@ class Evaluator:
 
 
 def _f1_fields(f1: F1) -> dict[str, Any]:
-    return {"macro_f1": f1.macro, "f1_per_class": f1.per_class, "absent_classes": f1.absent}
+    return {
+        "macro_f1": f1.macro,
+        "f1_per_class": f1.per_class,
+        "absent_classes": f1.absent,
+        "accuracy": f1.accuracy,
+    }
 
 
 def read_reference(folder: Path) -> Reference:

@@ -175,6 +175,8 @@ class EvaluationResult(Record):
     """Mean of the classes' F1, 0 to 1."""
     f1_per_class: dict[str, float] | None = None
     """F1 by class name."""
+    accuracy: float | None = None
+    """Share of the images that are right; shown, not scored."""
     absent_classes: tuple[str, ...] = ()
     """Classes without an image in the evaluation; they count 0."""
     macs_ratio: float | None = None

@@ -43,6 +43,8 @@ class F1(NamedTuple):
     """By class name."""
     absent: tuple[str, ...]
     """Classes without an image; they count 0."""
+    accuracy: float
+    """Share of the images that are right; shown, not scored."""
 
 
 def compute_score(
@@ -82,7 +84,8 @@ def macro_f1(labels: Sequence[int], predictions: Sequence[int], class_names: Seq
     values = f1_score(labels, predictions, labels=list(indices), average=None, zero_division=0.0)
     per_class = {name: float(value) for name, value in zip(class_names, values, strict=True)}
     absent = tuple(name for i, name in enumerate(class_names) if i not in set(labels))
-    return F1(sum(per_class.values()) / len(per_class), per_class, absent)
+    accuracy = sum(a == b for a, b in zip(labels, predictions, strict=True)) / len(labels)
+    return F1(sum(per_class.values()) / len(per_class), per_class, absent, accuracy)
 
 
 def scored_macs(macs: int, thop_macs: int | None, rules: ScoreRules) -> int | None:
