@@ -114,7 +114,8 @@ def _batches(
             return None
 
     chunks = [ids[i : i + batch_size] for i in range(0, len(ids), batch_size)]
-    with ThreadPoolExecutor(max_workers=1) as pool:
+    # One thread decodes, with one thread's operators: more would fight the graph for the cores.
+    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         ahead = deque(pool.submit(list, map(load, chunk)) for chunk in chunks[:1])
         for following in [*chunks[1:], None]:
             if following is not None:
