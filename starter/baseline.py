@@ -1,6 +1,5 @@
 """Measure the baseline, and see that it still measures as its reference.json says."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +14,7 @@ from starter.scoring import check_reference, macro_f1
 F1_TOLERANCE = 0.005
 """Another processor rounds differently, which can turn a near tie: about six of 1,200 images."""
 
-
-_EXACT = (
+EXACT = (
     "macs",
     "contraction_macs",
     "pointwise_macs",
@@ -26,6 +24,7 @@ _EXACT = (
     "dataset_fingerprint",
     "cost_version",
 )
+"""What must be measured again to the last digit: none of it depends on the processor."""
 
 
 def measure(
@@ -78,8 +77,7 @@ def write_reference(reference: Reference, folder: Path) -> Path:
     path = folder / REFERENCE_FILE
     partial = path.with_suffix(".partial")
     partial.write_text(reference.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)  # noqa: PTH105 - the atomic one
-    return path
+    return partial.replace(path)
 
 
 def check(reference: Reference, measured: Reference, where: Path) -> None:
@@ -96,8 +94,14 @@ def check(reference: Reference, measured: Reference, where: Path) -> None:
         raise UsageError(problems)
 
 
+def changes(old: Reference, new: Reference) -> list[tuple[str, str, str]]:
+    """Return the figures that a new measurement changed: name, before, now."""
+    before, now = old.model_dump(mode="json"), new.model_dump(mode="json")
+    return [(name, str(before[name]), str(now[name])) for name in before if before[name] != now[name]]
+
+
 def _differences(reference: Reference, measured: Reference) -> Iterator[tuple[str, object, object]]:
-    for name in _EXACT:
+    for name in EXACT:
         old, new = getattr(reference, name), getattr(measured, name)
         if old != new:
             yield name, old, new

@@ -4,28 +4,30 @@ Exit codes: 0 all is well, 1 a participant's fault, 2 usage, 3 ours. Nothing tha
 `starter --help` needs imports torch; each command imports what it needs.
 """
 
-import contextlib
-import json
 import os
+import shlex
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
 
 from starter import __version__
+from starter.cli_baseline import baseline_app
 from starter.cli_data import data_app
+from starter.cli_shared import (
+    DataOption,
+    JsonOption,
+    RulesOption,
+    can_be_made,
+    err,
+    open_data,
+    out,
+    progress,
+    write_json,
+)
 from starter.competition import CompetitionFile, load_competition
 from starter.discovery import Candidate, discover, discover_installed, discover_one
 from starter.errors import CATALOGUE, Code, HostError, ParticipantError, StarterError, Status, usage_error
@@ -40,9 +42,6 @@ USAGE_ERROR = cast(
 
 EXIT_OK, EXIT_PARTICIPANT, EXIT_USAGE, EXIT_HOST, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
-
 app = typer.Typer(
     name="starter",
     help="Score image classifiers by macro F1 and multiply-accumulates (MACs).",
@@ -51,19 +50,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-baseline_app = typer.Typer(help="Measure the baseline that scores are relative to.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(baseline_app, name="baseline")
 
 Paths = Annotated[
     list[Path] | None, typer.Argument(help="NAME.py, a folder with plugin.py, or a folder of those.")
 ]
-DataOption = Annotated[Path | None, typer.Option("--data", help="Another data set than the competition's.")]
 BaselineOption = Annotated[Path | None, typer.Option("--baseline", help="Another baseline's folder.")]
-RulesOption = Annotated[Path | None, typer.Option("--competition", help="Another competition.toml.")]
-JsonOption = Annotated[
-    str | None, typer.Option("--json", help="Write the results as JSON to a file, or - for stdout.")
-]
 
 
 def main() -> None:
@@ -130,7 +123,7 @@ def score(
     mode = Mode.SMOKE if smoke else Mode.FULL
     results = _evaluate(candidates, rules, data, mode=mode, reference=reference, reference_folder=folder)
     if not _wrote_json(json_to, results):
-        show_scores(out, results, reference, rules.score)
+        show_scores(out, results, reference, rules.score, baseline=str(folder.resolve()))
     return _worst(results)
 
 
@@ -158,7 +151,8 @@ def validate(
 def init(
     name: Annotated[str, typer.Argument(help="The submission's name: its row on the scoreboard.")],
     folder: Annotated[
-        Path | None, typer.Option("--dir", help="Where; default: the submissions folder.")
+        Path | None,
+        typer.Option("--dir", callback=can_be_made, help="Where; default: the submissions folder."),
     ] = None,
     competition: RulesOption = None,
 ) -> None:
@@ -168,7 +162,9 @@ def init(
     target = write_template(name, folder or _submissions_folder(competition))
     say(out, f"{target}/plugin.py  the network and its transforms")
     say(out, f"{target}/weights.safetensors  trained on the packaged data")
-    say(err, f"next: starter score {target}  |  change plugin.py, then: starter train {target}")
+    shown = shlex.quote(str(target))
+    say(err, f"next: starter score {shown}")
+    say(err, f"then: change plugin.py, starter train {shown}, and score it again")
 
 
 def _submissions_folder(competition: Path | None) -> Path:
@@ -238,58 +234,16 @@ def train(  # noqa: PLR0913, PLR0917 - the recipe's switches, one to one
         raise typer.BadParameter(
             f"{first['msg']}, got {first['input']!r}", param_hint=f"--{option}"
         ) from error
-    dataset = _open(data, load_competition(competition))
-    with _progress("training") as tick:
+    dataset = open_data(data, load_competition(competition))
+    with progress("training") as tick:
         report = run(discover_one(path), dataset, settings, log=lambda line: say(err, line), progress=tick)
     if json_to is not None:
-        _write_json(json_to, report.model_dump(mode="json"))
+        write_json(json_to, report.model_dump(mode="json"))
+    if json_to == "-":
         return
     shown = "" if report.macro_f1 is None else f", validation macro F1 {report.macro_f1:.4f}"
     say(out, f"{report.weights}  epoch {report.best_epoch}{shown}, {report.seconds:.0f} s")
-    say(err, f"next: starter score {path}")
-
-
-@baseline_app.command("measure")
-def baseline_measure(
-    path: Annotated[
-        Path | None, typer.Argument(help="The baseline's folder; default: the competition's.")
-    ] = None,
-    data: DataOption = None,
-    competition: RulesOption = None,
-) -> None:
-    """Measure the baseline on all images and write its reference.json."""
-    from starter.baseline import measure, write_reference
-
-    rules = load_competition(competition)
-    folder = path or rules.path(rules.baseline)
-    made_by = "starter baseline measure"
-    with _progress("measuring the baseline"):
-        reference = measure(discover_one(folder), rules, _open(data, rules), made_by=made_by)
-    written = write_reference(reference, folder)
-    say(out, f"{written}  MACs {reference.macs:,}  macro-F1 {reference.macro_f1:.4f}")
-
-
-@baseline_app.command("check")
-def baseline_check(
-    path: Annotated[
-        Path | None, typer.Argument(help="The baseline's folder; default: the competition's.")
-    ] = None,
-    data: DataOption = None,
-    competition: RulesOption = None,
-) -> None:
-    """Measure the baseline again and fail on a difference to its reference.json."""
-    from starter.baseline import check, measure
-    from starter.evaluate import REFERENCE_FILE, read_reference
-
-    rules = load_competition(competition)
-    folder = path or rules.path(rules.baseline)
-    reference = read_reference(folder)
-    with _progress("measuring the baseline"):
-        measured = measure(discover_one(folder), rules, _open(data, rules), made_by="starter baseline check")
-    check(reference, measured, folder / REFERENCE_FILE)
-    say(out, f"{folder.name}  as {REFERENCE_FILE} says")
-    say(out, f"  MACs      {measured.macs:,}")
-    say(out, f"  macro F1  {measured.macro_f1:.4f} (reference {reference.macro_f1:.4f})")
+    say(err, f"next: starter score {shlex.quote(str(path))}")
 
 
 def _candidates(paths: list[Path] | None, rules: CompetitionFile, baseline: Path) -> list[Candidate]:
@@ -305,48 +259,26 @@ def _evaluate(
     from starter.evaluate import REFERENCE_FILE, Evaluator
 
     reference_folder = options.pop("reference_folder", Path())
-    dataset = _open(data, rules)
-    results = []
+    dataset = open_data(data, rules)
+    names = [c.name for c in candidates]
+    results: list[EvaluationResult] = []
     with (
         Evaluator(rules, dataset, reference_path=reference_folder / REFERENCE_FILE, **options) as evaluator,
-        _progress("evaluating") as tick,
+        progress("evaluating") as tick,
     ):
-        tick(0, len(candidates))
+        tick(0, len(names), names[0])
         for measured in evaluator.evaluate(candidates):
             results.append(measured.result)
-            tick(len(results), len(candidates))
+            tick(len(results), len(names), "".join(names[len(results) :][:1]))
     return results
-
-
-def _open(data: Path | None, rules: CompetitionFile) -> Any:
-    from starter.dataset import open_dataset
-
-    return open_dataset(data or rules.path(rules.dataset))
-
-
-@contextlib.contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on stderr, where that is a terminal."""
-    columns = (SpinnerColumn(), TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _wrote_json(target: str | None, results: Sequence[EvaluationResult]) -> bool:
     """Write the results where --json says; say whether that was stdout, so that nothing else goes there."""
     if target is None:
         return False
-    _write_json(target, {"results": [r.model_dump(mode="json") for r in results]})
+    write_json(target, {"results": [r.model_dump(mode="json") for r in results]})
     return target == "-"
-
-
-def _write_json(target: str, record: dict[str, Any]) -> None:
-    text = json.dumps(record, ensure_ascii=False, indent=2)
-    if target == "-":
-        sys.stdout.write(text + "\n")
-    else:
-        Path(target).write_text(text + "\n", encoding="utf-8")
 
 
 def _worst(results: Sequence[EvaluationResult]) -> int:

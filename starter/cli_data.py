@@ -6,19 +6,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
-from starter.scoreboard import describe, say
+from starter.cli_shared import can_be_made, err, out, progress
+from starter.scoreboard import describe, say, tell
 
 data_app = typer.Typer(help="Make and check data sets.", no_args_is_help=True)
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
 
-Out = Annotated[Path, typer.Option("--out", help="The new folder.")]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same split or drawing.")]
-Share = Annotated[float, typer.Option(help="Share of the images that is evaluated on.")]
-PublicShare = Annotated[float, typer.Option(help="Share of those that is Public.")]
+Out = Annotated[Path, typer.Option("--out", callback=can_be_made, help="The new folder.")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same split or drawing.")]
+Share = Annotated[float, typer.Option(min=0, max=1, help="Share of the images that is evaluated on.")]
+PublicShare = Annotated[float, typer.Option(min=0, max=1, help="Share of those that is Public.")]
 Zip = Annotated[bool, typer.Option("--zip", help="Put the images into one images.zip.")]
 Name = Annotated[str, typer.Option(help="The data set's name.")]
 Version = Annotated[str, typer.Option(help="The data set's version.")]
@@ -44,17 +41,17 @@ def synth(
     target: Out,
     scenes: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 100,
     seed: Seed = 0,
+    width: Annotated[int, typer.Option(min=96, help="Of a picture, pixels.")] = 352,
+    height: Annotated[int, typer.Option(min=96, help="Of a picture; some are turned upright.")] = 288,
 ) -> None:
     """Draw littered scenes with COCO boxes in the six categories."""
     from starter.synthetic import draw_scenes
 
-    with Progress(console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task("drawing", total=scenes)
-        draw_scenes(
-            target, num_scenes=scenes, seed=seed, progress=lambda done, _: bar.update(task, completed=done)
-        )
+    with progress("drawing") as tick:
+        draw_scenes(target, num_scenes=scenes, seed=seed, size=(width, height), progress=tick)
     say(out, f"{target}  {scenes:,} scenes")
-    say(err, f"next: starter data crops {target}/annotations.json --images {target}/images --out DIR")
+    shown = shlex.quote(str(target))
+    say(err, f"next: starter data crops {shown}/annotations.json --images {shown}/images --out DIR")
 
 
 @data_app.command()
@@ -65,10 +62,12 @@ def crops(  # noqa: PLR0913, PLR0917 - the importer's options, one to one
     mapping: Annotated[
         Path | None, typer.Option(help="TOML: categories to classes; `taco-6` is shipped.")
     ] = None,
-    min_size: Annotated[int, typer.Option(help="Boxes with a shorter side are skipped, pixels.")] = 24,
-    margin: Annotated[float, typer.Option(help="Context around a box, share of its longer side.")] = 0.0,
-    max_side: Annotated[int | None, typer.Option(help="Scale crops down to this, pixels.")] = None,
-    quality: Annotated[int, typer.Option(help="JPEG quality.")] = 90,
+    min_size: Annotated[int, typer.Option(min=1, help="Boxes with a shorter side are skipped, pixels.")] = 24,
+    margin: Annotated[
+        float, typer.Option(min=0, help="Context around a box, share of its longer side.")
+    ] = 0.0,
+    max_side: Annotated[int | None, typer.Option(min=1, help="Scale crops down to this, pixels.")] = None,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="JPEG quality.")] = 90,
     test_share: Share = 0.3,
     public_share: PublicShare = 0.5,
     seed: Seed = 0,
@@ -81,8 +80,7 @@ def crops(  # noqa: PLR0913, PLR0917 - the importer's options, one to one
     """Cut a COCO file's boxes into a data set, all crops of one photograph on one side."""
     from starter.coco import crop_dataset
 
-    with Progress(console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task("cutting", total=None)
+    with progress("cutting") as tick:
         report = crop_dataset(
             annotations,
             images,
@@ -101,7 +99,7 @@ def crops(  # noqa: PLR0913, PLR0917 - the importer's options, one to one
             licence=licence,
             source=source,
             made_by=_command(),
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=tick,
         )
     for row in [*report.rows, report.total]:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(row.skipped.items()))
@@ -177,5 +175,5 @@ def _show_check(path: Path) -> int:
     if report.fingerprint:
         say(out, report.fingerprint)
     for problem in report.problems:
-        say(err, describe(problem, str(path)))
+        tell(err, describe(problem, str(path)))
     return 2 if report.problems else 0

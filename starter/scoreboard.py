@@ -4,7 +4,8 @@ Names and texts come from strangers, so nothing of theirs is read as markup and 
 control character reaches the terminal.
 """
 
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -17,7 +18,21 @@ from starter.scoring import rank, scored_macs
 
 _SHOW_LOG = frozenset({Status.CRASH, Status.TIMEOUT, Status.MEMORY, Status.DISK, Status.HOST_ERROR})
 _LOG_LINES = 12
-_HEADINGS = ("rank", "name", "score", "MACs", "of baseline", "macro F1", "F1 term", "params", "thop sees")
+_FIELD = 9
+"""Where the text of a problem's field begins, after its name."""
+_Labels = dict[tuple[str, str], str]
+_COLUMNS: dict[str, Callable[[EvaluationResult], str]] = {
+    "score": lambda r: f"{r.score:.4f}",
+    "MACs": lambda r: f"{r.macs:,}",
+    "of baseline": lambda r: f"{r.macs_ratio:.4f}",
+    "macro F1": lambda r: f"{r.macro_f1:.4f}",
+    "F1 term": lambda r: f"{r.f1_term:+.4f}",
+    "branch": lambda r: str(r.branch),
+    "params": lambda r: f"{r.params:,}",
+    "thop sees": lambda r: _thop(r.thop_macs),
+}
+_DROPPED_FIRST = ("thop sees", "params", "branch", "F1 term", "of baseline")
+"""What a narrow terminal does without, rather than cut figures; the lines below the table have it all."""
 
 
 def clean(text: str) -> str:
@@ -25,27 +40,52 @@ def clean(text: str) -> str:
     return "".join(c if c == "\n" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def inline(text: str) -> str:
+    """Return a text on one line: a line break in a name could show a row that is none."""
+    return clean(text).replace("\n", " ")
+
+
 def say(console: Console, text: str = "", style: str = "") -> None:
     """Print a text as it is: no markup, no highlighting, no wrapping."""
     console.print(Text(clean(text), style=style), soft_wrap=True)
 
 
+def tell(console: Console, text: str) -> None:
+    """Print prose: wrapped between words with a hanging indent on a terminal, as it is elsewhere."""
+    for line in clean(text).split("\n"):
+        indent = " " * (_FIELD if line.startswith("  ") else 2)
+        lines = textwrap.wrap(
+            line, console.width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        )
+        say(console, "\n".join(lines) if console.is_terminal else line)
+
+
 def show_scores(
-    console: Console, results: Sequence[EvaluationResult], reference: Reference, rules: ScoreRules
+    console: Console,
+    results: Sequence[EvaluationResult],
+    reference: Reference,
+    rules: ScoreRules,
+    *,
+    baseline: str,
 ) -> None:
-    """Print the scoreboard, every score term by term, and what is wrong with the others."""
+    """Print the scoreboard, every score term by term, and what is wrong with the others.
+
+    `baseline` is the baseline's path: where it is among the results its row says so,
+    and where it is not, its figures stand below the rows.
+    """
     ordered = rank(results)
+    labels = _labels(ordered, baseline)
     scored = [r for r in ordered if r.score is not None]
-    if console.is_terminal:
-        if scored:
-            console.print(_score_table(scored))
-    else:
+    if not console.is_terminal:
         for result in ordered:
-            say(console, _score_line(result))
-    if scored:
+            say(console, _score_line(result, labels[_key(result)]))
+    elif scored:
+        console.print(_fitting_table(console, scored, labels))
+    if all(r.path != baseline for r in results):
+        say(console, _reference_line(reference), "dim")
+    for result in (r for r in ordered if r.status is Status.OK):
         say(console)
-        for result in scored:
-            say(console, explain_score(result, reference, rules))
+        tell(console, f"{labels[_key(result)]}: {explain_score(result, reference, rules)}")
     show_problems(console, ordered)
     say(console)
     if rules.counter == "thop":
@@ -65,13 +105,13 @@ def show_costs(console: Console, results: Sequence[EvaluationResult], *, layers:
     """Print what `starter validate` finds: the cost by class, or all problems."""
     for result in results:
         if result.status is Status.OK:
-            say(console, f"{result.name}  ok", "green")
+            say(console, f"{inline(result.name)}  ok", "green")
             say(console, _cost_lines(result))
             if layers:
                 for line in _layer_lines(result):
                     say(console, line)
         else:
-            say(console, f"{result.name}  {result.status}")
+            say(console, f"{inline(result.name)}  {result.status}")
     show_problems(console, results)
     say(console)
     say(console, _summary(results))
@@ -84,7 +124,7 @@ def show_problems(console: Console, results: Sequence[EvaluationResult]) -> None
             continue
         say(console)
         for problem in result.problems:
-            say(console, describe(problem, result.path))
+            tell(console, describe(problem, result.path))
         if result.status in _SHOW_LOG and result.log_tail.strip():
             say(console, "  log    the end of what it printed:")
             for line in result.log_tail.strip().splitlines()[-_LOG_LINES:]:
@@ -94,33 +134,39 @@ def show_problems(console: Console, results: Sequence[EvaluationResult]) -> None
 def show_error(console: Console, error: StarterError) -> None:
     """Print an error of the caller's or of ours."""
     for problem in error.problems:
-        say(console, describe(problem, problem.where))
+        tell(console, describe(problem, problem.where))
 
 
 def describe(problem: Problem, subject: str) -> str:
     """Say what is wrong, where, why and what to do, in the order in which a person asks."""
-    lines = [f"{subject}: {CATALOGUE[problem.code].title}"]
-    if problem.where != subject:
-        lines.append(f"  where  {problem.where}")
-    lines.append(f"  got    {problem.got}")
     why = CATALOGUE[problem.code].why
-    if problem.expected != why:
-        lines.append(f"  wanted {problem.expected}")
-    lines += [
-        f"  why    {why}",
-        f"  fix    {problem.hint}",
-        f"  code   {problem.code}: starter explain {problem.code}",
-    ]
+    fields = {
+        "where": problem.where if problem.where != subject else "",
+        "got": problem.got,
+        "wanted": problem.expected if problem.expected != why else "",
+        "why": why,
+        "fix": problem.hint,
+        "code": f"{problem.code}: starter explain {problem.code}",
+    }
+    lines = [f"{inline(subject)}: {CATALOGUE[problem.code].title}"]
+    # Further lines of a stranger's text stay under its first: none of them can pass for a line of ours.
+    lines += [f"  {name:6} {_indented(text)}" for name, text in fields.items() if text]
     return "\n".join(lines)
 
 
+def _indented(text: str) -> str:
+    return clean(text).rstrip().replace("\n", "\n" + _FIELD * " ")
+
+
 def explain_score(result: EvaluationResult, reference: Reference, rules: ScoreRules) -> str:
-    """Return a score as the sum that it is, and which branch of the formula applied."""
-    assert result.score is not None
-    assert result.macs is not None
-    assert result.macro_f1 is not None
-    assert result.branch is not None
-    macs = scored_macs(result.macs, result.thop_macs, rules)
+    """Return a score as the sum that it is, which branch of the formula applied, and what is not scored."""
+    seen = (
+        f"accuracy {result.accuracy:.4f}, {result.params:,} params, thop sees {_thop(result.thop_macs)} MACs"
+    )
+    if result.score is None or result.branch is None:
+        return f"no score: thop, whose count competition.toml chooses, could not count it\n  {seen}"
+    counter = "MACs as thop sees them" if rules.counter == "thop" else "MACs"
+    macs = scored_macs(result.macs or 0, result.thop_macs, rules)
     baseline_macs = scored_macs(reference.macs, reference.thop_macs, rules)
     f1, baseline_f1 = f"{result.macro_f1:.4f}", f"{reference.macro_f1:.4f}"
     term, why = {
@@ -130,9 +176,9 @@ def explain_score(result: EvaluationResult, reference: Reference, rules: ScoreRu
     }[result.branch]
     sign = "-" if (result.f1_term or 0) < 0 else "+"
     return (
-        f"{result.name}: {macs:,} / {baseline_macs:,} MACs + {term}"
+        f"{macs:,} / {baseline_macs:,} {counter} + {term}"
         f" = {result.macs_ratio:.4f} {sign} {abs(result.f1_term or 0):.4f} = {result.score:.4f}\n"
-        f"  {why}{_absent(result)}"
+        f"  {why}{_absent(result)}\n  {seen}"
     )
 
 
@@ -142,45 +188,67 @@ def _absent(result: EvaluationResult) -> str:
     return f"; no image of {', '.join(result.absent_classes)}, which count as F1 0"
 
 
-def _score_table(results: Sequence[EvaluationResult]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in (
-        "rank",
-        "name",
-        "score",
-        "MACs",
-        "of baseline",
-        "macro F1",
-        "F1 term",
-        "params",
-        "thop sees",
-    ):
-        table.add_column(heading, justify="left" if heading == "name" else "right", no_wrap=heading != "name")
+def _thop(macs: int | None) -> str:
+    return "-" if macs is None else f"{macs:,}"
+
+
+def _key(result: EvaluationResult) -> tuple[str, str]:
+    return (result.name, result.path)  # a package may offer several submissions: one path, several names
+
+
+def _labels(results: Sequence[EvaluationResult], baseline: str) -> _Labels:
+    """Return what each row is called: its name, and what tells it from rows of the same name."""
+    names = [r.name for r in results]
+    labels = {}
+    for result in results:
+        label = inline(result.name)
+        if result.path == baseline:
+            label += " (reference)"
+        elif names.count(result.name) > 1:
+            label += f" ({inline(result.path)})"
+        labels[_key(result)] = label
+    return labels
+
+
+def _reference_line(reference: Reference) -> str:
+    return (
+        f"relative to {inline(reference.name)}: macro-F1 {reference.macro_f1:.4f}  MACs {reference.macs:,}"
+        f"  score 1.0000  (from reference.json, not evaluated again)"
+    )
+
+
+def _fitting_table(console: Console, results: Sequence[EvaluationResult], labels: _Labels) -> Table:
+    """Return the table with all columns that fit the terminal's width."""
+    for count in range(len(_DROPPED_FIRST) + 1):
+        table = _table([h for h in _COLUMNS if h not in _DROPPED_FIRST[:count]], results, labels)
+        if console.measure(table, options=console.options.update(width=1000)).maximum <= console.width:
+            break
+    return table
+
+
+def _table(headings: Sequence[str], results: Sequence[EvaluationResult], labels: _Labels) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("rank", justify="right")
+    table.add_column("name", overflow="fold", max_width=32)
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "branch" else "right", no_wrap=True)
     for place, result in enumerate(results, start=1):
         cells = [
             str(place) if result.ranked else "-",
-            clean(result.name),
-            f"{result.score:.4f}",
-            f"{result.macs:,}",
-            f"{result.macs_ratio:.4f}",
-            f"{result.macro_f1:.4f}",
-            f"{result.f1_term:+.4f}",
-            f"{result.params:,}",
-            "-" if result.thop_macs is None else f"{result.thop_macs:,}",
+            labels[_key(result)],
+            *(_COLUMNS[heading](result) for heading in headings),
         ]
         table.add_row(*(Text(cell) for cell in cells), style="" if result.ranked else "dim")
     return table
 
 
-def _score_line(result: EvaluationResult) -> str:
+def _score_line(result: EvaluationResult, label: str) -> str:
     if result.score is None:
         found = result.error
-        return f"{result.name}  {result.status}  {found.code} {found.got}" if found else result.name
+        return f"{label}  {result.status}  {inline(f'{found.code} {found.got}') if found else 'no score'}"
     mark = "" if result.ranked else "  unranked"
-    thop = "nothing" if result.thop_macs is None else f"{result.thop_macs:,}"
     return (
-        f"{result.name}  ok  macro-F1 {result.macro_f1:.4f}  MACs {result.macs:,}  score {result.score:.4f}"
-        f"  params {result.params:,}  thop sees {thop}{mark}"
+        f"{label}  ok  macro-F1 {result.macro_f1:.4f}  MACs {result.macs:,}  score {result.score:.4f}{mark}"
     )
 
 
@@ -217,7 +285,12 @@ def _layer_lines(result: EvaluationResult) -> Iterator[str]:
 
 
 def _summary(results: Sequence[EvaluationResult]) -> str:
-    ok = sum(r.status is Status.OK for r in results)
-    unranked = sum(r.score is not None and not r.ranked for r in results)
+    """Return for instance `4 submissions: 3 ranked, 1 failed`."""
+    failed = sum(r.status is not Status.OK for r in results)
+    ranked = sum(r.ranked for r in results)
+    ok = len(results) - failed
+    validated = all(r.macro_f1 is None for r in results)
+    counts = {"ok": ok} if validated else {"ranked": ranked, "unranked": ok - ranked}
+    parts = [f"{n} {what}" for what, n in (counts | {"failed": failed}).items() if n]
     noun = "submission" if len(results) == 1 else "submissions"
-    return f"{len(results)} {noun}, {ok} ok" + (f", {unranked} unranked" if unranked else "")
+    return f"{len(results)} {noun}: {', '.join(parts)}"

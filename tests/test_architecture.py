@@ -25,7 +25,8 @@ ROWS = (
     {"export", "evaluate"},
     {"worker", "runner", "training"},
     {"baseline", "scoreboard"},
-    {"cli_data"},
+    {"cli_shared"},
+    {"cli_baseline", "cli_data"},
     {"cli"},
 )
 ROW_OF = {name: i for i, row in enumerate(ROWS) for name in row}

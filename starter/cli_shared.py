@@ -1,0 +1,104 @@
+"""What the parts of the command line share: consoles, options, progress, JSON, the data set.
+
+The parts are cli.py, cli_baseline.py and cli_data.py.
+"""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from starter.competition import CompetitionFile
+from starter.dataset import Dataset
+from starter.scoreboard import inline
+
+out = Console(highlight=False)
+"""Results."""
+err = Console(stderr=True, highlight=False)
+"""Progress and errors."""
+
+
+def can_be_made(path: Path | None) -> Path | None:
+    """Refuse a target that cannot be written, before any work is done for it."""
+    if path is not None:
+        above = next(folder for folder in path.absolute().parents if folder.exists())
+        if not above.is_dir():
+            raise typer.BadParameter(f"{above} is not a folder")
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise typer.BadParameter(f"{above} cannot be written to")
+    return path
+
+
+def _json_target(target: str | None) -> str | None:
+    if target is not None and target != "-":
+        path = Path(target)
+        if path.is_dir():
+            raise typer.BadParameter(f"{path} is a folder")
+        if not path.absolute().parent.is_dir():
+            raise typer.BadParameter(f"there is no folder {path.parent}")
+        can_be_made(path)
+    return target
+
+
+DataOption = Annotated[Path | None, typer.Option("--data", help="Another data set than the competition's.")]
+RulesOption = Annotated[
+    Path | None, typer.Option("--competition", dir_okay=False, help="Another competition.toml.")
+]
+JsonOption = Annotated[
+    str | None,
+    typer.Option(
+        "--json", callback=_json_target, help="Write the results as JSON to a file, or - for stdout."
+    ),
+]
+
+
+def open_data(data: Path | None, rules: CompetitionFile) -> Dataset:
+    """Open the data set of the command line, or else of the competition."""
+    from starter.dataset import open_dataset
+
+    return open_dataset(data or rules.path(rules.dataset))
+
+
+@contextlib.contextmanager
+def progress(what: str) -> Iterator[Callable[..., None]]:
+    """Show a progress bar on stderr, where that is a terminal.
+
+    What it yields is called with (done, total) and, where it has one, a name to show.
+    """
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),  # names are strangers' texts
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+
+        def tick(done: int, total: int, name: str = "") -> None:
+            bar.update(task, completed=done, total=total, description=inline(f"{what} {name}".rstrip()))
+
+        yield tick
+
+
+def write_json(target: str, record: dict[str, Any]) -> None:
+    """Write a record to a file, or to stdout for `-`."""
+    text = json.dumps(record, ensure_ascii=False, indent=2)
+    if target == "-":
+        sys.stdout.write(text + "\n")
+    else:
+        Path(target).write_text(text + "\n", encoding="utf-8")
