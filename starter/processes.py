@@ -219,7 +219,7 @@ class Runner:
         try:
             self._child.stdin.write(request.model_dump_json().encode() + b"\n")
             self._child.stdin.flush()
-            line = self._read_line(self._limits.evaluate_seconds)
+            line = self._read_line()
         except BrokenPipeError:
             line = None
         if isinstance(line, bytes):
@@ -245,7 +245,7 @@ class Runner:
         self._child = self._start()
         return log
 
-    def _read_line(self, seconds: float) -> bytes | Problem | None:
+    def _read_line(self, seconds: float | None = None) -> bytes | Problem | None:
         """Return the next line, the limit that struck while waiting for it, or None if the child ended."""
         descriptor = self._child.stdout.fileno()
         while b"\n" not in self._buffer:

@@ -352,7 +352,9 @@ def children(pid: int) -> set[int]:
 def test_ctrl_c_ends_everything_with_one_line(competition: Path, tmp_path: Path) -> None:
     plugin = tmp_path / "waits.py"
     plugin.write_text(GOOD + "\nwhile True: pass\n", encoding="utf-8")
-    command = [sys.executable, "-m", "starter", "score", str(plugin)]
+    # A shell starts what it runs in the background with Ctrl-C switched off, and children inherit that.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    command = [sys.executable, "-c", f"{heed}; from starter.cli import main; main()", "score", str(plugin)]
     with subprocess.Popen(command, cwd=competition, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 20
         while len(started := children(process.pid)) < 2 and time.monotonic() < deadline:  # worker, runner

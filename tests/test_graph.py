@@ -1,5 +1,6 @@
 """A graph file is written by a stranger's process: it is read whole and sound, or refused unrun."""
 
+import copy
 import json
 import struct
 from collections.abc import Callable
@@ -432,11 +433,11 @@ def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 def put(graph: Any, path: tuple[Any, ...], value: Any) -> Any:
     if not path:
-        return value
+        return copy.deepcopy(value)
     holder = graph
     for key in path[:-1]:
         holder = holder[key]
-    holder[path[-1]] = value
+    holder[path[-1]] = copy.deepcopy(value)  # or a later change inside it would change the strategy's own
     return graph
 
 
