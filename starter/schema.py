@@ -14,8 +14,6 @@ from starter.discovery import Kind
 from starter.errors import Problem, Status
 from starter.hookspecs import Competition
 
-SCHEMA_VERSION = 1
-
 Branch = Literal["below_floor", "penalty", "reward"]
 """Which case of the f1_term applied."""
 
