@@ -97,6 +97,25 @@ class CostReport(Record):
         return self.contraction + self.pointwise + self.reduction
 
 
+class Finding(Record):
+    """One place where a network does not follow one of ShuffleNetV2's guidelines."""
+
+    guideline: Literal["G1", "G2", "G3", "G4"]
+    """Which of the four."""
+    module: str
+    """The participant's module path."""
+    source: str
+    """The participant's line."""
+    formula: str
+    """The paper's formula with this place's numbers in it."""
+    advice: str
+    """What following the guideline would mean here."""
+    saving: int
+    """Elements of memory access that following it would save, estimated; for G3 operators, in a row, saved."""
+    share: float
+    """The saving over the whole network's: of its memory access, or of its operators."""
+
+
 class RunnerRequest(Record):
     """One graph to be counted and run."""
 

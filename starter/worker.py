@@ -5,6 +5,7 @@ stdin and writes one reply to the descriptor FD: a line of JSON with the lengths
 the parts, then the parts. It never sees an image, a label or another submission.
 """
 
+import gc
 import json
 import os
 import resource
@@ -59,6 +60,8 @@ def _limit_resources(job: WorkerJob) -> None:
 
 
 def _evaluate(job: WorkerJob, scratch: Path) -> WorkerReport:
+    # While torch is imported the collector would look through a million objects that all stay: a second.
+    gc.disable()
     from starter.plugins import load_plugin
 
     candidate = Candidate(job.name, job.path, job.kind)
@@ -66,6 +69,8 @@ def _evaluate(job: WorkerJob, scratch: Path) -> WorkerReport:
         plugin = load_plugin(candidate, job.competition, strict=False)
     except ParticipantError as error:
         return WorkerReport(problems=error.problems)
+    gc.freeze()
+    gc.enable()
     problems = list(plugin.problems)
     thop_macs = None
     try:

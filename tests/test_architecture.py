@@ -21,7 +21,7 @@ ROWS = (
     {"scoring", "dataset", "graph", "sandbox", "transforms", "scene_objects"},
     {"operators", "processes", "coco_file", "dataset_writer", "scene_matte", "scene_shiny"},
     {"attention", "interpreter", "dataset_check", "dataset_import", "scene_waste"},
-    {"macs", "program", "coco", "synthetic", "plugins"},
+    {"macs", "memory_access", "program", "coco", "synthetic", "plugins"},
     {"export", "evaluate"},
     {"worker", "runner", "training"},
     {"baseline", "scoreboard"},
