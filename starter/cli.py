@@ -8,30 +8,37 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 import typer
 
 from starter import __version__
 from starter.cli_baseline import baseline_app
 from starter.cli_data import data_app
+from starter.cli_profile import profile
 from starter.cli_shared import (
+    EXIT_HOST,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_PARTICIPANT,
+    EXIT_USAGE,
     DataOption,
     JsonOption,
     RulesOption,
     can_be_made,
     err,
+    evaluate_all,
     open_data,
     out,
     progress,
+    worst,
     write_json,
+    wrote_json,
 )
 from starter.competition import CompetitionFile, load_competition
 from starter.discovery import Candidate, discover, discover_installed, discover_one
-from starter.errors import CATALOGUE, Code, HostError, ParticipantError, StarterError, Status, usage_error
-from starter.schema import EvaluationResult
+from starter.errors import CATALOGUE, Code, HostError, ParticipantError, StarterError, usage_error
 from starter.scoreboard import say, show_costs, show_error, show_scores
 
 # Typer's own class for a wrong command line; which module it lives in has changed between versions.
@@ -40,7 +47,6 @@ USAGE_ERROR = cast(
     next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"),
 )
 
-EXIT_OK, EXIT_PARTICIPANT, EXIT_USAGE, EXIT_HOST, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 
 app = typer.Typer(
     name="starter",
@@ -121,10 +127,10 @@ def score(
     candidates = _candidates(paths, rules, folder)
     reference = read_reference(folder)
     mode = Mode.SMOKE if smoke else Mode.FULL
-    results = _evaluate(candidates, rules, data, mode=mode, reference=reference, reference_folder=folder)
-    if not _wrote_json(json_to, results):
+    results = evaluate_all(candidates, rules, data, mode=mode, reference=reference, reference_folder=folder)
+    if not wrote_json(json_to, results):
         show_scores(out, results, reference, rules.score, baseline=str(folder.resolve()))
-    return _worst(results)
+    return worst(results)
 
 
 @app.command()
@@ -141,10 +147,13 @@ def validate(
     from starter.evaluate import Mode
 
     rules = load_competition(competition)
-    results = _evaluate(discover(paths), rules, data, mode=Mode.VALIDATE)
-    if not _wrote_json(json_to, results):
+    results = evaluate_all(discover(paths), rules, data, mode=Mode.VALIDATE)
+    if not wrote_json(json_to, results):
         show_costs(out, results, layers=layers)
-    return _worst(results)
+    return worst(results)
+
+
+app.command()(profile)
 
 
 @app.command()
@@ -251,38 +260,3 @@ def _candidates(paths: list[Path] | None, rules: CompetitionFile, baseline: Path
         return discover(paths)
     own = discover([rules.path(rules.submissions)])
     return [*discover([baseline]), *own, *discover_installed()]
-
-
-def _evaluate(
-    candidates: Sequence[Candidate], rules: CompetitionFile, data: Path | None, **options: Any
-) -> list[EvaluationResult]:
-    from starter.evaluate import REFERENCE_FILE, Evaluator
-
-    reference_folder = options.pop("reference_folder", Path())
-    dataset = open_data(data, rules)
-    names = [c.name for c in candidates]
-    results: list[EvaluationResult] = []
-    with (
-        Evaluator(rules, dataset, reference_path=reference_folder / REFERENCE_FILE, **options) as evaluator,
-        progress("evaluating") as tick,
-    ):
-        tick(0, len(names), names[0])
-        for measured in evaluator.evaluate(candidates):
-            results.append(measured.result)
-            tick(len(results), len(names), "".join(names[len(results) :][:1]))
-    return results
-
-
-def _wrote_json(target: str | None, results: Sequence[EvaluationResult]) -> bool:
-    """Write the results where --json says; say whether that was stdout, so that nothing else goes there."""
-    if target is None:
-        return False
-    write_json(target, {"results": [r.model_dump(mode="json") for r in results]})
-    return target == "-"
-
-
-def _worst(results: Sequence[EvaluationResult]) -> int:
-    statuses = {r.status for r in results}
-    if Status.HOST_ERROR in statuses:
-        return EXIT_HOST
-    return EXIT_OK if statuses <= {Status.OK} else EXIT_PARTICIPANT

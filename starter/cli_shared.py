@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +24,13 @@ from rich.progress import (
 
 from starter.competition import CompetitionFile
 from starter.dataset import Dataset
+from starter.discovery import Candidate
+from starter.errors import Status
+from starter.schema import EvaluationResult
 from starter.scoreboard import inline
+
+EXIT_OK, EXIT_PARTICIPANT, EXIT_USAGE, EXIT_HOST, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
+"""Exit codes: scored, the participant's fault, the caller's, ours, Ctrl-C."""
 
 out = Console(highlight=False)
 """Results."""
@@ -102,3 +108,40 @@ def write_json(target: str, record: dict[str, Any]) -> None:
         sys.stdout.write(text + "\n")
     else:
         Path(target).write_text(text + "\n", encoding="utf-8")
+
+
+def evaluate_all(
+    candidates: Sequence[Candidate], rules: CompetitionFile, data: Path | None, **options: Any
+) -> list[EvaluationResult]:
+    """Evaluate with a progress bar; `options` are Evaluator's, and `reference_folder`."""
+    from starter.evaluate import REFERENCE_FILE, Evaluator
+
+    reference_folder = options.pop("reference_folder", Path())
+    dataset = open_data(data, rules)
+    names = [c.name for c in candidates]
+    results: list[EvaluationResult] = []
+    with (
+        Evaluator(rules, dataset, reference_path=reference_folder / REFERENCE_FILE, **options) as evaluator,
+        progress("evaluating") as tick,
+    ):
+        tick(0, len(names), names[0])
+        for measured in evaluator.evaluate(candidates):
+            results.append(measured.result)
+            tick(len(results), len(names), "".join(names[len(results) :][:1]))
+    return results
+
+
+def wrote_json(target: str | None, results: Sequence[EvaluationResult]) -> bool:
+    """Write the results where --json says; say whether that was stdout, so that nothing else goes there."""
+    if target is None:
+        return False
+    write_json(target, {"results": [r.model_dump(mode="json") for r in results]})
+    return target == "-"
+
+
+def worst(results: Sequence[EvaluationResult]) -> int:
+    """Return the exit code of the worst result."""
+    statuses = {r.status for r in results}
+    if Status.HOST_ERROR in statuses:
+        return EXIT_HOST
+    return EXIT_OK if statuses <= {Status.OK} else EXIT_PARTICIPANT

@@ -68,6 +68,8 @@ class CompetitionFile(BaseModel):
     """The baseline's plugin folder, with its reference.json."""
     submissions: str = "submissions"
     """Where `starter score` looks by default."""
+    operator_costs: tuple[str, ...] = ()
+    """Python files with cost rules of the organizer's own, for operators that have none."""
     score: ScoreRules = ScoreRules()
     """The constants of the score."""
     limits: Limits = Limits()

@@ -81,6 +81,7 @@ class Code(StrEnum):
     BAD_COMPETITION = "U104"
     UNKNOWN_CODE = "U105"
     TARGET_EXISTS = "U106"
+    BAD_COST_RULE = "U107"
     NO_DATASET = "U201"
     BAD_DATASET = "U202"
     BROKEN_IMAGES = "U203"
@@ -93,6 +94,7 @@ class Code(StrEnum):
     BASELINE_DIFFERS = "U305"
     RUNNER_FAILED = "H101"
     WORKER_FAILED = "H102"
+    CANARY_FAILED = "H103"
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,13 @@ class Mode(StrEnum):
     """A few images, to see that everything works; not official."""
     VALIDATE = "validate"
     """Everything but F1 and score."""
+    PROFILE = "profile"
+    """The cost, memory access and latency of each layer, without images."""
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether there is an F1."""
+        return self in {Mode.FULL, Mode.SMOKE}
 
 
 @dataclass(frozen=True)
@@ -81,9 +88,10 @@ class Evaluator:
         self._reference = reference
         self._reference_path = reference_path
         rows = dataset.solution()
-        count = {Mode.FULL: len(rows), Mode.SMOKE: SMOKE_IMAGES, Mode.VALIDATE: 32}[mode]
+        count = {Mode.FULL: len(rows), Mode.SMOKE: SMOKE_IMAGES, Mode.VALIDATE: 32, Mode.PROFILE: 0}[mode]
         self._rows = rows[:count]
-        self._runner = Runner(competition.limits)
+        rules = [competition.path(name) for name in competition.operator_costs]
+        self._runner = Runner(competition.limits, cost_rules=rules)
         self._folder = tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True)
 
     def __enter__(self) -> Self:
@@ -98,7 +106,7 @@ class Evaluator:
         self._folder.cleanup()
 
     @property
-    def cost_version(self) -> int:
+    def cost_version(self) -> str:
         """The version of the cost rule in force."""
         return self._runner.hello.cost_version
 
@@ -118,7 +126,7 @@ class Evaluator:
             exports: list[Future[Exported]] = [pool.submit(self._export, c, stop) for c in candidates]
             try:
                 self._check_reference()
-                if self._mode is not Mode.VALIDATE:
+                if self._mode.is_scored:
                     _import_metrics()
                 for candidate, exported in zip(candidates, exports, strict=True):
                     yield self._one(candidate, exported)
@@ -173,11 +181,12 @@ class Evaluator:
             dataset=self._dataset.root.resolve(),
             image_ids=tuple(row.image_id for row in self._rows),
             logits=logits,
+            profile=self._mode is Mode.PROFILE,
         )
         reply = self._runner.ask(request)
         if reply.data_problems:
             raise UsageError(reply.data_problems)
-        if reply.problems:
+        if reply.problems or self._mode is Mode.PROFILE:
             return reply, None
         scores = np.load(logits, allow_pickle=False)
         return reply, tuple(int(i) for i in scores.argmax(axis=1))
@@ -213,9 +222,10 @@ class Evaluator:
                 "contraction_macs": cost.contraction,
                 "pointwise_macs": cost.pointwise,
                 "reduction_macs": cost.reduction,
-                "layers": cost.nodes if self._mode is Mode.VALIDATE else None,
+                "layers": cost.nodes,
+                "profile": reply.profile,
             }
-        if predictions is not None and not problems and self._mode is not Mode.VALIDATE:
+        if predictions is not None and not problems and self._mode.is_scored:
             _, labels = self.labels()
             f1 = macro_f1(labels, predictions, self._dataset.info.classes)
             fields |= {"num_images": len(labels), **_f1_fields(f1)}

@@ -21,11 +21,13 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Node as FxNode
 from torch.fx.proxy import TracerBase
 
+from starter.alternatives import hint
 from starter.discovery import Candidate
 from starter.errors import Code, ParticipantError, Problem, participant_error, problem
 from starter.graph import GETITEM, INPUT, GraphFile, Node, Ref, TensorSpec, encode
 from starter.plugins import describe_error, own_line
 
+_TORCH = Path(torch.__file__).parent
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
 _KINDS = {
     InputKind.PARAMETER: "parameter",
@@ -171,7 +173,11 @@ def _source(fx_node: FxNode, candidate: Candidate) -> str:
     """Return the deepest line of the participant's own, or of the library where there is none."""
     frames = _FRAME.findall(fx_node.meta.get("stack_trace") or "")
     own = [f"{candidate.relative(file)}:{line}" for file, line in frames if candidate.owns(file)]
-    library = [f"{'/'.join(Path(file).parts[-2:])}:{line}" for file, line in frames]
+    library = [
+        f"{'/'.join(Path(file).parts[-2:])}:{line}"
+        for file, line in frames
+        if _TORCH not in Path(file).parents
+    ]
     return (["", *library, *own])[-1][:300]
 
 
@@ -194,7 +200,9 @@ def _graph_problems(exported: ExportedProgram, candidate: Candidate) -> list[Pro
         code = _refusal(fx_node)
         if code is not None and (code, _op(fx_node)) not in seen:
             seen.add((code, _op(fx_node)))
-            problems.append(problem(code, where=_place(fx_node, candidate), got=_op(fx_node)))
+            problems.append(
+                problem(code, where=_place(fx_node, candidate), got=_op(fx_node), hint=hint(_op(fx_node)))
+            )
     return problems
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from starter.alternatives import hint
 from starter.errors import Code, ParticipantError, Problem, participant_error, problem
 from starter.graph import GETITEM, INPUT, Graph, Node, Ref
 from starter.operators import BATCH_STATISTICS, OPERATORS, Call, Class, Row, bind, kernel
@@ -66,8 +67,10 @@ class Trace:
         return max((t.numel() for s in self.steps for t in s.call.outputs), default=1)
 
 
-def trace(graph: Graph, *, num_classes: int) -> Trace:
+def trace(graph: Graph, *, num_classes: int | None) -> Trace:
     """Walk the graph; fold what does not depend on the image, shape and check what does.
+
+    `num_classes` is what the output must have; None takes any output.
 
     Raises:
         ParticipantError: everything that is refused, all at once.
@@ -77,7 +80,7 @@ def trace(graph: Graph, *, num_classes: int) -> Trace:
     with torch.no_grad():
         for node in graph.file.nodes:
             _visit(walk, node)
-    if not walk.problems:
+    if not walk.problems and num_classes is not None:
         walk.problems += _output_problems(walk, num_classes)
     if walk.problems:
         raise ParticipantError(_distinct(walk.problems))
@@ -229,7 +232,7 @@ def _check_size(node: Node, result: Any) -> None:
 
 
 def _no_rule(node: Node) -> Problem:
-    return problem(Code.NO_COST_RULE, where=f"{node.op} at {node.place}", got=node.op)
+    return problem(Code.NO_COST_RULE, where=f"{node.op} at {node.place}", got=node.op, hint=hint(node.op))
 
 
 def _output_problems(walk: Trace, num_classes: int) -> list[Problem]:

@@ -3,6 +3,7 @@
 Formulas: operators.py. Shapes and what depends on the image: interpreter.py.
 """
 
+from starter.alternatives import hint
 from starter.errors import Code, ParticipantError, Problem, problem
 from starter.interpreter import Trace
 from starter.operators import Cost
@@ -23,7 +24,7 @@ def count_macs(trace: Trace) -> CostReport:
             cost = step.row.cost(step.call)
         except ValueError as error:
             where = f"{step.node.op} at {step.node.place}"
-            problems.append(problem(Code.NO_COST_RULE, where=where, got=str(error)))
+            problems.append(problem(Code.NO_COST_RULE, where=where, got=str(error), hint=hint(step.node.op)))
             continue
         total += cost
         nodes.append(

@@ -8,18 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from starter.graph import GETITEM
 from starter.interpreter import Step
-
-_VIEWS = frozenset(
-    f"aten.{name}"
-    for name in """view.default _unsafe_view.default reshape.default flatten.using_ints unflatten.int permute.default
-    transpose.int t.default numpy_T.default mT.default squeeze.default squeeze.dim squeeze.dims
-    unsqueeze.default movedim.int movedim.intlist swapaxes.default expand.default expand_as.default
-    view_as.default detach.default alias.default dropout.default split.Tensor split_with_sizes.default
-    chunk.default unbind.int select.int slice.Tensor narrow.default diagonal.default""".split()
-) | {GETITEM}
-"""Operators that only describe the same memory anew."""
 
 
 class Access(NamedTuple):
@@ -42,7 +31,7 @@ class Access(NamedTuple):
 
 def memory_access(step: Step) -> Access:
     """Return what one call reads and writes; views touch nothing."""
-    if step.node.op in _VIEWS:
+    if step.row.is_view:
         return Access()
     read = weights = size = 0
     for name, value in step.call.arguments.items():

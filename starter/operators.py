@@ -88,6 +88,8 @@ class Row:
     """Arguments that select elements: these must not depend on the image."""
     ignores_values: bool = False
     """Whether it reads only the shape of its tensors, so that its result is a constant."""
+    is_view: bool = False
+    """Whether it only describes the same memory anew."""
 
 
 def _free(_: Call) -> Cost:
@@ -263,14 +265,19 @@ _POOLS: dict[str, Formula] = {
     "adaptive_avg_pool3d _adaptive_avg_pool3d adaptive_max_pool3d": _adaptive_pool(3),
 }
 
-_MOVEMENT: dict[str, str] = {
+_VIEWS: dict[str, str] = {
     """view _unsafe_view reshape flatten.using_ints unflatten.int permute transpose.int t
     numpy_T mT squeeze squeeze.dim squeeze.dims unsqueeze movedim.int movedim.intlist swapaxes
     expand expand_as view_as detach alias lift_fresh_copy""": "the same elements seen in another shape",
+    """split.Tensor split_with_sizes chunk unbind.int select.int slice.Tensor narrow
+    diagonal""": "selects elements at fixed places",
+    "dropout": "does nothing in inference; refused in training",
+}
+
+_MOVEMENT: dict[str, str] = {
     "clone contiguous copy": "copies elements",
     "cat concat stack hstack vstack": "puts elements side by side",
-    """split.Tensor split_with_sizes chunk unbind.int select.int slice.Tensor narrow diagonal
-    select_scatter slice_scatter""": "selects elements at fixed places",
+    "select_scatter slice_scatter": "replaces elements at fixed places",
     "repeat tile repeat_interleave.self_int flip roll rot90": "places elements again, at fixed places",
     """constant_pad_nd pad reflection_pad1d reflection_pad2d replication_pad1d
     replication_pad2d""": "adds a border",
@@ -278,7 +285,6 @@ _MOVEMENT: dict[str, str] = {
     "unfold im2col": "copies windows; whatever is done with them is counted",
     """upsample_nearest1d upsample_nearest1d.vec upsample_nearest2d upsample_nearest2d.vec
     _upsample_nearest_exact2d _upsample_nearest_exact2d.vec""": "repeats elements",
-    "dropout": "does nothing in inference; refused in training",
 }
 
 _INDEXING: dict[str, tuple[str, ...]] = {
@@ -315,13 +321,15 @@ def _table() -> dict[str, Row]:
     for names, formula in _POOLS.items():
         rule = "the sum of the window sizes" if "adaptive" in names else "n x window"
         table |= _rows(names, Row(Class.REDUCTION, formula, rule))
+    for names, rule in _VIEWS.items():
+        table |= _rows(names, Row(Class.MOVEMENT, _free, rule, is_view=True))
     for names, rule in _MOVEMENT.items():
         table |= _rows(names, Row(Class.MOVEMENT, _free, rule))
     for names, arguments in _INDEXING.items():
         table |= _rows(names, Row(Class.MOVEMENT, _free, "reads elements at constant places", arguments))
     table |= _rows(_SHAPE_ONLY, Row(Class.CONSTANT, _free, "reads only a shape", ignores_values=True))
     table |= _rows(_CONSTANTS, Row(Class.CONSTANT, _free, "only where it does not depend on the image"))
-    table[GETITEM] = Row(Class.MOVEMENT, _free, "names one of several results")
+    table[GETITEM] = Row(Class.MOVEMENT, _free, "names one of several results", is_view=True)
     return table
 
 

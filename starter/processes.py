@@ -11,6 +11,7 @@ import select
 import signal
 import tempfile
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from starter.competition import Limits
 from starter.discovery import Candidate
-from starter.errors import Code, Problem, host_error, problem
+from starter.errors import Code, HostError, Problem, UsageError, host_error, problem
 from starter.hookspecs import Competition
 from starter.sandbox import POLL_SECONDS, Allowance, Child
 from starter.schema import RunnerHello, RunnerReply, RunnerRequest, WorkerJob, WorkerReport
@@ -169,10 +170,14 @@ class Runner:
     Args:
         limits: evaluate_seconds for each request, and the memory.
         threads: how many threads it computes with.
+        cost_rules: an organizer's files, for operators that have no rule.
     """
 
-    def __init__(self, limits: Limits, *, threads: int | None = None) -> None:
+    def __init__(
+        self, limits: Limits, *, threads: int | None = None, cost_rules: Sequence[Path] = ()
+    ) -> None:
         self._limits = limits
+        self._cost_rules = [str(path.resolve()) for path in cost_rules]
         self._threads = threads or os.cpu_count() or 1
         self._scratch = tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True)
         self._buffer = bytearray()
@@ -195,7 +200,8 @@ class Runner:
         """What it counts and runs with; waits until it has loaded.
 
         Raises:
-            HostError: it did not start.
+            HostError: it did not start, or counts a canary wrongly.
+            UsageError: a cost rule of the organizer's is not valid.
         """
         if self._hello is None:
             line = self._read_line(_START_SECONDS)
@@ -203,6 +209,9 @@ class Runner:
                 log = self._restart()
                 raise host_error(Code.RUNNER_FAILED, where="start of the runner", got=log[-2000:])
             self._hello = RunnerHello.model_validate_json(line)
+        if self._hello.problems:
+            is_ours = self._hello.problems[0].code is Code.CANARY_FAILED
+            raise (HostError if is_ours else UsageError)(self._hello.problems)
         return self._hello
 
     def ask(self, request: RunnerRequest) -> RunnerReply:
@@ -232,6 +241,7 @@ class Runner:
     def _start(self) -> Child:
         return Child(
             "starter.runner",
+            self._cost_rules,
             scratch=Path(self._scratch.name),
             allowance=Allowance.for_runner(self._limits),
             threads=self._threads,

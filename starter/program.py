@@ -9,7 +9,8 @@ must have the shape that was counted.
 import itertools
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Self
 
 import torch
 
@@ -52,18 +53,29 @@ class Program:
             for i, node in enumerate(nodes)
         ]
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+    def __call__(
+        self, images: torch.Tensor, *, after_each: Callable[[str], None] | None = None
+    ) -> torch.Tensor:
         """Return logits: float32 (batch, num_classes).
 
         Args:
-            images: float32 (batch, C, H, W), at most `batch_size` of them.
+            images: float32 (batch, C, H, W), at most `batch_size` of them, where the constants are.
+            after_each: called with the name of each node when its operator has been called.
         """
         batch = images.contiguous(memory_format=torch.channels_last).unsqueeze(1)
         with torch.inference_mode():
-            logits: torch.Tensor = torch.vmap(self._run_one)(batch)
+            logits: torch.Tensor = torch.vmap(partial(self._run_one, after_each))(batch)
         return logits.squeeze(1)
 
-    def _run_one(self, image: torch.Tensor) -> Any:
+    def to(self, device: torch.device) -> Self:
+        """Move the constants, and with them the computation, to a device."""
+        self._constants = {
+            name: value.to(device) if isinstance(value, torch.Tensor) else value
+            for name, value in self._constants.items()
+        }
+        return self
+
+    def _run_one(self, after_each: Callable[[str], None] | None, image: torch.Tensor) -> Any:
         values = {**self._constants, INPUT: image}
         for name, function, args, kwargs, dead in self._instructions:
             values[name] = function(
@@ -73,6 +85,8 @@ class Program:
             if _shape(values[name]) != self._shapes[name]:
                 counted = self._shapes[name]
                 raise RuntimeError(f"{name!r} is {_shape(values[name])}, but {counted} was counted")
+            if after_each is not None:
+                after_each(name)
             for key in dead:
                 values.pop(key, None)
         return values[self._output]

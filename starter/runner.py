@@ -11,6 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,14 @@ import torch
 import torchvision
 
 from starter import transforms
+from starter.canaries import CANARIES, check_canary
+from starter.cost_rules import cost_version, install_rules
 from starter.errors import Code, ParticipantError, UsageError, participant_error, problem
 from starter.graph import read_graph
 from starter.image_store import ImageError, ImageStore
 from starter.interpreter import trace
 from starter.macs import count_macs
-from starter.operators import COST_VERSION
+from starter.profiler import profile
 from starter.program import Program
 from starter.schema import RunnerHello, RunnerReply, RunnerRequest
 
@@ -33,23 +36,36 @@ def main() -> None:
     # Nothing but replies may reach the parent: what a library prints goes to stderr.
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    versions = {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-    }
-    print(
-        RunnerHello(cost_version=COST_VERSION, versions=versions).model_dump_json(), file=replies, flush=True
-    )
+    print(_hello([Path(name) for name in sys.argv[1:]]).model_dump_json(), file=replies, flush=True)
     for line in sys.stdin:
         request = RunnerRequest.model_validate_json(line)
         print(answer(request).model_dump_json(), file=replies, flush=True)
     os._exit(0)
 
 
+def _hello(cost_rules: Sequence[Path]) -> RunnerHello:
+    """Check the counter on graphs of known cost, and load the organizer's own rules."""
+    wrong = [w for w in map(check_canary, CANARIES) if w]
+    if wrong:
+        return RunnerHello(
+            problems=tuple(problem(Code.CANARY_FAILED, where="the runner", got=w) for w in wrong)
+        )
+    try:
+        install_rules(cost_rules)
+        version = cost_version(cost_rules)
+    except UsageError as error:
+        return RunnerHello(problems=error.problems)
+    versions = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+    }
+    return RunnerHello(cost_version=version, versions=versions)
+
+
 def answer(request: RunnerRequest) -> RunnerReply:
     """Count one graph and run it on the images."""
-    cost = params = shape = None
+    cost = params = shape = report = None
     try:
         records = transforms.load(request.transforms.read_text(encoding="utf-8"))
         shape = transforms.input_shape(records)
@@ -64,13 +80,16 @@ def answer(request: RunnerRequest) -> RunnerReply:
         params = graph.num_params
         walk = trace(graph, num_classes=request.num_classes)
         cost = count_macs(walk)
-        logits = run(Program(walk), records, ImageStore(request.dataset), request.image_ids)
-        np.save(request.logits, logits)
+        if request.profile:
+            report = profile(walk, cost)
+        else:
+            logits = run(Program(walk), records, ImageStore(request.dataset), request.image_ids)
+            np.save(request.logits, logits)
     except ParticipantError as error:
         return RunnerReply(problems=error.problems, cost=cost, params=params, input_shape=shape)
     except UsageError as error:
         return RunnerReply(data_problems=error.problems, cost=cost, params=params, input_shape=shape)
-    return RunnerReply(cost=cost, params=params, input_shape=shape)
+    return RunnerReply(cost=cost, params=params, input_shape=shape, profile=report)
 
 
 def run(

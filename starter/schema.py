@@ -111,9 +111,98 @@ class Finding(Record):
     advice: str
     """What following the guideline would mean here."""
     saving: int
-    """Elements of memory access that following it would save, estimated; for G3 operators, in a row, saved."""
+    """What following it would save, estimated: elements of memory access; for G3 operators."""
     share: float
     """The saving over the whole network's: of its memory access, or of its operators."""
+
+
+class Timing(Record):
+    """How long something takes, in microseconds."""
+
+    median: float
+    """Of all rounds."""
+    low: float
+    """The first quartile."""
+    high: float
+    """The third quartile."""
+
+
+class LayerProfile(Record):
+    """What one line of one module costs for one image, each time that it runs."""
+
+    module: str
+    """The participant's module path."""
+    source: str
+    """The participant's line, or the library's where none of the participant's is."""
+    ops: tuple[str, ...]
+    """Its operators, each once."""
+    shape: tuple[int, ...]
+    """Shape of what the last of them gives."""
+    params: int
+    """Elements of the parameters that are used here first."""
+    contraction: int
+    """MACs of convolutions and matrix products."""
+    pointwise: int
+    """MACs of elementwise operators."""
+    reduction: int
+    """MACs of sums, pools and norms."""
+    flops: int
+    """Floating-point operations; a dot product of length n has 2n - 1."""
+    access: int
+    """Memory access cost: elements read and written."""
+    access_bytes: int
+    """The same in bytes."""
+    latency: dict[int, Timing]
+    """By batch size, for the whole batch."""
+
+    @property
+    def macs(self) -> int:
+        """The sum of all classes."""
+        return self.contraction + self.pointwise + self.reduction
+
+    @property
+    def intensity(self) -> float:
+        """Arithmetic intensity, FLOPs per byte; 0 where nothing is read."""
+        return self.flops / self.access_bytes if self.access_bytes else 0.0
+
+    @property
+    def label(self) -> str:
+        """Module and line."""
+        return "  ".join(part for part in (self.module, self.source) if part) or self.ops[0]
+
+
+class ProfileReport(Record):
+    """Where a network's cost, memory access and time go."""
+
+    layers: tuple[LayerProfile, ...]
+    """In the order in which they run."""
+    latency: dict[int, Timing]
+    """Of the whole network, by batch size, for the whole batch."""
+    findings: tuple[Finding, ...]
+    """Where it does not follow the four guidelines of ShuffleNetV2."""
+    device: str
+    """What it was measured on."""
+    threads: int
+    """With how many threads."""
+    peak_flops: float
+    """FLOPs per second of a large matrix product on that device."""
+    peak_bytes: float
+    """Bytes per second of a large copy on that device."""
+
+    @property
+    def flops(self) -> int:
+        """Of all layers."""
+        return sum(layer.flops for layer in self.layers)
+
+    @property
+    def access(self) -> int:
+        """Of all layers, elements."""
+        return sum(layer.access for layer in self.layers)
+
+    @property
+    def access_bytes(self) -> int:
+        """Of all layers, bytes."""
+        return sum(layer.access_bytes for layer in self.layers)
 
 
 class RunnerRequest(Record):
@@ -133,6 +222,8 @@ class RunnerRequest(Record):
     """Which images, in the order of the logits."""
     logits: Path
     """Where the logits are written: npy, float32 (images, num_classes)."""
+    profile: bool = False
+    """Whether to measure each layer on random numbers, instead of running the images."""
 
 
 class RunnerReply(Record):
@@ -148,15 +239,19 @@ class RunnerReply(Record):
     """Elements of the parameters in use."""
     input_shape: tuple[int, int, int] | None = None
     """(C, H, W)."""
+    profile: ProfileReport | None = None
+    """If it was asked for."""
 
 
 class RunnerHello(Record):
     """The runner's first line: it is ready, and this is what it counts and runs with."""
 
-    cost_version: int
+    cost_version: str = ""
     """The version of the cost rule."""
-    versions: dict[str, str]
+    versions: dict[str, str] = {}
     """Python, torch and torchvision."""
+    problems: tuple[Problem, ...] = ()
+    """Why it does not count: a canary that came out wrong, a rule that is not valid."""
 
 
 class EvaluationResult(Record):
@@ -187,7 +282,9 @@ class EvaluationResult(Record):
     input_shape: tuple[int, int, int] | None = None
     """(C, H, W) that the transforms give."""
     layers: tuple[NodeCost, ...] | None = None
-    """What each operator costs; from `starter validate` only."""
+    """What each operator costs."""
+    profile: ProfileReport | None = None
+    """From `starter profile` only."""
     macro_f1: float | None = None
     """Mean of the classes' F1, 0 to 1."""
     f1_per_class: dict[str, float] | None = None
@@ -253,7 +350,7 @@ class Reference(Record):
     """The data set's name and version."""
     dataset_fingerprint: str
     """The data set that it was measured on."""
-    cost_version: int
+    cost_version: str
     """The version of the cost rule that it was counted by."""
     versions: dict[str, str]
     """Python, torch and torchvision."""

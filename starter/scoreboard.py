@@ -5,6 +5,7 @@ control character reaches the terminal.
 """
 
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
@@ -13,8 +14,8 @@ from rich.text import Text
 
 from starter.competition import ScoreRules
 from starter.errors import CATALOGUE, Problem, StarterError, Status
-from starter.schema import EvaluationResult, Reference
-from starter.scoring import rank, scored_macs
+from starter.schema import EvaluationResult, NodeCost, Reference
+from starter.scoring import macs_worth, rank, scored_macs
 
 _SHOW_LOG = frozenset({Status.CRASH, Status.TIMEOUT, Status.MEMORY, Status.DISK, Status.HOST_ERROR})
 _LOG_LINES = 12
@@ -178,8 +179,42 @@ def explain_score(result: EvaluationResult, reference: Reference, rules: ScoreRu
     return (
         f"{macs:,} / {baseline_macs:,} {counter} + {term}"
         f" = {result.macs_ratio:.4f} {sign} {abs(result.f1_term or 0):.4f} = {result.score:.4f}\n"
-        f"  {why}{_absent(result)}\n  {seen}"
+        f"  {why}{_absent(result)}\n  {_prices(result, reference, rules)}\n  {seen}"
     )
+
+
+def _prices(result: EvaluationResult, reference: Reference, rules: ScoreRules) -> str:
+    """Say what to change: what F1 is worth in MACs here, how far the thresholds are, where the MACs go."""
+    assert result.branch is not None
+    assert result.macro_f1 is not None
+    worth = macs_worth(
+        0.01,
+        result.branch,
+        baseline_macs=scored_macs(reference.macs, reference.thop_macs, rules) or 0,
+        baseline_f1=reference.macro_f1,
+        rules=rules,
+    )
+    price = f"+0.01 F1 is worth {worth:,} MACs" if worth else "F1 counts from the floor on"
+    text = (
+        f"{price}; F1 is {_distance(result.macro_f1 - rules.f1_floor)} the floor"
+        f" and {_distance(result.macro_f1 - reference.macro_f1)} the baseline's"
+    )
+    heaviest = heaviest_layers(result.layers or ())
+    shares = ", ".join(f"{inline(name)} {share:.0%}" for name, share in heaviest)
+    return f"{text}\n  most MACs: {shares}" if shares else text
+
+
+def heaviest_layers(layers: Sequence[NodeCost], count: int = 3) -> list[tuple[str, float]]:
+    """Return the modules (or lines, outside of one) with the most MACs, and their shares of all."""
+    macs: Counter[str] = Counter()
+    for node in layers:
+        macs[node.module or node.source or node.op] += node.contraction + node.pointwise + node.reduction
+    total = macs.total() or 1
+    return [(name, n / total) for name, n in macs.most_common(count) if n]
+
+
+def _distance(difference: float) -> str:
+    return f"{abs(difference):.4f} {'above' if difference >= 0 else 'below'}"
 
 
 def _absent(result: EvaluationResult) -> str:

@@ -72,6 +72,20 @@ def compute_score(
     return Score(ratio + term, ratio, term, branch)
 
 
+def macs_worth(
+    f1_step: float, branch: Branch, *, baseline_macs: int, baseline_f1: float, rules: ScoreRules
+) -> int:
+    """Return how many MACs change the score as much as `f1_step` of F1 does on a branch.
+
+    Below the floor that is 0: there the F1 does not count until the floor is reached.
+
+    >>> macs_worth(0.01, "reward", baseline_macs=14_000_000, baseline_f1=0.7, rules=ScoreRules())
+    100000
+    """
+    weight = {"below_floor": 0.0, "penalty": rules.penalty, "reward": rules.reward}[branch]
+    return round(weight * f1_step / baseline_f1 * baseline_macs)
+
+
 def macro_f1(labels: Sequence[int], predictions: Sequence[int], class_names: Sequence[str]) -> F1:
     """Return the F1 of every class and their mean, by scikit-learn.
 
@@ -94,7 +108,7 @@ def scored_macs(macs: int, thop_macs: int | None, rules: ScoreRules) -> int | No
 
 
 def check_reference(
-    reference: Reference, *, rules: ScoreRules, dataset_fingerprint: str, cost_version: int, where: str
+    reference: Reference, *, rules: ScoreRules, dataset_fingerprint: str, cost_version: str, where: str
 ) -> int:
     """Return the baseline's MACs that scores divide by, if scores may stand on this reference.
 
@@ -114,7 +128,7 @@ def check_reference(
             Code.STALE_REFERENCE,
             where=where,
             expected=f"cost version {cost_version}",
-            got=str(reference.cost_version),
+            got=reference.cost_version,
         )
     if reference.macro_f1 < rules.f1_floor or reference.macro_f1 <= 0:
         raise usage_error(

@@ -36,7 +36,7 @@ SUPERCATEGORIES = {
     "Plastic": "recyclable", "Plasticbag": "film", "Styrofoam": "foam",
 }  # fmt: skip
 
-LEAST_VISIBLE = 0.4
+LEAST_VISIBLE = 0.55
 """An object less visible than this share is left without a box."""
 
 
@@ -89,7 +89,7 @@ def draw_scene(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[bytes,
     """Draw one scene of `shape` (height, width): its JPEG and its COCO annotations without ids."""
     scene = _Scene(ground(rng, shape), np.full(shape, -1, np.int16), _light(rng))
     names = list(KINDS)
-    chosen = rng.choice(len(names), int(rng.integers(3, 7)), p=list(SHARES.values()))
+    chosen = rng.choice(len(names), int(rng.integers(2, 6)), p=list(SHARES.values()))
     areas = [_place(scene, rng, names[label], index) for index, label in enumerate(chosen)]
     annotations = []
     for index, label in enumerate(chosen):
@@ -117,7 +117,7 @@ def _place(
 ) -> int:  # fmt: skip
     """Draw one object of class `name` into the scene; return its area in pixels, unoccluded."""
     tall, wide = scene.owner.shape
-    frame = frame_for(rng, long_side or float(np.exp(rng.uniform(np.log(58), np.log(135)))))
+    frame = frame_for(rng, long_side or float(np.exp(rng.uniform(np.log(66), np.log(140)))))
     kinds = KINDS[name]
     patch = kinds[rng.integers(len(kinds))](frame)
     cx, cy = centre or (rng.uniform(0.08, 0.92) * wide, rng.uniform(0.08, 0.92) * tall)
@@ -188,9 +188,9 @@ def _photograph(picture: Field, rng: np.random.Generator) -> bytes:
     falloff = 1 - rng.uniform(0, 0.35) * (x**2 + y**2) / 2 * (0.7 + 0.6 * noise(rng, shape, 3))
     cast = rng.uniform(0.93, 1.07, 3) * rng.uniform(0.8, 1.12)
     exposed = picture * (falloff[..., None] * cast).astype(np.float32)
-    blurred = to_image(exposed).filter(ImageFilter.GaussianBlur(rng.uniform(0, 1.0)))
+    blurred = to_image(exposed).filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.8)))
     grainy = from_image(blurred) + rng.standard_normal(picture.shape, dtype=np.float32) * rng.uniform(
-        0, 0.035
+        0, 0.025
     )
     buffer = BytesIO()
     to_image(grainy).save(buffer, "JPEG", quality=int(rng.integers(68, 93)))

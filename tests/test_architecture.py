@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "starter"
 
 ROWS = (
-    {"errors", "hookspecs"},
+    {"errors", "hookspecs", "alternatives"},
     {"competition", "image_store"},
     {"discovery", "scene_textures"},
     {"schema", "template"},
@@ -22,11 +22,13 @@ ROWS = (
     {"operators", "processes", "coco_file", "dataset_writer", "scene_matte", "scene_shiny"},
     {"attention", "interpreter", "dataset_check", "dataset_import", "scene_waste"},
     {"macs", "memory_access", "program", "coco", "synthetic", "plugins"},
-    {"export", "evaluate"},
+    {"export", "evaluate", "canaries", "guidelines"},
+    {"cost_rules", "profiler"},
     {"worker", "runner", "training"},
     {"baseline", "scoreboard"},
+    {"profile_view"},
     {"cli_shared"},
-    {"cli_baseline", "cli_data"},
+    {"cli_baseline", "cli_data", "cli_profile"},
     {"cli"},
 )
 ROW_OF = {name: i for i, row in enumerate(ROWS) for name in row}

@@ -54,7 +54,7 @@ def test_an_equal_measurement_passes(reference: Reference) -> None:
 
 
 def test_each_differing_figure_is_a_problem_of_its_own(reference: Reference) -> None:
-    problems = refused(reference, macs=202, thop_macs=None, cost_version=99).problems
+    problems = refused(reference, macs=202, thop_macs=None, cost_version="99").problems
     assert {p.code for p in problems} == {Code.BASELINE_DIFFERS}
     assert [p.where for p in problems] == [f"{WHERE}: {n}" for n in ("macs", "thop_macs", "cost_version")]
     assert (problems[0].expected, problems[0].got) == ("201", "202")

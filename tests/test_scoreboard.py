@@ -8,7 +8,7 @@ from rich.console import Console
 
 from starter.competition import ScoreRules
 from starter.errors import Code, Status, problem
-from starter.schema import EvaluationResult, Reference
+from starter.schema import EvaluationResult, NodeCost, Reference
 from starter.scoreboard import clean, describe, inline, show_costs, show_scores
 from starter.scoring import compute_score
 
@@ -24,7 +24,7 @@ REFERENCE = Reference(
     macro_f1_by_usage={"Public": 0.8, "Private": 0.8},
     dataset="waste 1",
     dataset_fingerprint="sha256:0",
-    cost_version=1,
+    cost_version="1",
     versions={},
     made_by="starter baseline measure",
 )
@@ -212,3 +212,28 @@ def test_validation_shows_the_cost_by_class_and_no_score() -> None:
     assert "input        3 x 48 x 48 float32" in text
     assert "contraction  4,657,000" in text
     assert text.endswith("\n2 submissions: 1 ok, 1 failed\n")
+
+
+def layer(module: str, macs: int) -> NodeCost:
+    return NodeCost(
+        name="n", op="aten.relu.default", module=module, source="plugin.py:1", shape=(1, 3),
+        contraction=macs, pointwise=0, reduction=0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("f1", "text"),
+    [
+        # 0.01 / 0.8 of the baseline's 14,032,000 MACs, and half of that where F1 is rewarded
+        (0.6, "+0.01 F1 is worth 175,400 MACs; F1 is 0.1000 above the floor and 0.2000 below the baseline's"),
+        (0.9, "+0.01 F1 is worth 87,700 MACs; F1 is 0.4000 above the floor and 0.1000 above the baseline's"),
+        (0.4, "F1 counts from the floor on; F1 is 0.1000 below the floor and 0.4000 below the baseline's"),
+    ],
+)
+def test_what_f1_is_worth_in_macs_is_said(f1: float, text: str) -> None:
+    assert text in shown(scored("mine", 1_000_000, f1))
+
+
+def test_the_three_modules_with_the_most_macs_are_named() -> None:
+    layers = (layer("stem", 10), layer("head", 20), layer("stem", 30), layer("neck", 15), layer("", 25))
+    assert "most MACs: stem 40%, plugin.py:1 25%, head 20%" in shown(scored("mine", 100, 0.9, layers=layers))

@@ -130,14 +130,15 @@ def reference(**changes: Any) -> Reference:
     fields: dict[str, Any] = {
         "name": "baseline", "macs": 553_000_000, "contraction_macs": 553_000_000, "pointwise_macs": 0,
         "reduction_macs": 0, "thop_macs": 550_000_000, "params": 10, "macro_f1": 0.7, "macro_f1_by_usage": {},
-        "dataset": "waste 1", "dataset_fingerprint": "abc", "cost_version": 1, "versions": {}, "made_by": "",
+        "dataset": "waste 1", "dataset_fingerprint": "abc", "cost_version": "1", "versions": {},
+        "made_by": "",
     }  # fmt: skip
     return Reference(**(fields | changes))
 
 
 def checked(found: Reference, rules: ScoreRules = RULES) -> int:
     return check_reference(
-        found, rules=rules, dataset_fingerprint="abc", cost_version=1, where="reference.json"
+        found, rules=rules, dataset_fingerprint="abc", cost_version="1", where="reference.json"
     )
 
 
@@ -151,7 +152,7 @@ def test_a_sound_reference_gives_the_macs_to_divide_by() -> None:
     ("changes", "rules", "code", "got"),
     [
         ({"dataset_fingerprint": "xyz"}, RULES, Code.STALE_REFERENCE, "xyz (waste 1)"),
-        ({"cost_version": 2}, RULES, Code.STALE_REFERENCE, "2"),
+        ({"cost_version": "2"}, RULES, Code.STALE_REFERENCE, "2"),
         ({"macro_f1": 0.4999}, RULES, Code.BASELINE_BELOW_FLOOR, "0.4999"),
         ({"macro_f1": 0.0}, ScoreRules(f1_floor=0), Code.BASELINE_BELOW_FLOOR, "0.0000"),
         ({"macs": 0}, RULES, Code.BASELINE_FREE, "macs = 0"),

@@ -1,7 +1,7 @@
 """Compression: submissions/separable with fewer channels and without batch norms.
 
-python submissions/pruned/compress.py                                cuts the trained network
-starter train submissions/pruned --from-weights --lr 0.001           and trains on from there
+python submissions/pruned/compress.py               cuts the trained network
+starter train submissions/pruned --from-weights --lr 0.001 --epochs 120     and trains on
 """
 
 import torch

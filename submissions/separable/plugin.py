@@ -2,7 +2,7 @@
 
 The network is in network.py, beside this file, and so are its weights.
 
-    starter train submissions/separable --epochs 120
+    starter train submissions/separable --epochs 240
 """
 
 import torch

@@ -1,0 +1,68 @@
+"""`starter profile`: where a submission's cost, memory access and time go."""
+
+import contextlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from starter.cli_shared import (
+    DataOption,
+    JsonOption,
+    RulesOption,
+    can_be_made,
+    err,
+    evaluate_all,
+    out,
+    worst,
+    wrote_json,
+)
+from starter.competition import load_competition
+from starter.discovery import discover
+from starter.errors import Status, UsageError
+from starter.scoreboard import say, show_problems
+
+
+def profile(
+    paths: Annotated[
+        list[Path], typer.Argument(help="NAME.py, a folder with plugin.py, or a folder of those.")
+    ],
+    compare: Annotated[
+        Path | None, typer.Option("--compare", help="Another one, or the baseline, beside it.")
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", callback=can_be_made, dir_okay=False, help="Write one page with charts."),
+    ] = None,
+    png: Annotated[
+        Path | None, typer.Option("--png", callback=can_be_made, dir_okay=False, help="Write the charts.")
+    ] = None,
+    data: DataOption = None,
+    competition: RulesOption = None,
+    json_to: JsonOption = None,
+) -> int:
+    """Show what each layer costs: MACs, memory access, latency, and the ShuffleNetV2 guidelines."""
+    from starter import profile_view
+    from starter.evaluate import Mode, read_reference
+
+    rules = load_competition(competition)
+    candidates = discover([*paths, compare] if compare else paths)
+    results = evaluate_all(candidates, rules, data, mode=Mode.PROFILE)
+    reference = None
+    with contextlib.suppress(UsageError):  # a profile needs no baseline; with one there is a ratio as well
+        reference = read_reference(rules.path(rules.baseline))
+    good = [(r, r.profile) for r in results if r.status is Status.OK and r.profile is not None]
+    if good and png:
+        png.write_bytes(profile_view.png(good))
+    if good and html:
+        html.write_text(profile_view.page(good, reference), encoding="utf-8")
+    if not wrote_json(json_to, results):
+        for result, _ in good:
+            profile_view.show_profile(out, result, reference)
+        if compare and len(good) > 1:
+            profile_view.show_comparison(out, [result for result, _ in good])
+        show_problems(out, results)
+    for target in (png, html):
+        if good and target:
+            say(err, f"written: {target}")
+    return worst(results)
