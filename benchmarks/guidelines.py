@@ -9,7 +9,7 @@ the logits are six numbers of the last map, so there is no head.
 Each round runs all variants of a table in turn. A ratio is a variant's speed over the first one's in
 the same round, so below 1 is slower; shown are the median, the least and the most of all rounds.
 
-    python benchmarks/guidelines.py      about two minutes on two quiet cores
+    python benchmarks/guidelines.py      a minute and a half on one core
 """
 
 import argparse
@@ -95,7 +95,7 @@ def widths(ratio: str, c1: int, c2: int, paper: str) -> Variant:
 def groups(count: int, channels: int, paper: str) -> Variant:
     """Table 2: one grouped 1x1 convolution."""
     return Variant(
-        f"{count} groups", str(channels), channels, lambda: conv(channels, channels, groups=count), paper
+        f"g = {count}", str(channels), channels, lambda: conv(channels, channels, groups=count), paper
     )
 
 
@@ -166,11 +166,10 @@ def speeds(traces: Sequence[Trace], batch: int, rounds: int) -> list[list[float]
     for walk in traces:
         images = torch.randn(batch, *walk.graph.file.input_shape[1:])
         runs.append((Program(walk, batch_size=batch), images))
-    for program, images in runs:
-        program(images)
     found: list[list[float]] = [[] for _ in runs]
     for _ in range(rounds):
         for (program, images), measured in zip(runs, found, strict=True):
+            program(images)  # not counted: the variant before has filled caches and allocator
             started = time.perf_counter()
             for _ in range(CALLS[batch]):
                 program(images)

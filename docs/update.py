@@ -1,8 +1,8 @@
 """Write the generated parts of the documents: `tox -e docs`, after changing what they show.
 
 A part stands between `<!-- begin: NAME -->` and `<!-- end -->`. tests/test_docs.py
-compares all of them with the code; the scoreboard is only written with --scoreboard,
-because it takes a run of `starter score`.
+compares all of them with the code; the scoreboard and the profiles are only written
+with --runs, because they take runs of `starter score` and `starter profile`.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from starter.hookspecs import Competition, Submission
 from starter.operators import OPERATORS, Class
 
 ROOT = Path(__file__).parents[1]
-FILES = ("README.md", "docs/plugin.md", "docs/scoring.md", "docs/errors.md")
+FILES = ("README.md", "docs/plugin.md", "docs/scoring.md", "docs/errors.md", "docs/profile.md")
 BLOCK = re.compile(r"<!-- begin: (\w+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
 
@@ -72,11 +72,28 @@ def plugin() -> str:
     return "```python\n" + (ROOT / "submissions/shufflenet.py").read_text(encoding="utf-8") + "```"
 
 
-def scoreboard() -> str:
-    """Return what `starter score` prints."""
-    command = [sys.executable, "-m", "starter", "score"]
+def printed(*arguments: str) -> str:
+    """Return what a command of ours prints."""
+    command = [sys.executable, "-m", "starter", *arguments]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603 - our own
     return f"```text\n{run.stdout.rstrip()}\n```"
+
+
+def profiles() -> str:
+    """Return the profiles of the baseline and the examples, and draw their picture."""
+    names = ("baseline", "submissions/shufflenet.py", "submissions/separable", "submissions/pruned")
+    texts = [printed("profile", name) for name in names]
+    printed("profile", *names, "--png", "docs/profile.png")
+    return "\n\n".join(
+        f"<details><summary>starter profile {name}</summary>\n\n{text}\n\n</details>"
+        for name, text in zip(names, texts, strict=True)
+    )
+
+
+def comparison() -> str:
+    """Return the table under two profiles."""
+    text = printed("profile", "submissions/separable", "--compare", "baseline")
+    return "```text\n" + text[text.index("                ", text.rindex("G4 ")) :].lstrip("\n")
 
 
 PARTS: dict[str, Callable[[], str]] = {
@@ -86,6 +103,13 @@ PARTS: dict[str, Callable[[], str]] = {
     "errors": errors,
     "operators": operators,
     "plugin": plugin,
+}
+
+
+RUNS: dict[str, Callable[[], str]] = {
+    "scoreboard": lambda: printed("score"),
+    "profiles": profiles,
+    "comparison": comparison,
 }
 
 
@@ -103,8 +127,8 @@ def updated(text: str, parts: dict[str, Callable[[], str]]) -> str:
 def main() -> None:
     """Write all documents."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scoreboard", action="store_true", help="also run `starter score` and paste it")
-    parts = PARTS | ({"scoreboard": scoreboard} if parser.parse_args().scoreboard else {})
+    parser.add_argument("--runs", action="store_true", help="also run score and profile, and paste them")
+    parts = PARTS | (RUNS if parser.parse_args().runs else {})
     for name in FILES:
         path = ROOT / name
         path.write_text(updated(path.read_text(encoding="utf-8"), parts), encoding="utf-8")

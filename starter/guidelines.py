@@ -114,7 +114,7 @@ def _layer(step: Step) -> _Layer | None:
 
 
 def _uneven_widths(layer: _Layer, network: int) -> Finding | None:
-    """G1. One position is a vector: classifiers and gates, whose weights are nearly all of it."""
+    """G1. A single position is left out: there, in classifiers and gates, the weights are nearly all."""
     hw, c1, c2 = layer.positions, layer.channels_in, layer.channels_out
     if layer.groups > 1 or layer.kernel > 1 or hw == 1 or hw != layer.positions_in:
         return None
@@ -223,6 +223,7 @@ def _elementwise(running: list[Step], network: int) -> list[Finding]:
 def _finding(
     guideline: Guideline, step: Step, formula: str, advice: str, saving: int, network: int
 ) -> Finding:
+    """Fill the record; `network` is the total that the saving is a share of."""
     place = {"module": step.node.module, "source": step.node.source}
     share = saving / network
     return Finding(guideline=guideline, formula=formula, advice=advice, saving=saving, share=share, **place)
