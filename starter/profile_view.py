@@ -235,9 +235,9 @@ def _draw_bars(axes: Axes, result: EvaluationResult, report: ProfileReport) -> N
     axes.invert_yaxis()
     axes.set_xlabel("million MACs for one image")
     more = "" if len(layers) == len(working) else f", the {len(layers)} heaviest of {len(working)}"
-    axes.set_title(f"{_short(result.name)}: {result.macs:,} MACs{more}", parse_math=False)
+    axes.set_title(f"{_short(result.name)}: {result.macs:,} MACs{more}", loc="left", parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize=8)
 
 
 def _draw_roofline(axes: Axes, report: ProfileReport) -> None:
