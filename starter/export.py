@@ -21,7 +21,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Node as FxNode
 from torch.fx.proxy import TracerBase
 
-from starter.alternatives import hint
+from starter import alternatives
 from starter.discovery import Candidate
 from starter.errors import Code, ParticipantError, Problem, participant_error, problem
 from starter.graph import GETITEM, INPUT, GraphFile, Node, Ref, TensorSpec, encode
@@ -29,6 +29,13 @@ from starter.plugins import describe_error, own_line
 
 _TORCH = Path(torch.__file__).parent
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+_HINTS = {
+    ".numpy()": "Use torch operators: what numpy computes is in no graph.",
+    "ScriptModule": "Return the module itself; torch.jit.script and torch.jit.trace are not needed.",
+    "found a fake tensor": "Compute in the thread that calls forward, with torch's dispatch modes on.",
+}
+"""What to do, by a part of torch's own message."""
+
 _KINDS = {
     InputKind.PARAMETER: "parameter",
     InputKind.BUFFER: "buffer",
@@ -78,8 +85,10 @@ def export_model(
             traced = torch.export.export(model.eval(), example, strict=False)
             exported: ExportedProgram = traced.run_decompositions({})
     except Exception as error:
+        text = _first_lines(error)
+        hint = next((hint for part, hint in _HINTS.items() if part in text), "")
         raise participant_error(
-            Code.EXPORT_FAILED, where=own_line(error, candidate), got=_first_lines(error)
+            Code.EXPORT_FAILED, where=own_line(error, candidate), got=text, hint=hint
         ) from error
     problems = _graph_problems(exported, candidate)
     if problems:
@@ -197,12 +206,11 @@ def _graph_problems(exported: ExportedProgram, candidate: Candidate) -> list[Pro
         problems.append(problem(Code.WRONG_OUTPUT, where="forward", got=f"{len(outputs)} outputs"))
     seen = set()
     for fx_node in exported.graph.nodes:
-        code = _refusal(fx_node)
-        if code is not None and (code, _op(fx_node)) not in seen:
-            seen.add((code, _op(fx_node)))
-            problems.append(
-                problem(code, where=_place(fx_node, candidate), got=_op(fx_node), hint=hint(_op(fx_node)))
-            )
+        code, op = _refusal(fx_node), _op(fx_node)
+        if code is not None and (code, op) not in seen:
+            seen.add((code, op))
+            where = _place(fx_node, candidate)
+            problems.append(problem(code, where=where, got=op, hint=alternatives.hint(op)))
     return problems
 
 

@@ -297,11 +297,12 @@ _INDEXING: dict[str, tuple[str, ...]] = {
 # No `empty`: memory that nobody has written differs from run to run.
 _SHAPE_ONLY = """zeros_like ones_like full_like new_zeros new_ones new_full zero fill.Scalar"""
 
-_CONSTANTS = """arange arange.start arange.start_step zeros ones full linspace eye
+_CONSTANTS = """arange arange.start arange.start_step zeros ones full linspace eye eye.m
     scalar_tensor tril triu tril_indices triu_indices meshgrid meshgrid.indexing floor_divide
     floor_divide.Scalar div.Tensor_mode div.Scalar_mode remainder.Scalar remainder.Tensor fmod.Scalar
     bitwise_and.Tensor bitwise_and.Scalar bitwise_or.Tensor bitwise_xor.Tensor bitwise_not log10 atan2
-    argsort sort batch_norm _native_batch_norm_legit.no_stats _native_batch_norm_legit_functional
+    argsort sort _upsample_bilinear2d_aa.vec _upsample_bicubic2d_aa.vec
+    batch_norm _native_batch_norm_legit.no_stats _native_batch_norm_legit_functional
     native_batch_norm linalg_inv outer hypot"""
 
 
@@ -315,7 +316,7 @@ def _table() -> dict[str, Row]:
         table |= _rows(names, Row(Class.CONTRACTION, formula, rule))
     for names, count in _POINTWISE.items():
         table |= _rows(names, Row(Class.POINTWISE, _pointwise(count), _scaled(count, "n")))
-    table |= _rows("_to_copy to.dtype", Row(Class.POINTWISE, cast_cost, "n, if the type changes"))
+    table |= _rows("_to_copy to.dtype type_as", Row(Class.POINTWISE, cast_cost, "n, if the type changes"))
     for names, count in _REDUCTIONS.items():
         table |= _rows(names, Row(Class.REDUCTION, _reduction(count), _scaled(count, "i")))
     for names, formula in _POOLS.items():

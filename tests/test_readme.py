@@ -46,7 +46,7 @@ def test_the_commands_for_participants(competition: Path) -> None:
     lines = commands("Your submission")
     printed = [run(line, competition, **{"60": "1"}) for line in lines]
 
-    assert {line.split()[1] for line in lines} == {"init", "score", "train", "validate"}
+    assert {line.split()[1] for line in lines} == {"init", "profile", "score", "train", "validate"}
     first_score = next(text for text in printed if "macro-F1" in text)
     assert "unranked" not in first_score  # the template scores as it is, with no edit
 

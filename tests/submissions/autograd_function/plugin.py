@@ -1,0 +1,31 @@
+"""A convolution in an autograd.Function."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torchvision.transforms import v2
+
+from starter import Submission, hookimpl
+
+
+class Hidden(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, images, weight):
+        return F.conv2d(images, weight, padding=1)
+
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(8, 3, 3, 3))
+
+    def forward(self, images):
+        return Hidden.apply(images, self.weight).mean((2, 3))[:, :6]
+
+
+@hookimpl
+def starter_submission(competition):
+    return Submission(
+        model=Network(),
+        transforms=[v2.Resize((32, 32)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)],
+    )

@@ -1,0 +1,25 @@
+"""A convolution as a product in the frequency domain."""
+
+import torch
+from torch import nn
+from torchvision.transforms import v2
+
+from starter import Submission, hookimpl
+
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(3, 32, 32))
+
+    def forward(self, images):
+        spectrum = torch.fft.rfft2(images) * torch.fft.rfft2(self.weight)
+        return torch.fft.irfft2(spectrum).flatten(1)[:, :6]
+
+
+@hookimpl
+def starter_submission(competition):
+    return Submission(
+        model=Network(),
+        transforms=[v2.Resize((32, 32)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)],
+    )

@@ -1,0 +1,24 @@
+"""A comparison network in one call of sort."""
+
+import torch
+from torch import nn
+from torchvision.transforms import v2
+
+from starter import Submission, hookimpl
+
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(1))
+
+    def forward(self, images):
+        return images.flatten(1).sort(1).values[:, :6]
+
+
+@hookimpl
+def starter_submission(competition):
+    return Submission(
+        model=Network(),
+        transforms=[v2.Resize((32, 32)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)],
+    )
