@@ -5,7 +5,7 @@ ptflops and torch's FlopCounterMode (FLOPs / 2) count the module that the plugin
 in a process of its own, on an image of zeros, as they are used everywhere. A count is
 right when it is not below what the network really does, or when the plugin is refused.
 
-    python benchmarks/evasion.py                     about ten minutes on one core
+    python benchmarks/evasion.py                     about five minutes on two cores
 """
 
 import argparse
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -138,9 +139,10 @@ def show(names: Sequence[str]) -> None:
     print(f"| evasion | really | ours | {' | '.join(PEERS)} |")
     print(f"|---|{'--:|' * (2 + len(PEERS))}")
     right = dict.fromkeys(("ours", *PEERS), 0)
-    for name in names:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        rows = pool.map(lambda name: {"ours": ours(name)} | peers(name), names)
+    for name, counts in zip(names, rows, strict=True):
         verdict = tomllib.loads((FOLDER / name / "verdict.toml").read_text(encoding="utf-8"))
-        counts = {"ours": ours(name)} | peers(name)
         for counter, count in counts.items():
             right[counter] += is_right(count, verdict)
         really = f"{verdict['multiplications']:,}" if "multiplications" in verdict else "refused"
