@@ -5,7 +5,8 @@ entry: its `_ops` is in G multiply-accumulates, rounded to three decimals. Weigh
 downloaded. "ours" is the contraction MACs, "total" what is scored; the seconds of ours are for
 counting a graph that was read, the export's have their own column. thop and FlopCounterMode run
 on the meta device, fvcore and ptflops on the CPU: fvcore fails on meta tensors, and ptflops
-counts linear layers twice there.
+counts linear layers twice there. Below the figure by more than its rounding is only swin_v2: it
+computes its position biases from constants, which is free here and is in the figure.
 
     python benchmarks/macs_agreement.py --json agreement.json    about a quarter of an hour on one core
 """
