@@ -116,7 +116,7 @@ def _flop_counter(model: Any, images: Any) -> float:
 
     with FlopCounterMode(display=False) as counter:
         model(images)
-    return counter.get_total_flops() / 2
+    return float(counter.get_total_flops()) / 2
 
 
 _COUNTERS: dict[str, Callable[[Any, Any], float]] = {

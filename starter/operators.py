@@ -132,9 +132,13 @@ def linear_cost(call: Call) -> Cost:
 
 def _matmul(left: str, *, added: bool = False) -> Formula:
     """Each output element is a dot product over the last axis of the left operand."""
-    return lambda call: Cost(
-        contraction=call.size * call.shape(left)[-1], pointwise=call.size if added else 0
-    )
+
+    def cost(call: Call) -> Cost:
+        factors = sum(call.arguments.get(name, 1) != 1 for name in ("alpha", "beta"))
+        contraction = call.size * call.shape(left)[-1]
+        return Cost(contraction, pointwise=call.size * (1 + factors) if added else 0)
+
+    return cost
 
 
 def einsum_cost(call: Call) -> Cost:
@@ -169,6 +173,11 @@ def attention_cost(call: Call) -> Cost:
         pointwise=scores if masked else 0,
         reduction=3 * scores,
     )
+
+
+def scaled_product_cost(call: Call) -> Cost:
+    """A product and a sum for each output element; a factor other than 1 is one more product."""
+    return Cost(pointwise=call.size * (1 if call.arguments["value"] == 1 else 2))
 
 
 def _spatial(value: int | Sequence[int], rank: int) -> tuple[int, ...]:
@@ -219,8 +228,14 @@ _CONTRACTIONS: dict[str, tuple[Formula, str]] = {
     "linear": (linear_cost, "n x in_features"),
     "mm bmm mv matmul": (_matmul("self"), "n x inner size"),
     "dot": (lambda call: Cost(contraction=call.input_size), "i"),
-    "addmm": (_matmul("mat1", added=True), "n x inner size, + n pointwise"),
-    "baddbmm": (_matmul("batch1", added=True), "n x inner size, + n pointwise"),
+    "addmm": (
+        _matmul("mat1", added=True),
+        "n x inner size, + n pointwise, + n for each of `alpha` and `beta` that is not 1",
+    ),
+    "baddbmm": (
+        _matmul("batch1", added=True),
+        "n x inner size, + n pointwise, + n for each of `alpha` and `beta` that is not 1",
+    ),
     "einsum": (einsum_cost, "the product of all index sizes; with one operand a reduction of i"),
     "scaled_dot_product_attention": (
         attention_cost,
@@ -238,7 +253,7 @@ _POINTWISE: dict[str, int] = {
     fmin fmax where.self where.ScalarSelf where.ScalarOther where.Scalar
     eq.Tensor eq.Scalar ne.Tensor ne.Scalar lt.Tensor lt.Scalar le.Tensor le.Scalar
     gt.Tensor gt.Scalar ge.Tensor ge.Scalar logical_and logical_or logical_not logical_xor
-    masked_fill.Scalar masked_fill.Tensor addcmul addcdiv lerp.Scalar lerp.Tensor
+    masked_fill.Scalar masked_fill.Tensor lerp.Scalar lerp.Tensor
     floor ceil round trunc sign frac isnan isinf nan_to_num
     _native_batch_norm_legit_no_training""": 1,
     "glu": 2,
@@ -316,6 +331,9 @@ def _table() -> dict[str, Row]:
         table |= _rows(names, Row(Class.CONTRACTION, formula, rule))
     for names, count in _POINTWISE.items():
         table |= _rows(names, Row(Class.POINTWISE, _pointwise(count), _scaled(count, "n")))
+    table |= _rows(
+        "addcmul addcdiv", Row(Class.POINTWISE, scaled_product_cost, "n, or 2 n with a factor `value`")
+    )
     table |= _rows("_to_copy to.dtype type_as", Row(Class.POINTWISE, cast_cost, "n, if the type changes"))
     for names, count in _REDUCTIONS.items():
         table |= _rows(names, Row(Class.REDUCTION, _reduction(count), _scaled(count, "i")))

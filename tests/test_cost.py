@@ -1,5 +1,7 @@
 """What each class of operators costs, with the arithmetic in view."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -84,6 +86,25 @@ def test_attention_is_scores_and_sums_with_a_softmax_between() -> None:
 def test_an_elementwise_operator_costs_one_for_each_element(function: Function) -> None:
     report = cost_of(Forward(lambda _, x: to_logits(function(x))))
     assert (report.pointwise, report.contraction, report.reduction) == (PIXELS, 0, 0)
+
+
+@pytest.mark.parametrize(("value", "per_element"), [(1, 1), (0.5, 2)])
+def test_a_factor_in_a_fused_product_is_a_product_of_its_own(value: float, per_element: int) -> None:
+    report = cost_of(Forward(lambda _, x: to_logits(torch.addcmul(x, x, x, value=value))))
+    assert report.macs == report.pointwise == per_element * PIXELS
+
+
+@pytest.mark.parametrize(
+    ("factors", "per_element"), [({}, 1), ({"alpha": 2}, 2), ({"alpha": 2, "beta": 3}, 3)]
+)
+def test_factors_of_a_matrix_product_are_products_of_their_own(
+    factors: dict[str, Any], per_element: int
+) -> None:
+    model = Forward(
+        lambda m, x: torch.addmm(x.flatten(1)[:, :6], x.flatten(1), m.w, **factors), w=torch.ones(PIXELS, 6)
+    )
+    report = cost_of(model)
+    assert (report.contraction, report.pointwise) == (PIXELS * 6, 6 * per_element)
 
 
 def test_multiply_then_sum_is_no_cheaper_than_the_product_that_it_replaces() -> None:
