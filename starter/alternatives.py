@@ -1,19 +1,23 @@
-"""What to write instead of an operator that has no cost rule: the hint of its refusal."""
+"""What to write instead of an operator that has no cost rule: the hint of its refusal.
+
+The patterns are looked for in an operator's name as whole words, which `_` and `.` separate.
+"""
 
 import re
 
 _INSTEAD = {
-    r"fft|stft": "a product with a constant DFT matrix (torch.matmul, real and imaginary part apart)",
+    r"fft|stft|istft": "a product with a constant DFT matrix (torch.matmul, real and imaginary part apart)",
     r"lstm|gru|rnn": "the recurrence step by step, with nn.LSTMCell's equations in linear layers and sigmoid",
     r"cdist|_euclidean_dist|pairwise_distance": "|a|^2 + |b|^2 - 2 a @ b.T with matmul, then clamp and sqrt",
-    r"bilinear$|_trilinear": "two einsums of two operands each, or a linear layer over the products",
+    r"bilinear$|trilinear": "two einsums of two operands each, or a linear layer over the products",
     r"einsum": "einsums of two operands, one after the other, each with its output after ->",
-    r"topk|sort|argsort|kthvalue|median|mode|unique|nonzero|argmax|argmin|masked_select|bincount|histc": (
+    r"topk|sort|argsort|kthvalue|median|^mode|unique2?|nonzero|argmax|argmin|masked_select|bincount|histc": (
         "something that does not choose by pixel values: softmax weights, max pooling or amax"
     ),
-    r"grid_sample|grid_sampler|deform|roi_align": "F.interpolate to a fixed size, or a convolution",
-    r"scatter|index_put|put_|index_add": "torch.cat, F.pad or torch.where at fixed places",
-    r"bitwise|__lshift__|__rshift__|shift|popcount": "float32 arithmetic: integers hold several values",
+    r"deform_conv2d": "an ordinary convolution",
+    r"grid_sampler|grid_sampler_2d|roi_align": "F.interpolate to a fixed size",
+    r"scatter|scatter_add|index_put|index_add": "torch.cat, F.pad or torch.where at fixed places",
+    r"bitwise|lshift|rshift": "float32 arithmetic: integers hold several values",
     r"complex|view_as_real|angle|polar": "real and imaginary part as two float32 tensors",
     r"linalg|inverse|svd|qr|eig|cholesky|matrix_exp|det": "a fixed number of matmul steps",
     r"cumprod|logcumsumexp": "exp of a cumsum of logs, or the products written out",
@@ -24,13 +28,10 @@ _INSTEAD = {
 }
 
 
-def instead_of(op: str) -> str:
-    """Return what a participant can write instead of `op`, or an empty string."""
-    name = op.removeprefix("aten.").removesuffix(".default")
-    return next((text for pattern, text in _INSTEAD.items() if re.search(pattern, name)), "")
-
-
 def hint(op: str) -> str:
     """Return the next step for the author of a refused operator; empty where there is no special one."""
-    instead = instead_of(op)
-    return f"Write {instead}." if instead else ""
+    name = op.removeprefix("aten.").removesuffix(".default")
+    for pattern, instead in _INSTEAD.items():
+        if re.search(rf"(?<![a-zA-Z])(?:{pattern})(?![a-zA-Z])", name):
+            return f"Write {instead}."
+    return ""

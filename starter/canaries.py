@@ -107,11 +107,9 @@ def check_canary(canary: Canary) -> str | None:
         return f"{canary.name}: {cost} counted, {canary.cost} expected"
     if not torch.equal(first, again):
         return f"{canary.name}: a second run gives other bits"
-    return (
-        None
-        if torch.equal(first[1:], beside[1:])
-        else f"{canary.name}: images in a batch are not independent"
-    )
+    if not torch.equal(first[1:], beside[1:]):
+        return f"{canary.name}: images in a batch are not independent"
+    return None
 
 
 def _graph(canary: Canary) -> Graph:
@@ -127,12 +125,7 @@ def _graph(canary: Canary) -> Graph:
     return Graph(file, weights)
 
 
-def _renamed(args: Sequence[Any], names: dict[str, str]) -> list[Any]:
-    return [
-        Ref(names.get(a.name, a.name))
-        if isinstance(a, Ref)
-        else _renamed(a, names)
-        if isinstance(a, list)
-        else a
-        for a in args
-    ]
+def _renamed(value: Any, names: dict[str, str]) -> Any:
+    if isinstance(value, list | tuple):
+        return [_renamed(item, names) for item in value]
+    return Ref(names.get(value.name, value.name)) if isinstance(value, Ref) else value

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 from tracing import Forward, Function, cost_of, to_logits, trace_of
 
+from starter.alternatives import hint
 from starter.errors import Code, ParticipantError
 
 
@@ -33,6 +34,25 @@ def codes(function: Function, **tensors: torch.Tensor) -> list[Code]:
 )
 def test_an_operator_without_a_fair_price_is_refused(function: Function, code: Code) -> None:
     assert code in codes(lambda _, x: to_logits(function(x).float()))
+
+
+@pytest.mark.parametrize(
+    ("op", "word"),
+    [
+        ("aten.fft_rfft2.default", "DFT"),
+        ("aten.lstm.input", "recurrence"),
+        ("aten.bilinear.default", "einsums"),
+        ("aten.sort.default", "softmax weights"),
+        ("aten.div.Tensor_mode", "reciprocal"),
+        ("aten.linalg_inv.default", "matmul"),
+        ("torchvision.deform_conv2d.default", "convolution"),
+        ("aten._weight_norm_interface.default", ""),
+        ("aten.no_such.default", ""),
+    ],
+)
+def test_a_refusal_says_what_to_write_instead(op: str, word: str) -> None:
+    assert word in hint(op)
+    assert bool(hint(op)) == bool(word)
 
 
 def test_a_table_looked_up_by_pixels_is_refused() -> None:
