@@ -52,6 +52,8 @@ def profile(
     with contextlib.suppress(UsageError):  # a profile needs no baseline; with one there is a ratio as well
         reference = read_reference(rules.path(rules.baseline))
     good = [(r, r.profile) for r in results if r.status is Status.OK and r.profile is not None]
+    for target in filter(None, (png, html)):
+        target.parent.mkdir(parents=True, exist_ok=True)
     if good and png:
         png.write_bytes(profile_view.png(good))
     if good and html:

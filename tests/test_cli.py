@@ -388,3 +388,15 @@ def test_init_writes_a_submission_and_overwrites_nothing(competition: Path, tmp_
     assert again.code == 2
     assert "U106" in again.stderr
     assert misnamed.code == 2
+
+
+def test_a_profile_is_written_where_it_is_asked_for(competition: Path, tmp_path: Path) -> None:
+    page, picture = tmp_path / "new" / "profile.html", tmp_path / "other" / "profile.png"
+    found = starter(
+        "profile", "baseline", "--compare", "baseline", "--html", page, "--png", picture, cwd=competition
+    )
+
+    assert found.code == 0, found.stderr
+    assert "memory access cost" in found.stdout
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert picture.read_bytes().startswith(b"\x89PNG")
