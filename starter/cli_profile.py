@@ -52,7 +52,8 @@ def profile(
     with contextlib.suppress(UsageError):  # a profile needs no baseline; with one there is a ratio as well
         reference = read_reference(rules.path(rules.baseline))
     good = [(r, r.profile) for r in results if r.status is Status.OK and r.profile is not None]
-    for target in filter(None, (png, html)):
+    written = [target for target in (png, html) if target is not None]
+    for target in written:
         target.parent.mkdir(parents=True, exist_ok=True)
     if good and png:
         png.write_bytes(profile_view.png(good))
@@ -64,7 +65,7 @@ def profile(
         if compare and len(good) > 1:
             profile_view.show_comparison(out, [result for result, _ in good])
         show_problems(out, results)
-    for target in (png, html):
-        if good and target:
+    if good:
+        for target in written:
             say(err, f"written: {target}")
     return worst(results)
