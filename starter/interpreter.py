@@ -16,7 +16,7 @@ import torch
 from starter.alternatives import hint
 from starter.errors import Code, ParticipantError, Problem, participant_error, problem
 from starter.graph import GETITEM, INPUT, Graph, Node, Ref
-from starter.operators import BATCH_STATISTICS, OPERATORS, Call, Class, Row, bind, kernel
+from starter.operators import BATCH_STATISTICS, OPERATORS, Call, Class, Row, bind, declared_arguments, kernel
 
 MAX_ELEMENTS = 2**26
 """Elements of one value for one image; 256 MiB as float32."""
@@ -60,6 +60,8 @@ class Trace:
     """Image-dependent values, as tensors (or tuples of them) without data, by name."""
     problems: list[Problem] = field(default_factory=list)
     """Every refusal, one for each operator and reason."""
+    shaped: dict[Any, Any] = field(default_factory=dict)
+    """Results without data of the calls so far, by operator and arguments: networks repeat their layers."""
 
     @property
     def peak_elements(self) -> int:
@@ -122,11 +124,11 @@ def _visit(walk: Trace, node: Node) -> None:
 
 def _check_arguments(node: Node) -> None:
     """Refuse what export.py never writes: program.py counts on places, kernels crash on made-up layouts."""
-    arguments = _schema_arguments(node.op)
-    by_keyword = {a.name for a in arguments if not a.kwarg_only}.intersection(node.kwargs)
+    declared = declared_arguments(node.op)
+    by_keyword = {a.name for a in declared if not a.only_by_name}.intersection(node.kwargs)
     if by_keyword:
         raise ValueError(f"argument {min(by_keyword)!r} stands under its name, not at its place")
-    given = {a.name: value for a, value in zip(arguments, node.args, strict=False)} | node.kwargs
+    given = {a.name: value for a, value in zip(declared, node.args, strict=False)} | node.kwargs
     if any(given.get(name) is not None for name in _LAYOUT):
         raise ValueError(f"an argument of the memory layout: {', '.join(_LAYOUT)}")
     if not isinstance(given.get("dtype"), torch.dtype | None):
@@ -144,27 +146,45 @@ def _fold(walk: Trace, node: Node) -> Any:
             return torch.zeros(walk.shapes[name].shape, dtype=walk.shapes[name].dtype)
         return walk.constants[name]
 
+    def run(lookup: Callable[[str], Any], device: torch.device) -> Any:
+        args, kwargs = substitute(node.args, lookup), substitute(node.kwargs, lookup)
+        return _run(node.op, args, kwargs, device)
+
     with contextlib.suppress(NotImplementedError):  # the few without a shape rule make small indices
-        _check_size(node, _run(node, without_data, device=_META))
-    return _run(node, with_data, device=torch.device("cpu"))
+        _check_size(node, run(without_data, _META))
+    return run(with_data, torch.device("cpu"))
 
 
 def _shape(walk: Trace, node: Node, row: Row) -> Step:
     def without_data(name: str) -> Any:
         return walk.shapes[name] if name in walk.shapes else _to_meta(walk.constants[name])
 
+    args, kwargs = substitute(node.args, without_data), substitute(node.kwargs, without_data)
     depends = _dependent_arguments(walk, node)
     _refuse(node, row, depends)
-    result = _run(node, without_data, device=_META)
+    signature = (node.op, _signature(args), _signature(kwargs))
+    if signature not in walk.shaped:
+        walk.shaped[signature] = _run(node.op, args, kwargs, _META)
+    result = walk.shaped[signature]
     _check_size(node, result)
     if isinstance(result, torch.Tensor) and result.dtype not in IMAGE_DTYPES:
         raise participant_error(Code.DTYPE_REFUSED, where=f"{node.op} at {node.place}", got=str(result.dtype))
     walk.shapes[node.name] = result
-    arguments = bind(node.op, substitute(node.args, without_data), substitute(node.kwargs, without_data))
     outputs = _tensors(result)
     if not outputs:
         raise ValueError("the call gives no tensor")
-    return Step(node, row, Call(arguments, outputs, depends))
+    return Step(node, row, Call(bind(node.op, args, kwargs), outputs, depends))
+
+
+def _signature(value: Any) -> Any:
+    """Return what the shape of a result can depend on, as a key; True, 1 and 1.0 are three keys."""
+    if isinstance(value, torch.Tensor):
+        return value.dtype, value.shape, value.stride()
+    if isinstance(value, list | tuple):
+        return type(value), tuple(map(_signature, value))
+    if isinstance(value, dict):
+        return tuple((key, _signature(item)) for key, item in value.items())
+    return type(value), value
 
 
 def _refuse(node: Node, row: Row, depends: frozenset[str]) -> None:
@@ -197,15 +217,10 @@ def _names(value: Any) -> Iterator[str]:
             yield from _names(item)
 
 
-def _run(node: Node, lookup: Callable[[str], Any], *, device: torch.device) -> Any:
-    kwargs = substitute(node.kwargs, lookup)
-    if any(a.name == "device" for a in _schema_arguments(node.op)):
-        kwargs["device"] = device
-    return kernel(node.op)(*substitute(node.args, lookup), **kwargs)
-
-
-def _schema_arguments(op: str) -> list[Any]:
-    return [] if op == GETITEM else list(kernel(op)._schema.arguments)  # type: ignore[attr-defined]  # noqa: SLF001 - torch's only way to ask
+def _run(op: str, args: Any, kwargs: dict[str, Any], device: torch.device) -> Any:
+    if any(a.name == "device" for a in declared_arguments(op)):
+        kwargs = kwargs | {"device": device}
+    return kernel(op)(*args, **kwargs)
 
 
 def _to_meta(value: Any) -> Any:

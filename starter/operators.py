@@ -6,6 +6,7 @@ free by omission, so a row that costs nothing carries the reason. Formulas take
 shapes from tensors that our own interpreter produced. Adding them up: macs.py.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -392,10 +393,25 @@ def _getitem(values: Sequence[Any], index: int) -> Any:
     return values[index]
 
 
+class Declared(NamedTuple):
+    """One argument as the operator's schema declares it."""
+
+    name: str
+    default: Any
+    only_by_name: bool
+
+
+@functools.cache
+def declared_arguments(op: str) -> tuple[Declared, ...]:
+    """Return the arguments of an operator of the table, in order."""
+    if op == GETITEM:
+        return (Declared("values", None, only_by_name=False), Declared("index", None, only_by_name=False))
+    schema = kernel(op)._schema  # type: ignore[attr-defined]  # noqa: SLF001 - torch's only way to ask
+    return tuple(Declared(a.name, a.default_value, a.kwarg_only) for a in schema.arguments)
+
+
 def bind(op: str, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Name the arguments of a call by the operator's schema, defaults included."""
-    if op == GETITEM:
-        return {"values": args[0], "index": args[1]}
-    schema = kernel(op)._schema  # type: ignore[attr-defined]  # noqa: SLF001 - torch's only way to ask
-    given = {a.name: value for a, value in zip(schema.arguments, args, strict=False)} | kwargs
-    return {a.name: given.get(a.name, a.default_value) for a in schema.arguments}
+    declared = declared_arguments(op)
+    given = {a.name: value for a, value in zip(declared, args, strict=False)} | kwargs
+    return {a.name: given.get(a.name, a.default) for a in declared}
