@@ -23,7 +23,7 @@ from starter.errors import Status, UsageError
 from starter.scoreboard import say, show_problems
 
 
-def profile(
+def profile(  # noqa: PLR0913, PLR0917 - options of the command line
     paths: Annotated[
         list[Path], typer.Argument(help="NAME.py, a folder with plugin.py, or a folder of those.")
     ],
@@ -37,6 +37,9 @@ def profile(
     png: Annotated[
         Path | None, typer.Option("--png", callback=can_be_made, dir_okay=False, help="Write the charts.")
     ] = None,
+    score: Annotated[
+        bool, typer.Option(help="Run the images too, and explain the score. It takes the time of a score.")
+    ] = True,
     data: DataOption = None,
     competition: RulesOption = None,
     json_to: JsonOption = None,
@@ -47,10 +50,10 @@ def profile(
 
     rules = load_competition(competition)
     candidates = discover([*paths, compare] if compare else paths)
-    results = evaluate_all(candidates, rules, data, mode=Mode.PROFILE)
     reference = None
     with contextlib.suppress(UsageError):  # a profile needs no baseline; with one there is a ratio as well
         reference = read_reference(rules.path(rules.baseline))
+    results = evaluate_all(candidates, rules, data, mode=Mode.PROFILE, reference=reference if score else None)
     good = [(r, r.profile) for r in results if r.status is Status.OK and r.profile is not None]
     written = [target for target in (png, html) if target is not None]
     for target in written:
@@ -58,10 +61,10 @@ def profile(
     if good and png:
         png.write_bytes(profile_view.png(good))
     if good and html:
-        html.write_text(profile_view.page(good, reference), encoding="utf-8")
+        html.write_text(profile_view.page(good, reference, rules.score), encoding="utf-8")
     if not wrote_json(json_to, results):
         for result, _ in good:
-            profile_view.show_profile(out, result, reference)
+            profile_view.show_profile(out, result, reference, rules.score)
         if compare and len(good) > 1:
             profile_view.show_comparison(out, [result for result, _ in good])
         show_problems(out, results)

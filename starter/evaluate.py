@@ -42,12 +42,12 @@ class Mode(StrEnum):
     VALIDATE = "validate"
     """Everything but F1 and score."""
     PROFILE = "profile"
-    """The cost, memory access and latency of each layer, without images."""
+    """The cost, memory access and latency of each layer; with a reference, the score too."""
 
     @property
     def is_scored(self) -> bool:
         """Whether there is an F1."""
-        return self in {Mode.FULL, Mode.SMOKE}
+        return self is not Mode.VALIDATE
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,10 @@ class Evaluator:
         self._reference = reference
         self._reference_path = reference_path
         rows = dataset.solution()
-        count = {Mode.FULL: len(rows), Mode.SMOKE: SMOKE_IMAGES, Mode.VALIDATE: 32, Mode.PROFILE: 0}[mode]
+        profiled = len(rows) if reference is not None else 0
+        count = {Mode.FULL: len(rows), Mode.SMOKE: SMOKE_IMAGES, Mode.VALIDATE: 32, Mode.PROFILE: profiled}[
+            mode
+        ]
         self._rows = rows[:count]
         rules = [competition.path(name) for name in competition.operator_costs]
         self._runner = Runner(competition.limits, cost_rules=rules)
@@ -126,7 +129,7 @@ class Evaluator:
             exports: list[Future[Exported]] = [pool.submit(self._export, c, stop) for c in candidates]
             try:
                 self._check_reference()
-                if self._mode.is_scored:
+                if self._mode.is_scored and self._rows:
                     _import_metrics()
                 for candidate, exported in zip(candidates, exports, strict=True):
                     yield self._one(candidate, exported)
@@ -141,7 +144,9 @@ class Evaluator:
         return [i for i, _ in chosen], [label for _, label in chosen]
 
     def _check_reference(self) -> None:
-        if self._reference is not None:
+        if self._reference is None:
+            return
+        try:
             check_reference(
                 self._reference,
                 rules=self._competition.score,
@@ -149,6 +154,10 @@ class Evaluator:
                 cost_version=self.cost_version,
                 where=str(self._reference_path),
             )
+        except UsageError:
+            if self._mode is not Mode.PROFILE:
+                raise
+            self._reference = None  # a profile needs no score
 
     def _export(self, candidate: Candidate, stop: threading.Event) -> Exported:
         folder = Path(tempfile.mkdtemp(dir=self._folder.name))
@@ -186,7 +195,7 @@ class Evaluator:
         reply = self._runner.ask(request)
         if reply.data_problems:
             raise UsageError(reply.data_problems)
-        if reply.problems or self._mode is Mode.PROFILE:
+        if reply.problems or not self._rows:
             return reply, None
         scores = np.load(logits, allow_pickle=False)
         return reply, tuple(int(i) for i in scores.argmax(axis=1))

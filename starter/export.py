@@ -6,6 +6,7 @@ the refusals that count are made again by the reader, on our side.
 """
 
 import contextlib
+import inspect
 import re
 import traceback
 import warnings
@@ -87,9 +88,10 @@ def export_model(
     except Exception as error:
         text = _first_lines(error)
         hint = next((hint for part, hint in _HINTS.items() if part in text), "")
-        raise participant_error(
-            Code.EXPORT_FAILED, where=own_line(error, candidate), got=text, hint=hint
-        ) from error
+        where = own_line(error, candidate)
+        if where == candidate.path.name:
+            where = _forward(model, candidate)
+        raise participant_error(Code.EXPORT_FAILED, where=where, got=text, hint=hint) from error
     problems = _graph_problems(exported, candidate)
     if problems:
         raise ParticipantError(problems)
@@ -195,9 +197,23 @@ def _place(fx_node: FxNode, candidate: Candidate) -> str:
     return f"{_op(fx_node)}, written at {source}" if source else _op(fx_node)
 
 
+def _forward(model: torch.nn.Module, candidate: Candidate) -> str:
+    """Return where the model's own forward begins, for errors that say no line."""
+    # Looked up without running anything: a scripted module computes its attributes.
+    code = getattr(inspect.getattr_static(type(model), "forward", None), "__code__", None)
+    if code is None or not candidate.owns(code.co_filename):
+        return candidate.path.name
+    return f"{candidate.relative(code.co_filename)}:{code.co_firstlineno} in forward"
+
+
 def _graph_problems(exported: ExportedProgram, candidate: Candidate) -> list[Problem]:
+    computed = {fx_node.name: fx_node for fx_node in exported.graph.nodes}
     problems = [
-        problem(Code.STATE_CHANGED, where="forward", got=f"assigns to {spec.target!r}")
+        problem(
+            Code.STATE_CHANGED,
+            where=_source(computed[spec.arg.name], candidate) or "forward",
+            got=f"assigns to {spec.target!r}",
+        )
         for spec in exported.graph_signature.output_specs
         if spec.kind is not OutputKind.USER_OUTPUT
     ]

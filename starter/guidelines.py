@@ -27,6 +27,9 @@ MOST_EXCESS = 1.1
 LEAST_SHARE = 0.02
 """G4: a module's share of the network's memory access that is worth a line."""
 
+LEAST_SHARE_OF_ALL = 0.1
+"""G4: the share of all elementwise operators from which the heaviest module is worth a line anyway."""
+
 Guideline = Literal["G1", "G2", "G3", "G4"]
 """Which of the four."""
 
@@ -64,7 +67,8 @@ def check_guidelines(trace: Trace) -> tuple[Finding, ...]:
     more than they would with equal widths. G2: grouped convolutions but depthwise ones: what they
     access beyond one group with the same MACs and the same input. G3: contractions beyond the longest
     of the branches that are added or concatenated. G4: modules whose elementwise operators make up
-    over 2 % of the memory access; a batch norm that is merged into a convolution is none.
+    over 2 % of the memory access, and the heaviest one where all of them together make up over 10 %;
+    a batch norm that is merged into a convolution is none.
 
     Savings and shares are elements for one image and their part of the sum of `memory_access` over
     all operators; for G3 operators, and their part of those that run (no views, no merged norms).
@@ -204,6 +208,9 @@ def _elementwise(running: list[Step], network: int) -> list[Finding]:
             modules.setdefault(step.node.module, []).append(step)
     sums = {name: sum(memory_access(step).elements for step in steps) for name, steps in modules.items()}
     count, of_all = sum(map(len, modules.values())), sum(sums.values())
+    least = LEAST_SHARE * network
+    if of_all > LEAST_SHARE_OF_ALL * network:
+        least = min(least, max(sums.values()) - 1)
     return [
         _finding(
             "G4",
@@ -216,7 +223,7 @@ def _elementwise(running: list[Step], network: int) -> list[Finding]:
             network,
         )
         for name, access in sums.items()
-        if access > LEAST_SHARE * network
+        if access > least
     ]
 
 

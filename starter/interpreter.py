@@ -15,7 +15,7 @@ import torch
 
 from starter.alternatives import hint
 from starter.errors import Code, ParticipantError, Problem, participant_error, problem
-from starter.graph import GETITEM, INPUT, Graph, Node, Ref
+from starter.graph import INPUT, Graph, Node, Ref
 from starter.operators import BATCH_STATISTICS, OPERATORS, Call, Class, Row, bind, declared_arguments, kernel
 
 MAX_ELEMENTS = 2**26

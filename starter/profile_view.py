@@ -17,8 +17,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from starter.competition import ScoreRules
 from starter.schema import EvaluationResult, Finding, LayerProfile, ProfileReport, Reference
-from starter.scoreboard import inline, say, tell
+from starter.scoreboard import explain_score, inline, say, tell
 
 GUIDELINES = {
     "G1": "equal channel widths minimise memory access cost",
@@ -34,8 +35,10 @@ _MOST_BARS = 25
 Profiled = tuple[EvaluationResult, ProfileReport]
 
 
-def show_profile(console: Console, result: EvaluationResult, reference: Reference | None) -> None:
-    """Print the layers, the totals, the findings and what to read them by."""
+def show_profile(
+    console: Console, result: EvaluationResult, reference: Reference | None, rules: ScoreRules
+) -> None:
+    """Print the layers, the totals, what the score is made of, and the findings."""
     report = result.profile
     assert report is not None
     say(console, f"{inline(result.name)}  {_input(result)}", "bold")
@@ -47,6 +50,9 @@ def show_profile(console: Console, result: EvaluationResult, reference: Referenc
     say(console)
     for name, value in totals(result, reference):
         tell(console, f"  {name:22} {value}")
+    if reference is not None and result.score is not None:
+        say(console)
+        tell(console, f"score: {explain_score(result, reference, rules)}")
     for number, name in GUIDELINES.items():
         found = [f for f in report.findings if f.guideline == number]
         say(console)
@@ -114,8 +120,12 @@ def png(profiled: Sequence[Profiled]) -> bytes:
     return buffer.getvalue()
 
 
-def page(profiled: Sequence[Profiled], reference: Reference | None) -> str:
-    """Return one HTML page that needs no other file: charts, totals, findings and layers."""
+def page(profiled: Sequence[Profiled], reference: Reference | None, rules: ScoreRules) -> str:
+    """Return one HTML page that needs no other file: charts, totals, score, findings and layers."""
+
+    def explained(result: EvaluationResult) -> str:
+        return explain_score(result, reference, rules) if reference and result.score is not None else ""
+
     buffer = io.StringIO()
     charts(profiled).savefig(buffer, format="svg")
     _, _, svg = buffer.getvalue().partition("<svg")
@@ -125,6 +135,7 @@ def page(profiled: Sequence[Profiled], reference: Reference | None) -> str:
         profiled=profiled,
         svg=Markup("<svg" + svg),  # noqa: S704 - matplotlib escapes the texts in it
         totals=lambda result: totals(result, reference),
+        explained=explained,
         guidelines=GUIDELINES,
         saving=_saving,
         ops=_ops,

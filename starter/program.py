@@ -156,6 +156,12 @@ def _replace(node: Node, trace: Trace, constants: dict[str, Any]) -> Node:
         # vmap would run the pool's channels-last special case image by image; the mean is the same.
         args = [node.args[0], [-2, -1], True]
         return node.model_copy(update={"op": "aten.mean.dim", "args": args, "kwargs": {}})
+    if node.op == "aten.slice_scatter.default":
+        # An open end is 2**63 - 1 in the graph, which vmap cannot shift by its own axis.
+        arguments = bind(node.op, node.args, node.kwargs)
+        length = trace.shapes[node.name].shape[arguments["dim"]]
+        arguments["end"] = length if arguments["end"] is None else min(arguments["end"], length)
+        return node.model_copy(update={"args": list(arguments.values()), "kwargs": {}})
     if node.op in _CONVOLUTIONS and isinstance(node.args[1], Ref) and node.args[1].name in constants:
         name = node.args[1].name
         constants[name] = _channels_last(constants[name])

@@ -5,6 +5,7 @@ what it tries, and either the code of its refusal or the operations that it real
 does for one image, with the arithmetic.
 """
 
+import re
 import tomllib
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -103,9 +104,21 @@ def test_what_is_counted_sees_one_image_at_a_time(exports: dict[str, Future[Expo
 
 
 def test_a_refusal_in_the_graph_names_the_line_that_made_it(exports: dict[str, Future[Exported]]) -> None:
-    for name in ("fft_convolution", "integer_packing", "custom_operator_cpp", "noise_left_on"):
+    for name, line in {
+        "fft_convolution": "torch.fft",
+        "integer_packing": "packed",
+        "custom_operator_cpp": "deform_conv2d(",
+        "noise_left_on": "rand",
+        "state_in_buffers": "self.",
+        "weights_changed": "self.weight",
+        "threads": "def forward",
+        "disabled_dispatch": "def forward",
+    }.items():
         problems, _ = evaluated(exports[name].result())
-        assert "plugin.py:" in problems[0].where, name
+        place = re.search(r"plugin\.py:(\d+)", problems[0].where)
+        assert place, (name, problems[0].where)
+        written = (FOLDER / name / "plugin.py").read_text(encoding="utf-8").splitlines()
+        assert line in written[int(place[1]) - 1], (name, written[int(place[1]) - 1])
 
 
 def test_a_graph_that_fits_smaller_images_than_the_transforms_give_is_refused(

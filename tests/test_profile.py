@@ -10,6 +10,7 @@ from torch import nn
 from tracing import Forward, Function, to_logits, trace_of
 
 from starter import profile_view
+from starter.competition import ScoreRules
 from starter.errors import Status
 from starter.macs import count_macs
 from starter.memory_access import memory_access
@@ -137,7 +138,7 @@ def text_of(result: EvaluationResult, width: int = 0) -> str:
     console = Console(
         file=io.StringIO(), width=width or 80, force_terminal=width > 0, color_system=None, highlight=False
     )
-    profile_view.show_profile(console, result, None)
+    profile_view.show_profile(console, result, None, ScoreRules())
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -163,7 +164,7 @@ def test_two_networks_stand_side_by_side() -> None:
 def test_a_page_escapes_what_strangers_wrote_and_needs_no_other_file() -> None:
     result = result_of(NETWORK, name="<script>alert(1)</script>$\\frac{")
     assert result.profile is not None
-    html = profile_view.page([(result, result.profile)], None)
+    html = profile_view.page([(result, result.profile)], None, ScoreRules())
 
     assert "<script" not in html
     assert "&lt;script&gt;alert(1)" in html

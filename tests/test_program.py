@@ -155,3 +155,14 @@ def test_large_values_make_the_batch_smaller() -> None:
     large = Program(trace_of(Forward(lambda _, x: to_logits(x.repeat(1, 1, 512, 512)))))
     assert small.batch_size == 32
     assert large.batch_size == 2
+
+
+def test_an_open_ended_replacement_of_a_slice_runs_over_a_batch() -> None:
+    def shifted(_: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        replaced = torch.slice_scatter(images, images[..., 1:] * 2, dim=3, start=1)
+        return to_logits(replaced)
+
+    network = Forward(shifted)
+    images = torch.rand(3, 3, 8, 8)
+
+    assert torch.equal(Program(trace_of(network))(images), network(images))
