@@ -400,7 +400,7 @@ def test_a_profile_is_written_where_it_is_asked_for(competition: Path, tmp_path:
     assert found.code == 0, found.stderr
     assert "memory access cost" in found.stdout
     assert re.search(r"score: .* = \d\.\d{4}\n", found.stdout)
-    assert found.stdout.count("+0.01 F1 is worth") == 2
+    assert found.stdout.count("+0.01 F1 is worth") == 1
     assert "+0.01 F1 is worth" in page.read_text(encoding="utf-8")
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert picture.read_bytes().startswith(b"\x89PNG")
