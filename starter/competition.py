@@ -70,6 +70,8 @@ class CompetitionFile(BaseModel):
     """Where `starter score` looks by default."""
     operator_costs: tuple[str, ...] = ()
     """Python files with cost rules of the organizer's own, for operators that have none."""
+    isolation: Literal["lockdown", "none"] = "lockdown"
+    """How strangers' code is locked in; none is for your own code only."""
     score: ScoreRules = ScoreRules()
     """The constants of the score."""
     limits: Limits = Limits()

@@ -95,6 +95,7 @@ class Code(StrEnum):
     RUNNER_FAILED = "H101"
     WORKER_FAILED = "H102"
     CANARY_FAILED = "H103"
+    NO_ISOLATION = "H104"
 
 
 @dataclass(frozen=True)

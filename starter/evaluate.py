@@ -20,10 +20,11 @@ from typing import Any, Self
 import numpy as np
 from pydantic import ValidationError
 
+from starter import lockdown
 from starter.competition import CompetitionFile
 from starter.dataset import Dataset
 from starter.discovery import Candidate
-from starter.errors import CATALOGUE, Code, HostError, Problem, Status, UsageError, usage_error
+from starter.errors import CATALOGUE, Code, HostError, Problem, Status, UsageError, host_error, usage_error
 from starter.processes import Exported, Runner, export
 from starter.schema import EvaluationResult, Reference, RunnerReply, RunnerRequest, WorkerReport
 from starter.scoring import F1, check_reference, compute_score, macro_f1, scored_macs
@@ -70,7 +71,7 @@ class Evaluator:
 
     Raises:
         UsageError: scores may not stand on this reference.
-        HostError: the runner does not start.
+        HostError: the runner does not start, or this machine cannot lock submissions in.
     """
 
     def __init__(
@@ -87,6 +88,8 @@ class Evaluator:
         self._mode = mode
         self._reference = reference
         self._reference_path = reference_path
+        if competition.isolation != "none" and (lacks := lockdown.missing()):
+            raise host_error(Code.NO_ISOLATION, where="this machine", expected=lacks, got="not available")
         rows = dataset.solution()
         profiled = len(rows) if reference is not None else 0
         count = {Mode.FULL: len(rows), Mode.SMOKE: SMOKE_IMAGES, Mode.VALIDATE: 32, Mode.PROFILE: profiled}[
@@ -164,7 +167,9 @@ class Evaluator:
         problems = candidate.problems(self._competition.limits)
         if problems:
             return Exported(WorkerReport(problems=tuple(problems)), folder, "")
-        return export(candidate, self._dataset.competition, self._competition.limits, folder, stop=stop)
+        rules = self._competition
+        locked = rules.isolation != "none"
+        return export(candidate, self._dataset.competition, rules.limits, folder, locked=locked, stop=stop)
 
     def _one(self, candidate: Candidate, future: "Future[Exported]") -> Measured:
         started = time.monotonic()

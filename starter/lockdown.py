@@ -222,7 +222,7 @@ def _when(number: int, body: list[Instruction]) -> list[Instruction]:
 
 
 def _checked(conditions: Sequence[Condition]) -> list[Instruction]:
-    """Allow the call where all conditions hold; its last instruction refuses it, and failed checks jump there."""
+    """Allow a call where all conditions hold; checks that fail jump to the end, which refuses it."""
     body = [Instruction(_RETURN, 0, 0, _ALLOW), *([_REFUSE] if conditions else [])]
     for condition in reversed(conditions):
         last = len(condition.values) - 1

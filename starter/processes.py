@@ -62,6 +62,7 @@ def export(
     limits: Limits,
     folder: Path,
     *,
+    locked: bool = True,
     stop: threading.Event | None = None,
 ) -> Exported:
     """Load and export one submission in a process of its own.
@@ -71,6 +72,7 @@ def export(
         competition: what its hook may know.
         limits: what its process may use; a limit that strikes is a problem in the report.
         folder: where the parts of the reply are written; exists and is empty.
+        locked: whether the process locks itself in; only False for one's own code.
         stop: once it is set, the process is killed; nobody waits for the answer any more.
     """
     with (
@@ -85,7 +87,7 @@ def export(
             pass_fds=[reply.fileno()],
         )
         try:
-            _send_job(child, candidate, competition, limits)
+            _send_job(child, candidate, competition, limits, locked=locked)
             struck = child.wait(stop or threading.Event())
         finally:
             child.kill()
@@ -96,7 +98,9 @@ def export(
     return Exported(_read_report(folder / "report"), folder, log)
 
 
-def _send_job(child: Child, candidate: Candidate, competition: Competition, limits: Limits) -> None:
+def _send_job(
+    child: Child, candidate: Candidate, competition: Competition, limits: Limits, *, locked: bool
+) -> None:
     job = WorkerJob(
         name=candidate.name,
         path=candidate.path,
@@ -105,6 +109,7 @@ def _send_job(child: Child, candidate: Candidate, competition: Competition, limi
         cpu_seconds=limits.cpu_seconds,
         memory_mb=limits.memory_mb,
         output_mb=limits.output_mb,
+        locked=locked,
     )
     with contextlib.suppress(BrokenPipeError):  # it has died already: its exit status tells
         child.stdin.write(job.model_dump_json().encode())

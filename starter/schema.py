@@ -41,6 +41,8 @@ class WorkerJob(Record):
     """Memory, MiB."""
     output_mb: int
     """The whole reply, MiB."""
+    locked: bool
+    """Whether it locks itself in before it imports anything of a stranger's."""
 
 
 class WorkerReport(Record):

@@ -14,8 +14,9 @@ import traceback
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from starter.discovery import Candidate
+from starter.discovery import Candidate, Kind
 from starter.errors import Code, ParticipantError, Problem, problem
+from starter.lockdown import lock_down
 from starter.processes import EXIT_OUTPUT, PARTS
 from starter.schema import WorkerJob, WorkerReport
 
@@ -33,6 +34,8 @@ def main() -> None:
     job = WorkerJob.model_validate_json(sys.stdin.buffer.read())
     _limit_resources(job)
     scratch = Path.cwd()
+    if job.locked:
+        lock_down(_readable(job), scratch)
     try:
         report = _evaluate(job, scratch)
     except MemoryError:
@@ -47,6 +50,12 @@ def main() -> None:
         os._exit(EXIT_OUTPUT)
     sys.stderr.flush()
     os._exit(0)
+
+
+def _readable(job: WorkerJob) -> list[Path]:
+    """Return what may be read beside the Python environment: the submission's own files."""
+    candidate = Candidate(job.name, job.path, job.kind)
+    return candidate.files() if job.kind is Kind.FILE else [candidate.folder]
 
 
 def _limit_resources(job: WorkerJob) -> None:

@@ -1,4 +1,4 @@
-"""The lock: each attack succeeds in an unlocked process, or it would show nothing, and fails in a locked one."""
+"""The lock: each attack succeeds in an unlocked process, or it shows nothing, and fails in a locked one."""
 
 import os
 import platform
