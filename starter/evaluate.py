@@ -88,14 +88,12 @@ class Evaluator:
         self._mode = mode
         self._reference = reference
         self._reference_path = reference_path
-        if competition.isolation != "none" and (lacks := lockdown.missing()):
+        self._locked = competition.isolation == "lockdown"
+        if self._locked and (lacks := lockdown.missing()):
             raise host_error(Code.NO_ISOLATION, where="this machine", expected=lacks, got="not available")
         rows = dataset.solution()
-        profiled = len(rows) if reference is not None else 0
-        count = {Mode.FULL: len(rows), Mode.SMOKE: SMOKE_IMAGES, Mode.VALIDATE: 32, Mode.PROFILE: profiled}[
-            mode
-        ]
-        self._rows = rows[:count]
+        count = {Mode.SMOKE: SMOKE_IMAGES, Mode.VALIDATE: 32}.get(mode, len(rows))
+        self._rows = [] if mode is Mode.PROFILE and reference is None else rows[:count]
         rules = [competition.path(name) for name in competition.operator_costs]
         self._runner = Runner(competition.limits, cost_rules=rules)
         self._folder = tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True)
@@ -167,9 +165,14 @@ class Evaluator:
         problems = candidate.problems(self._competition.limits)
         if problems:
             return Exported(WorkerReport(problems=tuple(problems)), folder, "")
-        rules = self._competition
-        locked = rules.isolation != "none"
-        return export(candidate, self._dataset.competition, rules.limits, folder, locked=locked, stop=stop)
+        return export(
+            candidate,
+            self._dataset.competition,
+            self._competition.limits,
+            folder,
+            locked=self._locked,
+            stop=stop,
+        )
 
     def _one(self, candidate: Candidate, future: "Future[Exported]") -> Measured:
         started = time.monotonic()

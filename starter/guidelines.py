@@ -67,7 +67,7 @@ def check_guidelines(trace: Trace) -> tuple[Finding, ...]:
     more than they would with equal widths. G2: grouped convolutions but depthwise ones: what they
     access beyond one group with the same MACs and the same input. G3: contractions beyond the longest
     of the branches that are added or concatenated. G4: modules whose elementwise operators make up
-    over 2 % of the memory access, and the heaviest one where all of them together make up over 10 %;
+    at least 2 % of the memory access, and the heaviest one where all of them together make up over 10 %;
     a batch norm that is merged into a convolution is none.
 
     Savings and shares are elements for one image and their part of the sum of `memory_access` over
@@ -210,7 +210,7 @@ def _elementwise(running: list[Step], network: int) -> list[Finding]:
     count, of_all = sum(map(len, modules.values())), sum(sums.values())
     least = LEAST_SHARE * network
     if of_all > LEAST_SHARE_OF_ALL * network:
-        least = min(least, max(sums.values()) - 1)
+        least = min(least, max(sums.values()))
     return [
         _finding(
             "G4",
@@ -223,7 +223,7 @@ def _elementwise(running: list[Step], network: int) -> list[Finding]:
             network,
         )
         for name, access in sums.items()
-        if access > least
+        if access >= least
     ]
 
 

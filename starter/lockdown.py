@@ -7,7 +7,6 @@ syscalls.csv does not list (https://docs.kernel.org/userspace-api/seccomp_filter
 needs privileges. Both are inherited and cannot be undone.
 """
 
-import contextlib
 import csv
 import ctypes
 import errno
@@ -46,6 +45,12 @@ MACHINES = {
     "aarch64": Machine(0xC00000B7, keyctl=219, seccomp=277, capset=91),
 }
 
+_SET_PDEATHSIG, _CAPBSET_DROP, _SET_NO_NEW_PRIVS = 1, 24, 38
+_JOIN_SESSION_KEYRING = 1
+_ACTION_AVAILABLE, _SET_FILTER, _EVERY_THREAD = 2, 1, 1
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+_MOST_CAPABILITIES = 64
+
 _READ_FILE, _READ_DIR = 1 << 2, 1 << 3
 _WRITE_FILE, _TRUNCATE, _REFER = 1 << 1, 1 << 14, 1 << 13
 _MAKE_AND_REMOVE = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8
@@ -68,6 +73,9 @@ def missing() -> str:
     version = _landlock_version()
     if version < LEAST_LANDLOCK:
         return f"Landlock {LEAST_LANDLOCK} or newer (Linux 6.2); this kernel has {version or 'none'}"
+    kill = struct.pack("I", _KILL)
+    if _libc.syscall(MACHINES[platform.machine()].seccomp, _ACTION_AVAILABLE, 0, kill) < 0:
+        return "seccomp filters; this kernel has none"
     return ""
 
 
@@ -83,21 +91,15 @@ def lock_down(readable: Iterable[Path], scratch: Path) -> None:
     """
     machine = MACHINES[platform.machine()]
     _check(_libc.prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "PR_SET_PDEATHSIG")
-    # A new, empty session keyring: the old one may hold the organizer's keys. Kernels without keys have none.
-    with contextlib.suppress(OSError):
-        _check(_libc.syscall(machine.keyctl, _JOIN_SESSION_KEYRING, None, 0, 0, 0), "keyctl")
+    # A new, empty session keyring, for the old one may hold the organizer's keys. Where a container or
+    # the kernel refuses keyctl this fails, and nothing is lost: the filter below refuses keyctl as well.
+    _libc.syscall(machine.keyctl, _JOIN_SESSION_KEYRING, None, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (512, 512))
     _drop_capabilities(machine)
     _check(_libc.prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS")
     _restrict_files(readable, scratch)
     _restrict_calls(filter_for(machine, allowed_calls(platform.machine()), os.getpid()), machine)
-
-
-_SET_PDEATHSIG, _CAPBSET_DROP, _SET_NO_NEW_PRIVS = 1, 24, 38
-_JOIN_SESSION_KEYRING = 1
-_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
-_MOST_CAPABILITIES = 64
 
 
 def _check(result: int, what: str) -> int:
@@ -239,5 +241,4 @@ def _restrict_calls(program: Sequence[Instruction], machine: Machine) -> None:
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
     buffer = ctypes.create_string_buffer(code)
     header = struct.pack("HxxxxxxQ", len(program), ctypes.addressof(buffer))
-    # Mode 1 is a filter, flag 1 applies it to every thread.
-    _check(_libc.syscall(machine.seccomp, 1, 1, header), "seccomp")
+    _check(_libc.syscall(machine.seccomp, _SET_FILTER, _EVERY_THREAD, header), "seccomp")

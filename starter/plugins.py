@@ -128,9 +128,7 @@ def _import(candidate: Candidate) -> Any:
             raise participant_error(
                 Code.EARLY_EXIT, where=own_line(error, candidate), got=f"sys.exit({error.code!r}) on import"
             ) from error
-        raise participant_error(
-            Code.IMPORT_FAILED, where=own_line(error, candidate), got=describe_error(error)
-        ) from error
+        raise _raised(Code.IMPORT_FAILED, error, candidate) from error
 
 
 def _entry_point(candidate: Candidate) -> importlib.metadata.EntryPoint:
@@ -201,8 +199,17 @@ def _one_submission(
 
 
 def _hook_failed(error: BaseException, candidate: Candidate) -> ParticipantError:
-    code = Code.EARLY_EXIT if isinstance(error, SystemExit) else Code.HOOK_FAILED
-    return participant_error(code, where=own_line(error, candidate), got=describe_error(error))
+    return _raised(Code.EARLY_EXIT if isinstance(error, SystemExit) else Code.HOOK_FAILED, error, candidate)
+
+
+def _raised(code: Code, error: BaseException, candidate: Candidate) -> ParticipantError:
+    details = {"where": own_line(error, candidate), "got": describe_error(error)}
+    if isinstance(error, PermissionError):
+        details["hint"] = (
+            "A submission reads its own files only, writes to the temporary folder only, and has no network "
+            "and no other processes: put what it needs into its folder."
+        )
+    return participant_error(code, **details)
 
 
 def _nearest_miss(module: Any) -> str:

@@ -53,9 +53,11 @@ def main() -> None:
 
 
 def _readable(job: WorkerJob) -> list[Path]:
-    """Return what may be read beside the Python environment: the submission's own files."""
+    """Return what may be read beside the Python environment: the submission's own files, no links."""
     candidate = Candidate(job.name, job.path, job.kind)
-    return candidate.files() if job.kind is Kind.FILE else [candidate.folder]
+    if job.kind is not Kind.FILE:
+        return [candidate.folder]
+    return [path for path in candidate.files() if not path.is_symlink()]
 
 
 def _limit_resources(job: WorkerJob) -> None:

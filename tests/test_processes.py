@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 from conftest import GOOD
 
-from starter.competition import Limits
+from starter.competition import CompetitionFile, Limits
 from starter.dataset import Dataset
 from starter.discovery import Candidate, Kind
 from starter.errors import CATALOGUE, Code, HostError, Problem, Status
+from starter.evaluate import Evaluator
 from starter.hookspecs import Competition
 from starter.processes import PARTS, Exported, Runner, _read_report, _split, export
 from starter.schema import RunnerRequest
@@ -37,10 +38,11 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
-def run(folder: Path, text: str, **limits: Any) -> Exported:
+def run(folder: Path, text: str, *, locked: bool = True, **limits: Any) -> Exported:
     path = folder.parent / "net.py"
     path.write_text(text, encoding="utf-8")
-    return export(Candidate("net", path, Kind.FILE), COMPETITION, LIMITS.model_copy(update=limits), folder)
+    candidate = Candidate("net", path, Kind.FILE)
+    return export(candidate, COMPETITION, LIMITS.model_copy(update=limits), folder, locked=locked)
 
 
 def problem_of(exported: Exported) -> Problem:
@@ -60,6 +62,44 @@ def is_running(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state not in "ZX"
+
+
+def test_a_plugin_reads_its_own_files_and_no_others_unless_it_is_unlocked(folder: Path) -> None:
+    labels = folder.parent / "solution.csv"
+    labels.write_text("image_id,label,Usage\n", encoding="utf-8")
+    (folder.parent / "net.safetensors").symlink_to(labels)
+    attempts = """
+from pathlib import Path
+here = Path(__file__)
+assert here.read_text()
+for path in (here.with_name("solution.csv"), here.with_suffix(".safetensors")):
+    try:
+        print("read", path.read_text(), file=__import__("sys").stderr)
+    except PermissionError as error:
+        print("refused", error.errno, file=__import__("sys").stderr)
+"""
+    locked = run(folder, attempts + GOOD)
+    free = run(folder, attempts + GOOD, locked=False)
+
+    assert locked.is_complete
+    assert locked.log.count("refused 13") == 2
+    assert "image_id" not in locked.log
+    assert free.log.count("read image_id,label,Usage") == 2
+
+
+def test_nothing_is_run_where_the_process_cannot_be_locked_in(
+    easy_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    rules = CompetitionFile(name="test")
+
+    with pytest.raises(HostError) as caught:
+        Evaluator(rules, easy_dataset)
+    with Evaluator(rules.model_copy(update={"isolation": "none"}), easy_dataset) as evaluator:
+        assert evaluator.cost_version
+
+    assert [p.code for p in caught.value.problems] == [Code.NO_ISOLATION]
+    assert "riscv64" in str(caught.value.problems[0].expected)
 
 
 def test_noise_is_harmless_and_the_environment_is_scrubbed(
@@ -93,7 +133,7 @@ def test_an_endless_plugin_is_stopped_by_the_wall_clock_with_all_its_children(fo
         "print('child', child, file=sys.stderr, flush=True)\nwhile True: pass\n"
     )
     started = time.monotonic()
-    found = run(folder, text, wall_seconds=15)
+    found = run(folder, text, locked=False, wall_seconds=15)  # locked, it cannot have children
 
     assert time.monotonic() - started < 30
     struck = problem_of(found)
@@ -107,9 +147,13 @@ def test_a_child_that_outlives_its_plugin_is_killed(folder: Path) -> None:
         "import os, sys, time\nchild = os.fork()\nif child == 0:\n    time.sleep(600)\n"
         "print('child', child, file=sys.stderr, flush=True)\nos._exit(0)\n"
     )
+    refused = problem_of(run(folder, text))
     started = time.monotonic()
-    found = run(folder, text)
+    found = run(folder, text, locked=False)
 
+    assert refused.code is Code.IMPORT_FAILED
+    assert "PermissionError" in refused.got
+    assert "no other processes" in refused.hint
     assert time.monotonic() - started < 60
     assert problem_of(found).code is Code.EARLY_EXIT
     assert not is_running(int(found.log.split("child ")[1].split()[0]))
