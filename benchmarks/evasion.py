@@ -21,11 +21,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from starter.competition import Limits
+from starter.competition import CompetitionFile, Limits
 from starter.discovery import Candidate, Kind, discover_one
 from starter.errors import ParticipantError
 from starter.hookspecs import Competition
 from starter.processes import export
+from starter.room import Room, choose
 
 FOLDER = Path(__file__).parents[1] / "tests" / "submissions"
 SHAPE = (3, 32, 32)
@@ -43,8 +44,12 @@ def ours(name: str) -> int | str:
     from starter.macs import count_macs
     from starter.transforms import input_shape, load
 
-    with tempfile.TemporaryDirectory() as folder:
-        exported = export(discover_one(FOLDER / name), COMPETITION, Limits(), Path(folder))
+    level, user = choose(CompetitionFile(name="evasion"), "auto"), CompetitionFile(name="evasion").worker_user
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Room(level, user=user, limits=Limits(), forks=False) as room,
+    ):
+        exported = export(discover_one(FOLDER / name), COMPETITION, Limits(), Path(folder), room)
         if exported.report.problems:
             return str(exported.report.problems[0].code)
         try:

@@ -16,6 +16,7 @@ import typer
 from starter import __version__
 from starter.cli_baseline import baseline_app
 from starter.cli_data import data_app
+from starter.cli_doctor import doctor
 from starter.cli_profile import profile
 from starter.cli_shared import (
     EXIT_HOST,
@@ -24,6 +25,7 @@ from starter.cli_shared import (
     EXIT_PARTICIPANT,
     EXIT_USAGE,
     DataOption,
+    IsolationOption,
     JsonOption,
     RulesOption,
     can_be_made,
@@ -116,6 +118,7 @@ def score(
     data: DataOption = None,
     baseline: BaselineOption = None,
     competition: RulesOption = None,
+    isolation: IsolationOption = None,
     json_to: JsonOption = None,
     smoke: Annotated[bool, typer.Option("--smoke", help="A few images only, to see that it works.")] = False,
 ) -> int:
@@ -127,7 +130,15 @@ def score(
     candidates = _candidates(paths, rules, folder)
     reference = read_reference(folder)
     mode = Mode.SMOKE if smoke else Mode.FULL
-    results = evaluate_all(candidates, rules, data, mode=mode, reference=reference, reference_folder=folder)
+    results = evaluate_all(
+        candidates,
+        rules,
+        data,
+        mode=mode,
+        reference=reference,
+        reference_folder=folder,
+        isolation=isolation,
+    )
     if not wrote_json(json_to, results):
         show_scores(out, results, reference, rules.score, baseline=str(folder.resolve()))
     return worst(results)
@@ -140,6 +151,7 @@ def validate(
     ],
     data: DataOption = None,
     competition: RulesOption = None,
+    isolation: IsolationOption = None,
     json_to: JsonOption = None,
     layers: Annotated[bool, typer.Option("--layers", help="Also show what each operator costs.")] = False,
 ) -> int:
@@ -147,13 +159,14 @@ def validate(
     from starter.evaluate import Mode
 
     rules = load_competition(competition)
-    results = evaluate_all(discover(paths), rules, data, mode=Mode.VALIDATE)
+    results = evaluate_all(discover(paths), rules, data, mode=Mode.VALIDATE, isolation=isolation)
     if not wrote_json(json_to, results):
         show_costs(out, results, layers=layers)
     return worst(results)
 
 
 app.command()(profile)
+app.command()(doctor)
 
 
 @app.command()

@@ -8,6 +8,7 @@ import typer
 
 from starter.cli_shared import (
     DataOption,
+    IsolationOption,
     JsonOption,
     RulesOption,
     can_be_made,
@@ -42,6 +43,7 @@ def profile(  # noqa: PLR0913, PLR0917 - options of the command line
     ] = True,
     data: DataOption = None,
     competition: RulesOption = None,
+    isolation: IsolationOption = None,
     json_to: JsonOption = None,
 ) -> int:
     """Show what each layer costs: MACs, memory access, latency, and the ShuffleNetV2 guidelines."""
@@ -53,7 +55,14 @@ def profile(  # noqa: PLR0913, PLR0917 - options of the command line
     reference = None
     with contextlib.suppress(UsageError):  # a profile needs no baseline; with one there is a ratio as well
         reference = read_reference(rules.path(rules.baseline))
-    results = evaluate_all(candidates, rules, data, mode=Mode.PROFILE, reference=reference if score else None)
+    results = evaluate_all(
+        candidates,
+        rules,
+        data,
+        mode=Mode.PROFILE,
+        reference=reference if score else None,
+        isolation=isolation,
+    )
     good = [(r, r.profile) for r in results if r.status is Status.OK and r.profile is not None]
     written = [target for target in (png, html) if target is not None]
     for target in written:

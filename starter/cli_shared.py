@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,6 +29,16 @@ from starter.discovery import Candidate
 from starter.errors import Status
 from starter.schema import EvaluationResult
 from starter.scoreboard import inline
+
+
+class Isolation(StrEnum):
+    """What --isolation takes; room.py says what the levels are."""
+
+    AUTO = "auto"
+    BOX = "box"
+    LOCKDOWN = "lockdown"
+    NONE = "none"
+
 
 EXIT_OK, EXIT_PARTICIPANT, EXIT_USAGE, EXIT_HOST, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes: scored, the participant's fault, the caller's, ours, Ctrl-C."""
@@ -63,6 +74,10 @@ def _json_target(target: str | None) -> str | None:
 DataOption = Annotated[Path | None, typer.Option("--data", help="Another data set than the competition's.")]
 RulesOption = Annotated[
     Path | None, typer.Option("--competition", dir_okay=False, help="Another competition.toml.")
+]
+IsolationOption = Annotated[
+    Isolation | None,
+    typer.Option("--isolation", help="How plugins are locked in; auto: as strictly as this machine can."),
 ]
 JsonOption = Annotated[
     str | None,

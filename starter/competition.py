@@ -43,6 +43,8 @@ class Limits(BaseModel):
     """Resident memory of that process and its children, MiB."""
     scratch_mb: int = Field(default=256, gt=0)
     """Files in its scratch folder, MiB."""
+    scratch_files: int = Field(default=10_000, gt=0)
+    """How many files and folders may lie there."""
     submission_mb: int = Field(default=512, gt=0)
     """All files of a submission together, MiB."""
     submission_files: int = Field(default=1000, gt=0)
@@ -70,8 +72,10 @@ class CompetitionFile(BaseModel):
     """Where `starter score` looks by default."""
     operator_costs: tuple[str, ...] = ()
     """Python files with cost rules of the organizer's own, for operators that have none."""
-    isolation: Literal["lockdown", "none"] = "lockdown"
-    """How strangers' code is locked in; none is for your own code only."""
+    isolation: Literal["box", "lockdown", "none"] = "lockdown"
+    """How strictly strangers' code is locked in at least; none is for your own code only."""
+    worker_user: int = Field(default=65534, gt=0)
+    """The number of the user that a submission's process becomes where the kit runs as root."""
     score: ScoreRules = ScoreRules()
     """The constants of the score."""
     limits: Limits = Limits()

@@ -20,12 +20,12 @@ from typing import Any, Self
 import numpy as np
 from pydantic import ValidationError
 
-from starter import lockdown
 from starter.competition import CompetitionFile
 from starter.dataset import Dataset
-from starter.discovery import Candidate
-from starter.errors import CATALOGUE, Code, HostError, Problem, Status, UsageError, host_error, usage_error
+from starter.discovery import Candidate, Kind
+from starter.errors import CATALOGUE, Code, HostError, Problem, Status, UsageError, usage_error
 from starter.processes import Exported, Runner, export
+from starter.room import Level, Room, choose
 from starter.schema import EvaluationResult, Reference, RunnerReply, RunnerRequest, WorkerReport
 from starter.scoring import F1, check_reference, compute_score, macro_f1, scored_macs
 
@@ -68,6 +68,7 @@ class Evaluator:
         mode: how much is evaluated.
         reference: the baseline's figures; None measures without a score.
         reference_path: named when the reference is refused.
+        isolation: a level of isolation, or "auto"; None is the competition's own.
 
     Raises:
         UsageError: scores may not stand on this reference.
@@ -82,15 +83,14 @@ class Evaluator:
         mode: Mode = Mode.FULL,
         reference: Reference | None = None,
         reference_path: Path = Path(REFERENCE_FILE),
+        isolation: str | None = None,
     ) -> None:
         self._competition = competition
         self._dataset = dataset
         self._mode = mode
         self._reference = reference
         self._reference_path = reference_path
-        self._locked = competition.isolation == "lockdown"
-        if self._locked and (lacks := lockdown.missing()):
-            raise host_error(Code.NO_ISOLATION, where="this machine", expected=lacks, got="not available")
+        self.isolation = choose(competition, isolation)
         rows = dataset.solution()
         count = {Mode.SMOKE: SMOKE_IMAGES, Mode.VALIDATE: 32}.get(mode, len(rows))
         self._rows = [] if mode is Mode.PROFILE and reference is None else rows[:count]
@@ -126,8 +126,16 @@ class Evaluator:
             UsageError: the data set has broken images, or the reference does not hold.
         """
         stop = threading.Event()
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            exports: list[Future[Exported]] = [pool.submit(self._export, c, stop) for c in candidates]
+        installed = [c.folder for c in candidates if c.kind is Kind.ENTRY_POINT]
+        room = Room(
+            self.isolation,
+            user=self._competition.worker_user,
+            limits=self._competition.limits,
+            forks=len(candidates) > 1,
+            readable=installed,
+        )
+        with room, ThreadPoolExecutor(max_workers=1) as pool:
+            exports: list[Future[Exported]] = [pool.submit(self._export, c, room, stop) for c in candidates]
             try:
                 self._check_reference()
                 if self._mode.is_scored and self._rows:
@@ -160,7 +168,7 @@ class Evaluator:
                 raise
             self._reference = None  # a profile needs no score
 
-    def _export(self, candidate: Candidate, stop: threading.Event) -> Exported:
+    def _export(self, candidate: Candidate, room: Room, stop: threading.Event) -> Exported:
         folder = Path(tempfile.mkdtemp(dir=self._folder.name))
         problems = candidate.problems(self._competition.limits)
         if problems:
@@ -170,15 +178,16 @@ class Evaluator:
             self._dataset.competition,
             self._competition.limits,
             folder,
-            locked=self._locked,
+            room,
             stop=stop,
         )
 
     def _one(self, candidate: Candidate, future: "Future[Exported]") -> Measured:
         started = time.monotonic()
         reply, predictions = RunnerReply(), None
-        exported = future.result()
+        exported = Exported(WorkerReport(problems=()), Path(), "")
         try:
+            exported = future.result()
             if exported.is_complete:
                 reply, predictions = self._run(exported)
             problems = [*exported.report.problems, *reply.problems]
@@ -222,7 +231,8 @@ class Evaluator:
             "name": candidate.name,
             "path": str(candidate.path),
             "status": CATALOGUE[problems[0].code].status if problems else Status.OK,
-            "official": self._mode is Mode.FULL,
+            "official": self._mode is Mode.FULL and self.isolation is not Level.NONE,
+            "isolation": self.isolation.value,
             "thop_macs": report.thop_macs,
             "params": reply.params,
             "input_shape": reply.input_shape,

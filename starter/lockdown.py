@@ -79,17 +79,28 @@ def missing() -> str:
     return ""
 
 
-def lock_down(readable: Iterable[Path], scratch: Path) -> None:
+def lock_down(
+    readable: Iterable[Path], scratch: Path, *, user: int | None = None, waiting: bool = False
+) -> None:
     """Give up everything but the Python environment, some files and a folder.
 
     Args:
         readable: files and folders that may be read, beside the Python environment.
         scratch: the one folder that may be written.
+        user: the number of the user to become first; only root can.
+        waiting: leave what a process needs that has nobody else's code yet: to fork, to
+            receive descriptors, and to lock itself or its child down further.
 
     Raises:
         OSError: the kernel refuses a step; the process must not go on.
     """
     machine = MACHINES[platform.machine()]
+    for capability in range(_MOST_CAPABILITIES):
+        _libc.prctl(_CAPBSET_DROP, capability, 0, 0, 0)  # only root may; without it the set cannot be used
+    if user is not None:
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
     _check(_libc.prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "PR_SET_PDEATHSIG")
     # A new, empty session keyring, for the old one may hold the organizer's keys. Where a container or
     # the kernel refuses keyctl this fails, and nothing is lost: the filter below refuses keyctl as well.
@@ -99,7 +110,8 @@ def lock_down(readable: Iterable[Path], scratch: Path) -> None:
     _drop_capabilities(machine)
     _check(_libc.prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS")
     _restrict_files(readable, scratch)
-    _restrict_calls(filter_for(machine, allowed_calls(platform.machine()), os.getpid()), machine)
+    calls = allowed_calls(platform.machine(), waiting=waiting)
+    _restrict_calls(filter_for(machine, calls, None if waiting else os.getpid()), machine)
 
 
 def _check(result: int, what: str) -> int:
@@ -114,8 +126,6 @@ def _landlock_version() -> int:
 
 
 def _drop_capabilities(machine: Machine) -> None:
-    for capability in range(_MOST_CAPABILITIES):
-        _libc.prctl(_CAPBSET_DROP, capability, 0, 0, 0)  # only root may; without it the set cannot be used
     header = struct.pack("Ii", 0x20080522, 0)
     _check(_libc.syscall(machine.capset, header, bytes(24)), "capset")
 
@@ -129,7 +139,7 @@ def _restrict_files(readable: Iterable[Path], scratch: Path) -> None:
     size = {3: 8, 4: 16, 5: 16}.get(version, 24)
     ruleset = _check(_libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(size), 0), "landlock")
     try:
-        for path in (*_environment(), *readable):
+        for path in (*environment(), *readable):
             _allow(ruleset, path, _READ)
         _allow(ruleset, Path("/dev/null"), _READ_FILE | _WRITE_FILE)
         _allow(ruleset, scratch, _WRITE)
@@ -138,7 +148,8 @@ def _restrict_files(readable: Iterable[Path], scratch: Path) -> None:
         os.close(ruleset)
 
 
-def _environment() -> Iterator[Path]:
+def environment() -> Iterator[Path]:
+    """Yield what Python needs of the machine, whether it is there or not."""
     yield from map(Path, (*_SYSTEM, *_KERNEL_TEXTS, sys.prefix, sys.base_prefix))
     yield Path(__file__).parent  # an editable installation lies elsewhere
 
@@ -146,8 +157,8 @@ def _environment() -> Iterator[Path]:
 def _allow(ruleset: int, path: Path, rights: int) -> None:
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return  # not every system has every one
+    except (FileNotFoundError, PermissionError):
+        return  # not every system has every one, and what cannot be reached needs no rule
     try:
         if not path.is_dir():
             rights &= _ON_FILES
@@ -157,10 +168,13 @@ def _allow(ruleset: int, path: Path, rights: int) -> None:
         os.close(descriptor)
 
 
-def allowed_calls(machine: str) -> dict[str, int]:
+def allowed_calls(machine: str, *, waiting: bool = False) -> dict[str, int]:
     """Return the numbers of the system calls of the list, by name; some exist only on x86-64."""
     text = files("starter").joinpath("syscalls.csv").read_text(encoding="utf-8")
-    return {row["name"]: int(row[machine]) for row in csv.DictReader(text.splitlines()) if row[machine]}
+    rows = csv.DictReader(text.splitlines())
+    return {
+        row["name"]: int(row[machine]) for row in rows if row[machine] and (waiting or not row["waiting"])
+    }
 
 
 class Instruction(NamedTuple):
@@ -187,7 +201,7 @@ class Condition(NamedTuple):
     high: bool = False
 
 
-_CLONE_THREAD = 0x00010000
+_CLONE_THREAD, _CLONE_NEW = 0x00010000, 0x7E020000
 _CONDITIONS = {
     "clone": (Condition(0, (_CLONE_THREAD,), mask=_CLONE_THREAD),),
     "fcntl": (Condition(1, (0, 1, 2, 3, 4, 1030)),),  # duplicate, and flags; no owner of signals, no lease
@@ -197,14 +211,22 @@ _CONDITIONS = {
     "sendto": (Condition(4, (0,)), Condition(4, (0,), high=True)),  # without an address
 }
 
+_WAITING = {"clone": (Condition(0, (0,), mask=_CLONE_NEW),), "prctl": ()}
 
-def filter_for(machine: Machine, calls: dict[str, int], pid: int) -> list[Instruction]:
+
+def filter_for(machine: Machine, calls: dict[str, int], pid: int | None) -> list[Instruction]:
     """Return the filter: what is listed passes, some only with certain arguments; the rest is EPERM.
 
     A call of a foreign interface (32-bit) ends the process; clone3 is ENOSYS, so that libraries fall
-    back on clone, whose flags can be read. Limits and signals are for the process `pid` itself.
+    back on clone, whose flags can be read. Limits and signals are for the process `pid` itself;
+    without one, for a process that waits for work, new processes and all of prctl are allowed too.
     """
-    itself = {"prlimit64": (Condition(0, (0, pid)),), "tgkill": (Condition(0, (pid,)),)}
+    conditions = _CONDITIONS | _WAITING
+    if pid is not None:
+        conditions = _CONDITIONS | {
+            "prlimit64": (Condition(0, (0, pid)),),
+            "tgkill": (Condition(0, (pid,)),),
+        }
     program = [
         Instruction(_LOAD, 0, 0, _ARCH),
         Instruction(_EQUAL, 1, 0, machine.audit_arch),
@@ -215,7 +237,7 @@ def filter_for(machine: Machine, calls: dict[str, int], pid: int) -> list[Instru
         program += [Instruction(_AT_LEAST, 0, 1, machine.foreign_from), _REFUSE]
     program += _when(machine.clone3, [Instruction(_RETURN, 0, 0, _ERRNO | errno.ENOSYS)])
     for name, number in calls.items():
-        program += _when(number, _checked((_CONDITIONS | itself).get(name, ())))
+        program += _when(number, _checked(conditions.get(name, ())))
     return [*program, _REFUSE]
 
 

@@ -11,20 +11,22 @@ import select
 import signal
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 from pydantic import TypeAdapter, ValidationError
 
 from starter.competition import Limits
-from starter.discovery import Candidate
+from starter.discovery import Candidate, Kind
 from starter.errors import Code, HostError, Problem, UsageError, host_error, problem
 from starter.hookspecs import Competition
-from starter.sandbox import POLL_SECONDS, Allowance, Child
+from starter.room import Room
+from starter.sandbox import Allowance, Child
 from starter.schema import RunnerHello, RunnerReply, RunnerRequest, WorkerJob, WorkerReport
+from starter.supervisor import POLL_SECONDS
 
 PARTS = ("report", "graph", "weights", "transforms")
 """What a worker sends back, as files."""
@@ -61,72 +63,100 @@ def export(
     competition: Competition,
     limits: Limits,
     folder: Path,
+    room: Room,
     *,
-    locked: bool = True,
     stop: threading.Event | None = None,
 ) -> Exported:
-    """Load and export one submission in a process of its own.
+    """Load and export one submission in a room.
 
     Args:
         candidate: which submission.
         competition: what its hook may know.
         limits: what its process may use; a limit that strikes is a problem in the report.
         folder: where the parts of the reply are written; exists and is empty.
-        locked: whether the process locks itself in; only False for one's own code.
-        stop: once it is set, the process is killed; nobody waits for the answer any more.
+        room: where its code runs.
+        stop: once it is set, the room is closed; nobody waits for the answer any more.
+
+    Raises:
+        HostError: the room does not start, or broke.
     """
     with (
-        tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True) as scratch,
         tempfile.TemporaryFile() as reply,
+        tempfile.TemporaryFile() as log_file,
+        _packed(candidate, competition, limits) as payload,
     ):
-        child = Child(
-            "starter.worker",
-            [str(reply.fileno())],
-            scratch=Path(scratch),
-            allowance=Allowance.for_worker(limits),
-            pass_fds=[reply.fileno()],
-        )
-        try:
-            _send_job(child, candidate, competition, limits, locked=locked)
-            struck = child.wait(stop or threading.Event())
-        finally:
-            child.kill()
-        found = struck or _exit_problem(child.process.returncode, limits) or _split(reply, folder, limits)
-        log = child.log()
+        verdict = room.run(payload, reply, log_file, limits, stop or threading.Event())
+        found = _struck(verdict) or _exit_problem(verdict["status"], limits) or _split(reply, folder, limits)
+        log_file.seek(0)
+        log = log_file.read().decode(errors="replace")
     if found is not None:
         return Exported(WorkerReport(problems=(found,)), folder, log)
     return Exported(_read_report(folder / "report"), folder, log)
 
 
-def _send_job(
-    child: Child, candidate: Candidate, competition: Competition, limits: Limits, *, locked: bool
-) -> None:
+@contextlib.contextmanager
+def _packed(candidate: Candidate, competition: Competition, limits: Limits) -> Iterator[BinaryIO]:
+    """Write a job and the bytes of the submission's files to a file that can only be read afterwards."""
+    contents = {} if candidate.kind is Kind.ENTRY_POINT else _contents(candidate)
     job = WorkerJob(
         name=candidate.name,
-        path=candidate.path,
+        path=candidate.path if candidate.kind is Kind.ENTRY_POINT else Path(candidate.path.name),
         kind=candidate.kind,
         competition=competition,
         cpu_seconds=limits.cpu_seconds,
         memory_mb=limits.memory_mb,
         output_mb=limits.output_mb,
-        locked=locked,
+        files={name: len(data) for name, data in contents.items()},
     )
-    with contextlib.suppress(BrokenPipeError):  # it has died already: its exit status tells
-        child.stdin.write(job.model_dump_json().encode())
-        child.stdin.close()
+    with tempfile.NamedTemporaryFile(prefix="starter-") as file:
+        file.write(job.model_dump_json().encode() + b"\n")
+        for data in contents.values():
+            file.write(data)
+        file.flush()
+        with Path(file.name).open("rb") as payload:
+            yield payload
+
+
+def _contents(candidate: Candidate) -> dict[str, bytes]:
+    """Return the submission's files by the names they are unpacked with; no link to the outside."""
+    above = candidate.path.parent
+    own = candidate.folder.resolve() if candidate.kind is Kind.FOLDER else None
+    contents = {}
+    for path in sorted(candidate.files()):
+        inside = path.resolve().is_relative_to(own) if own else not path.is_symlink()
+        if inside and "__pycache__" not in path.parts:
+            contents[path.relative_to(above).as_posix()] = path.read_bytes()
+    return contents
+
+
+_STRUCK = {
+    "wall_seconds": (Code.TIMEOUT, "{} s"),
+    "cpu_seconds": (Code.TIMEOUT, "{} s of processor time"),
+    "memory_mb": (Code.MEMORY, "{} MiB"),
+    "scratch_mb": (Code.DISK, "{} MiB"),
+    "scratch_files": (Code.DISK, "{} files"),
+    "log": (Code.OUTPUT, "{} MiB of log"),
+}
+
+
+def _struck(verdict: dict[str, Any]) -> Problem | None:
+    """Return the limit that the submission's process reached, as a problem."""
+    if verdict["struck"] is None:
+        return None
+    name, allowed, measured = verdict["struck"]
+    code, unit = _STRUCK[name]
+    return problem(
+        code,
+        where="the submission's process",
+        expected=f"at most {unit.format(f'{allowed:g}')}",
+        got=unit.format(f"{measured:g}"),
+    )
 
 
 def _exit_problem(status: int, limits: Limits) -> Problem | None:
     where = "the submission's process"
     if status == 0:
         return None
-    if status == -signal.SIGXCPU:
-        return problem(
-            Code.TIMEOUT,
-            where=where,
-            expected=f"at most {limits.cpu_seconds} s of processor time",
-            got="more",
-        )
     if status == EXIT_OUTPUT:
         return problem(Code.OUTPUT, where=where, expected=f"at most {limits.output_mb} MiB", got="more")
     if status < 0:

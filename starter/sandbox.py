@@ -1,29 +1,24 @@
-"""The door: start a child process, hold its pipes, watch its limits, end it.
+"""A child process of our own on a stranger's data (runner.py): hold its pipes, watch its limits, end it.
 
-Everything that is not ours runs behind this: the submission's process (worker.py)
-and our own process that works on what it made (runner.py). The parent trusts
-nothing that a child prints; the verdict is the exit status plus validated bytes.
-What a child may do once it runs is its own affair to lock down, first thing.
+A stranger's code runs behind room.py instead.
 """
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from starter.competition import Limits
 from starter.errors import Code, Problem, problem
+from starter.supervisor import folder_usage, resident_bytes
 
-POLL_SECONDS = 0.05
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 _INHERITED = ("PATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
 _PROCESSOR_SETTINGS = "OPENBLAS_"  # administrators set them where the library misjudges the processor
 
@@ -36,11 +31,6 @@ class Allowance:
     memory_mb: int
     scratch_mb: int
     log_kb: int
-
-    @classmethod
-    def for_worker(cls, limits: Limits) -> "Allowance":
-        """Return the limits of a submission's process."""
-        return cls(limits.wall_seconds, limits.memory_mb, limits.scratch_mb, limits.log_kb)
 
     @classmethod
     def for_runner(cls, limits: Limits) -> "Allowance":
@@ -79,7 +69,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=scratch,
-            env=_clean_environment(scratch, threads),
+            env=clean_environment(scratch, threads),
             start_new_session=True,
             pass_fds=tuple(pass_fds),
         )
@@ -105,44 +95,19 @@ class Child:
         allowed = self.allowance.wall_seconds if wall_seconds is None else wall_seconds
         if elapsed > allowed:
             return _limit(Code.TIMEOUT, f"{allowed:g} s", f"{elapsed:.1f} s")
-        memory = sum(resident_bytes(pid) for pid in _session(self.process.pid)) / 2**20
+        memory = resident_bytes(self.process.pid) / 2**20
         if memory > self.allowance.memory_mb:
             return _limit(Code.MEMORY, f"{self.allowance.memory_mb} MiB", f"{memory:.0f} MiB")
         self._polls += 1
         if self._polls % 10 == 0:
-            used = _folder_bytes(self.scratch) / 2**20
+            used = folder_usage(self.scratch)[0] / 2**20
             if used > self.allowance.scratch_mb:
                 return _limit(Code.DISK, f"{self.allowance.scratch_mb} MiB", f"{used:.0f} MiB")
         return None
 
-    def wait(self, stop: threading.Event) -> Problem | None:
-        """Wait until the child has ended by itself or by a limit; return that limit.
-
-        Args:
-            stop: once it is set, the child is killed; the user has pressed Ctrl-C.
-        """
-        struck = None
-        while self.process.poll() is None and struck is None and not stop.is_set():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(POLL_SECONDS)
-                break
-            struck = self.check()
-        self.kill()
-        return struck
-
     def kill(self) -> None:
-        """End the child and everything in its session, and close its pipes."""
-        for _ in range(100):  # a process may fork while it is being looked at
-            members = _session(self.process.pid)
-            if self.process.poll() is None:
-                members.append(self.process.pid)
-            if not members:
-                break
-            for pid in members:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            self.process.poll()
-            time.sleep(0.002)
+        """End the child and close its pipes."""
+        self.process.kill()
         self.process.wait()
         for pipe in (self.stdin, self.stdout):
             with contextlib.suppress(OSError):
@@ -185,8 +150,8 @@ class _LogTail:
         return head + data[surplus:].decode("utf-8", errors="replace")
 
 
-def _clean_environment(scratch: Path, threads: int) -> dict[str, str]:
-    """Return an environment without anything of ours: no tokens, no paths, no options."""
+def clean_environment(scratch: Path, threads: int) -> dict[str, str]:
+    """Return an environment for a child without anything of ours: no tokens, no paths, no options."""
     kept = {
         key: value
         for key, value in os.environ.items()
@@ -197,6 +162,7 @@ def _clean_environment(scratch: Path, threads: int) -> dict[str, str]:
         "HOME": str(scratch),
         "TMPDIR": str(scratch),
         "TORCH_HOME": str(scratch),
+        "TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"),
         "LANG": "C.UTF-8",
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": "1",
@@ -205,43 +171,3 @@ def _clean_environment(scratch: Path, threads: int) -> dict[str, str]:
 
 def _limit(code: Code, allowed: str, measured: str) -> Problem:
     return problem(code, where="the submission's process", expected=f"at most {allowed}", got=measured)
-
-
-def _session(leader: int) -> list[int]:
-    """Return the live processes of the leader's session (Linux; elsewhere nothing is found)."""
-    members = []
-    for entry in _processes():
-        fields = _stat_fields(entry)
-        if fields and int(fields[3]) == leader and fields[0] != "Z":
-            members.append(int(entry.name))
-    return members
-
-
-def _processes() -> Iterator[Path]:
-    with contextlib.suppress(FileNotFoundError):
-        yield from (entry for entry in Path("/proc").iterdir() if entry.name.isdigit())
-
-
-def _stat_fields(process: Path) -> list[str]:
-    """Return /proc/PID/stat from the state on; the name before it may contain anything."""
-    try:
-        return (process / "stat").read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return []
-
-
-def resident_bytes(pid: int) -> int:
-    """Return the resident memory of a process; 0 when it has ended."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * _PAGE
-    except OSError:
-        return 0
-
-
-def _folder_bytes(folder: Path) -> int:
-    total = 0
-    for root, _, files in os.walk(folder):
-        for name in files:
-            with contextlib.suppress(OSError):
-                total += os.lstat(os.path.join(root, name)).st_blocks * 512  # noqa: PTH118 - a hot loop
-    return total

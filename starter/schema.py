@@ -30,7 +30,7 @@ class WorkerJob(Record):
     name: str
     """The submission's name."""
     path: Path
-    """The plugin's file or folder."""
+    """The plugin's file or folder: its name, or the whole path of an installed one."""
     kind: Kind
     """Which of the two, or an entry point."""
     competition: Competition
@@ -41,8 +41,8 @@ class WorkerJob(Record):
     """Memory, MiB."""
     output_mb: int
     """The whole reply, MiB."""
-    locked: bool
-    """Whether it locks itself in before it imports anything of a stranger's."""
+    files: dict[str, int]
+    """Its files, relative to the folder it is unpacked in, with their lengths; the bytes follow."""
 
 
 class WorkerReport(Record):
@@ -319,8 +319,8 @@ class EvaluationResult(Record):
     """How many images it was evaluated on."""
     seconds: float = 0
     """Wall-clock time that it took."""
-    isolation: str = "process"
-    """How its code was kept apart."""
+    isolation: Literal["box", "lockdown", "none"] = "none"
+    """How its code was locked in."""
     log_tail: str = ""
     """The end of what its code printed."""
 

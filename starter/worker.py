@@ -1,18 +1,23 @@
-"""The submission's process: load the plugin, check it, export it, leave.
+"""The submission's process: lock itself in, import torch, load the plugin, export it, leave.
 
-Started by evaluate.py as `python -I -B -m starter.worker FD`. It reads one job from
-stdin and writes one reply to the descriptor FD: a line of JSON with the lengths of
-the parts, then the parts. It never sees an image, a label or another submission.
+Started by supervisor.py as `python -I -B -m starter.worker ARGUMENTS`, perhaps inside bubblewrap.
+It locks itself in first, then imports torch, and waits on fd 0 for a submission: descriptors of
+a payload, a reply, a log and a handshake. A template forks a child for each one, runs nothing of
+a stranger's itself and reads nothing of it. The reply is a line of JSON with the lengths of the
+parts, then the parts. No image, label or other submission is ever here.
 """
 
 import gc
 import json
 import os
 import resource
+import shutil
+import socket
 import sys
+import tempfile
 import traceback
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from starter.discovery import Candidate, Kind
 from starter.errors import Code, ParticipantError, Problem, problem
@@ -29,15 +34,107 @@ _ADDRESS_SPACE_OF_TORCH = 8 * 2**30  # CUDA builds map several GiB at import wit
 
 
 def main() -> None:
+    """Lock in, prepare, and serve submissions until nobody wants any more."""
+    arguments = json.loads(sys.argv[1])
+    control = socket.socket(fileno=0)
+    room = Path.cwd()
+    if arguments["locked"]:
+        readable = [Path(path) for path in arguments["readable"]]
+        lock_down(readable, room, user=arguments["user"], waiting=True)
+        _try_the_lock(Path(arguments["outside"]), room)
+    (room / "scratch").mkdir()  # the temporary folder, which torch looks for when it is imported
+    if arguments["preload"]:
+        _preload()
+    control.send(b"ready")
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, 16, 4)
+        if not message:
+            os._exit(0)
+        child = os.fork() if arguments["forks"] else 0
+        if child == 0:
+            control.close()
+            _serve(arguments, room, *descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        _, status = os.waitpid(child, 0)
+        for left in room.iterdir():
+            shutil.rmtree(left)
+        control.send(str(status).encode())
+
+
+def _try_the_lock(outside: Path, room: Path) -> None:
+    """End the process where something that the lock must refuse succeeds, or the room cannot be used."""
+    if os.getuid() == 0:
+        raise SystemExit("the worker is root")
+    for what, attempt in (
+        ("read a file outside", outside.read_bytes),
+        ("write a file outside", lambda: outside.write_bytes(b"")),
+        ("open a socket", lambda: socket.socket().close()),
+        ("run a program", lambda: os.execv(sys.executable, [sys.executable, "-c", ""])),  # noqa: S606
+        ("signal another process", lambda: os.kill(os.getppid() or 1, 0)),
+    ):
+        try:
+            attempt()
+        except OSError:
+            continue
+        raise SystemExit(f"the lock let the worker {what}")
+    Path(os.__file__).read_bytes()  # the Python environment, which must not be another user's alone
+    (room / "canary").write_text("")
+    (room / "canary").unlink()
+
+
+def _preload() -> None:
+    # While torch is imported the collector would look through a million objects that all stay: a second.
+    gc.disable()
+    import thop  # noqa: F401
+    import torchvision.models  # noqa: F401
+
+    from starter import export, plugins, transforms  # noqa: F401
+
+    gc.freeze()
+    gc.enable()
+
+
+def _serve(arguments: dict[str, Any], room: Path, payload: int, reply: int, log: int, handshake: int) -> None:
     """Do one job and end the process at once: an orderly exit of torch takes a second."""
-    reply = os.fdopen(int(sys.argv[1]), "wb")
-    job = WorkerJob.model_validate_json(sys.stdin.buffer.read())
+    os.write(handshake, b"R")
+    if os.read(handshake, 1) != b"G":  # only now can this process be watched and killed
+        os._exit(1)
+    os.close(handshake)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    with os.fdopen(payload, "rb") as file:
+        job = WorkerJob.model_validate_json(file.readline())
+        candidate = _unpack(file, job, room / "submission")
+    scratch = room / "scratch"
+    scratch.mkdir(exist_ok=True)
+    os.chdir(scratch)
+    tempfile.tempdir = None
     _limit_resources(job)
-    scratch = Path.cwd()
-    if job.locked:
-        lock_down(_readable(job), scratch)
+    if arguments["locked"]:
+        own = [Path(path) for path in arguments["readable"]]
+        lock_down([*own, room / "submission"], scratch)
+    os.closerange(max(3, reply + 1), 512)
+    _answer(os.fdopen(reply, "wb"), candidate, job, scratch)
+
+
+def _unpack(payload: IO[bytes], job: WorkerJob, folder: Path) -> Candidate:
+    """Write the submission's files; return it as it lies here."""
+    folder.mkdir()
+    if job.kind is Kind.ENTRY_POINT:
+        return Candidate(job.name, job.path, job.kind)
+    for name, size in job.files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(payload.read(size))
+    return Candidate(job.name, folder / job.path, job.kind)
+
+
+def _answer(reply: IO[bytes], candidate: Candidate, job: WorkerJob, scratch: Path) -> None:
     try:
-        report = _evaluate(job, scratch)
+        report = _evaluate(candidate, job, scratch)
     except MemoryError:
         report = WorkerReport(problems=(_out_of_memory(job),))
     except Exception:  # noqa: BLE001 - a crash of the participant's code becomes a reply
@@ -52,36 +149,23 @@ def main() -> None:
     os._exit(0)
 
 
-def _readable(job: WorkerJob) -> list[Path]:
-    """Return what may be read beside the Python environment: the submission's own files, no links."""
-    candidate = Candidate(job.name, job.path, job.kind)
-    if job.kind is not Kind.FILE:
-        return [candidate.folder]
-    return [path for path in candidate.files() if not path.is_symlink()]
-
-
 def _limit_resources(job: WorkerJob) -> None:
-    """Set what the kernel enforces; before torch is imported, and never to be raised again."""
+    """Set what the kernel enforces, never to be raised again."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (job.cpu_seconds, job.cpu_seconds + 5))
+    resource.setrlimit(resource.RLIMIT_CPU, (job.cpu_seconds + 5, job.cpu_seconds + 10))
     output = job.output_mb * 2**20
     resource.setrlimit(resource.RLIMIT_FSIZE, (output, output))
     space = job.memory_mb * 2**20 + _ADDRESS_SPACE_OF_TORCH
     resource.setrlimit(resource.RLIMIT_AS, (space, space))
 
 
-def _evaluate(job: WorkerJob, scratch: Path) -> WorkerReport:
-    # While torch is imported the collector would look through a million objects that all stay: a second.
-    gc.disable()
+def _evaluate(candidate: Candidate, job: WorkerJob, scratch: Path) -> WorkerReport:
     from starter.plugins import load_plugin
 
-    candidate = Candidate(job.name, job.path, job.kind)
     try:
         plugin = load_plugin(candidate, job.competition, strict=False)
     except ParticipantError as error:
         return WorkerReport(problems=error.problems)
-    gc.freeze()
-    gc.enable()
     problems = list(plugin.problems)
     thop_macs = None
     try:

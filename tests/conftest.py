@@ -1,15 +1,18 @@
 """Fixtures: a small data set that is easy to tell apart, and plugins written in the test."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from starter.competition import CompetitionFile
 from starter.dataset import Dataset
 from starter.dataset_writer import Description, Item, Split, write_dataset
+from starter.errors import HostError
+from starter.room import Room, choose
 
 CLASSES = ("Metal", "Paper", "Plastic")
 
@@ -48,6 +51,18 @@ def drawn_image(label: int, seed: int) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=95)
     return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def room() -> Iterator[Room]:
+    """One room for all tests that lock their plugin in, at the strictest level there is."""
+    rules = CompetitionFile(name="test")
+    try:
+        level = choose(rules, "auto")
+    except HostError as error:
+        pytest.skip(str(error))
+    with Room(level, user=rules.worker_user, limits=rules.limits) as shared:
+        yield shared
 
 
 @pytest.fixture(scope="session")

@@ -14,13 +14,13 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "starter"
 
 ROWS = (
-    {"errors", "hookspecs", "alternatives", "lockdown"},
+    {"errors", "hookspecs", "alternatives", "lockdown", "supervisor"},
     {"competition", "image_store"},
     {"discovery", "scene_textures"},
     {"schema", "template"},
     {"scoring", "dataset", "graph", "sandbox", "transforms", "scene_objects"},
-    {"operators", "processes", "coco_file", "dataset_writer", "scene_matte", "scene_shiny"},
-    {"attention", "interpreter", "dataset_check", "dataset_import", "scene_waste"},
+    {"operators", "room", "coco_file", "dataset_writer", "scene_matte", "scene_shiny"},
+    {"attention", "interpreter", "processes", "dataset_check", "dataset_import", "scene_waste"},
     {"macs", "memory_access", "program", "coco", "synthetic", "plugins"},
     {"export", "evaluate", "canaries", "guidelines"},
     {"cost_rules", "profiler"},
@@ -28,7 +28,7 @@ ROWS = (
     {"baseline", "scoreboard"},
     {"profile_view"},
     {"cli_shared"},
-    {"cli_baseline", "cli_data", "cli_profile"},
+    {"cli_baseline", "cli_data", "cli_doctor", "cli_profile"},
     {"cli"},
 )
 ROW_OF = {name: i for i, row in enumerate(ROWS) for name in row}

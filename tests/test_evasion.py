@@ -25,6 +25,7 @@ from starter.interpreter import trace
 from starter.macs import count_macs
 from starter.processes import Exported, export
 from starter.program import Program
+from starter.room import Room
 from starter.runner import answer
 from starter.schema import RunnerRequest
 
@@ -43,15 +44,15 @@ def verdict(name: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def exports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Exported]]]:
-    """Every plugin on its way through its own process, two at a time."""
+def exports(tmp_path_factory: pytest.TempPathFactory, room: Room) -> Iterator[dict[str, Future[Exported]]]:
+    """Every plugin on its way through its own process, one after another."""
     root = tmp_path_factory.mktemp("exports")
 
     def run(name: str) -> Exported:
         (root / name).mkdir()
-        return export(discover_one(FOLDER / name), COMPETITION, Limits(), root / name)
+        return export(discover_one(FOLDER / name), COMPETITION, Limits(), root / name, room)
 
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(1) as pool:
         yield {name: pool.submit(run, name) for name in NAMES}
 
 

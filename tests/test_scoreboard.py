@@ -36,6 +36,7 @@ def scored(name: str, macs: int, f1: float, **changes: Any) -> EvaluationResult:
         "path": f"/submissions/{name}",
         "status": Status.OK,
         "official": True,
+        "isolation": "lockdown",
         "macs": macs,
         "contraction_macs": macs,
         "pointwise_macs": 0,
@@ -59,6 +60,7 @@ def failed(name: str, code: Code, status: Status, **changes: Any) -> EvaluationR
         path=f"/submissions/{name}",
         status=status,
         official=True,
+        isolation="lockdown",
         error=found,
         problems=(found,),
         **changes,
@@ -179,7 +181,7 @@ def test_the_end_of_the_log_is_shown_where_the_process_died_and_only_there() -> 
 
 def test_a_smoke_run_is_not_official() -> None:
     assert "Not official: a smoke run on 120 images" in shown(
-        scored("a", 10, 0.9, official=False, num_images=120)
+        scored("a", 10, 0.9, official=False, isolation="lockdown", num_images=120)
     )
     assert "ot official" not in shown(scored("a", 10, 0.9))
 

@@ -180,7 +180,14 @@ def test_what_thop_counts_matters_only_where_it_is_chosen() -> None:
 def entry(name: str, score: float | None = None, *, ranked: bool = False, **more: Any) -> EvaluationResult:
     fields = {"macs": 100, "macro_f1": 0.7} | more
     return EvaluationResult(
-        name=name, path=name, status=Status.OK, official=True, score=score, ranked=ranked, **fields
+        name=name,
+        path=name,
+        status=Status.OK,
+        official=True,
+        isolation="lockdown",
+        score=score,
+        ranked=ranked,
+        **fields,
     )
 
 

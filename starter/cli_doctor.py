@@ -1,0 +1,88 @@
+"""The command `starter doctor`: what this machine has, what it lacks, and how to get it."""
+
+import importlib.metadata
+import platform
+from collections.abc import Callable, Iterator
+
+import typer
+
+from starter.cli_shared import EXIT_HOST, DataOption, RulesOption, open_data, out
+from starter.competition import CompetitionFile, load_competition
+from starter.errors import StarterError
+from starter.room import Level, missing
+from starter.scoreboard import say
+
+_REMEDIES = {
+    Level.BOX: (
+        "install bubblewrap 0.8 or newer (apt install bubblewrap, dnf install bubblewrap) and allow user "
+        "namespaces: sysctl user.max_user_namespaces; on Ubuntu 24.04 also "
+        "kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for bwrap"
+    ),
+    Level.LOCKDOWN: (
+        "Linux 6.2 or newer with Landlock (lsm=landlock), on x86-64 or arm64; as root, a Python that other "
+        "users can read, or the box, or an ordinary user"
+    ),
+}
+
+
+def doctor(data: DataOption = None, competition: RulesOption = None) -> None:
+    """Show what this machine has, each lack with its remedy; exit 3 where nothing can be scored."""
+    rules = load_competition(competition)
+    say(out, f"ok    python {platform.python_version()}, {platform.system()} {platform.release()}")
+    for package in ("torch", "torchvision", "thop", "scikit-learn"):
+        say(out, f"ok    {package} {importlib.metadata.version(package)}")
+    works = _isolation(rules)
+    for what, check in (("data set", lambda: _data(data, rules)), ("baseline", lambda: _baseline(rules))):
+        works &= _try(what, check)
+    if not works:
+        raise typer.Exit(EXIT_HOST)
+
+
+def _isolation(rules: CompetitionFile) -> bool:
+    """Try each level with a worker that attacks its own lock."""
+    least, best = Level(rules.isolation), None
+    for level in (Level.BOX, Level.LOCKDOWN):
+        lacks = missing(level, user=rules.worker_user, limits=rules.limits)
+        if not lacks:
+            best = best or level
+            say(out, f"ok    isolation {level}")
+            continue
+        say(out, f"no    isolation {level}: {lacks.splitlines()[-1]}")
+        say(out, f"      to get it: {_REMEDIES[level]}")
+    if (best or Level.NONE).rank < least.rank:
+        say(out, f"FAIL  isolation: the competition asks for {least} at least")
+        say(out, "      for your own code only: --isolation none")
+        return False
+    say(
+        out,
+        f"ok    submissions run at isolation {best or Level.NONE}; the competition asks for {least} at least",
+    )
+    return True
+
+
+def _try(what: str, check: Callable[[], str]) -> bool:
+    try:
+        say(out, f"ok    {what} {check()}")
+    except StarterError as error:
+        for line in _lines(error):
+            say(out, f"FAIL  {what}: {line}")
+        return False
+    return True
+
+
+def _lines(error: StarterError) -> Iterator[str]:
+    for found in error.problems:
+        yield f"{found.code} {found.where}: {found.got}. {found.hint}"
+
+
+def _data(data: DataOption, rules: CompetitionFile) -> str:
+    dataset = open_data(data, rules)
+    return f"{dataset.info.name}: {len(dataset.solution())} evaluation images at {dataset.root}"
+
+
+def _baseline(rules: CompetitionFile) -> str:
+    from starter.evaluate import read_reference
+
+    folder = rules.path(rules.baseline)
+    reference = read_reference(folder)
+    return f"{folder}: {reference.macs:,} MACs, macro F1 {reference.macro_f1:.4f}"

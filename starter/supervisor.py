@@ -1,0 +1,345 @@
+"""Watch one room: start its worker, hand it submissions, measure it, end it and everything it started.
+
+A process of its own (`python -I -B -m starter.supervisor`) with one thread, for two reasons: a
+parent-death signal follows the thread that started a process, and threads of pools end; and
+when the command is killed this process notices, by the end of its socket, and clears up.
+It runs nothing of a stranger's and knows no label. The other end is room.py.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+POLL_SECONDS = 0.05
+LOG_BYTES = 256 * 2**20
+"""A submission that prints more is stopped."""
+
+_START_SECONDS = 180.0
+_END_SECONDS = 10.0
+_SET_CHILD_SUBREAPER = 36
+_CREDENTIALS = struct.Struct("3i")
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: nobody waits for an answer any more
+    """The command has gone or has given up."""
+
+
+class LogTail:
+    """The end of what a pipe delivered, and how much there was."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.total = 0
+        self._data = bytearray()
+
+    def add(self, chunk: bytes) -> None:
+        """Take what was read."""
+        self.total += len(chunk)
+        self._data += chunk
+        if len(self._data) > 2 * self.limit + 65536:
+            del self._data[: -self.limit]
+
+    def text(self) -> bytes:
+        """Return the end, and before it how much was dropped."""
+        kept = bytes(self._data[-self.limit :])
+        dropped = self.total - len(kept)
+        return (f"[{dropped:,} earlier bytes not kept]\n".encode() if dropped else b"") + kept
+
+
+class Room:
+    """A running worker, its control socket and its pipes.
+
+    Args:
+        spec: command, environment, folder, whether it is a box, and whether its worker forks.
+        parent: the socket of the command.
+    """
+
+    def __init__(self, spec: dict[str, Any], parent: socket.socket) -> None:
+        self._spec = spec
+        self._parent = parent
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._output, write_end = os.pipe()
+        os.set_blocking(self._output, False)
+        self.log = LogTail(65536)
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603 - our own worker, perhaps inside bubblewrap
+                spec["command"],
+                stdin=theirs.fileno(),
+                stdout=write_end,
+                stderr=write_end,
+                cwd=spec["folder"],
+                env=spec["environment"],
+                start_new_session=True,
+            )
+        os.close(write_end)
+
+    def wait_until_ready(self) -> str:
+        """Return why the worker did not start; nothing if it has."""
+        until = time.monotonic() + _START_SECONDS
+        while time.monotonic() < until:
+            ready = self._wait([self._control, self._output], POLL_SECONDS)
+            if self._output in ready:
+                self._drain(self._output, self.log)
+            if self._control in ready:
+                if self._control.recv(64) == b"ready":
+                    return ""
+                break
+        self._process.kill()
+        status = self._process.wait()
+        self._drain(self._output, self.log)
+        return self.log.text().decode(errors="replace").strip() or f"exit status {status}"
+
+    def run(self, limits: dict[str, float], payload: int, reply: int, log_file: int) -> dict[str, Any]:
+        """Hand over one submission and watch it to its end."""
+        mine, theirs = socket.socketpair()
+        mine.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        output, write_end = os.pipe()
+        os.set_blocking(output, False)
+        log = LogTail(int(limits["log_kb"]) * 1024)
+        socket.send_fds(self._control, [b"job"], [payload, reply, write_end, theirs.fileno()])
+        for descriptor in (payload, reply, write_end):
+            os.close(descriptor)
+        theirs.close()
+        with mine:
+            pid = self._greet(mine)
+        if pid == 0:
+            os.close(output)
+            os.close(log_file)
+            self._drain(self._output, self.log)
+            return {"lost": self.log.text().decode(errors="replace")[-4000:], "reusable": False}
+        watched = os.pidfd_open(pid)
+        started = time.monotonic()
+        struck = self._watch(pid, watched, output, log, limits)
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(watched, signal.SIGKILL)
+        status = self._status(struck is not None)
+        ended = self._read_to_end(output, log)
+        os.close(watched)
+        os.close(output)
+        with open(log_file, "wb") as file:
+            file.write(log.text())
+        reusable = self._spec["forks"] and ended and struck is None and os.WIFEXITED(status)
+        return {
+            "struck": struck,
+            "status": os.waitstatus_to_exitcode(status),
+            "reusable": reusable,
+            "seconds": round(time.monotonic() - started, 3),
+        }
+
+    def end(self) -> None:
+        """Kill the worker and every descendant, until none is left."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._process.pid, signal.SIGKILL)
+        for _ in range(500):  # a process may fork while it is being looked at
+            found = list(descendants(os.getpid()))
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                while os.waitpid(-1, os.WNOHANG)[0]:
+                    pass
+            if not found:
+                return
+            time.sleep(0.002)
+
+    def _wait(self, watched: list[Any], seconds: float) -> list[Any]:
+        """Wait for one of several; end where the command is gone."""
+        ready, _, _ = select.select([*watched, self._parent], [], [], seconds)
+        if self._parent in ready:
+            raise Stopped
+        return ready
+
+    def _greet(self, mine: socket.socket) -> int:
+        """Wait for the process that will run the submission; return its number as seen from here.
+
+        The kernel vouches for the number, and the process goes on only when told to, so that
+        nothing of a stranger's runs before its process can be watched and killed.
+        """
+        if not self._wait([mine], _END_SECONDS):
+            return 0
+        word, ancillary, _, _ = mine.recvmsg(1, socket.CMSG_SPACE(_CREDENTIALS.size))
+        if word != b"R" or not ancillary:
+            return 0
+        pid: int = _CREDENTIALS.unpack(ancillary[0][2])[0]
+        mine.sendall(b"G")
+        return pid
+
+    def _watch(
+        self, pid: int, watched: int, output: int, log: LogTail, limits: dict[str, float]
+    ) -> list[Any] | None:
+        """Wait for the end of the process; return the limit that it reached before, and by how much."""
+        started = looked = time.monotonic()
+        while True:
+            ready = self._wait([watched, output], POLL_SECONDS)
+            if output in ready and not self._drain(output, log) and watched not in ready:
+                self._wait([watched], POLL_SECONDS)  # it has closed its log: not yet its end
+            if watched in ready:
+                return self._disk(pid, limits) if self._spec["box"] else None
+            now = time.monotonic()
+            if now - looked < POLL_SECONDS / 2:
+                continue
+            looked = now
+            struck = self._exceeded(pid, now - started, log, limits)
+            if struck is not None:
+                return struck
+
+    def _exceeded(self, pid: int, elapsed: float, log: LogTail, limits: dict[str, float]) -> list[Any] | None:
+        if elapsed > limits["wall_seconds"]:
+            return ["wall_seconds", limits["wall_seconds"], round(elapsed, 1)]
+        processes = [pid] if self._spec["locked"] else [pid, *descendants(pid)]
+        memory = sum(map(resident_bytes, processes)) / 2**20
+        if memory > limits["memory_mb"]:
+            return ["memory_mb", limits["memory_mb"], round(memory)]
+        seconds = sum(map(processor_seconds, processes))
+        if seconds > limits["cpu_seconds"]:
+            return ["cpu_seconds", limits["cpu_seconds"], round(seconds, 1)]
+        if log.total > LOG_BYTES:
+            return ["log", LOG_BYTES // 2**20, log.total // 2**20]
+        return self._disk(pid, limits)
+
+    def _disk(self, pid: int, limits: dict[str, float]) -> list[Any] | None:
+        if self._spec["box"]:
+            try:
+                found = os.statvfs(f"/proc/{self._process_root(pid)}/root/room")
+            except OSError:
+                return None
+            used, files = (found.f_blocks - found.f_bfree) * found.f_frsize, found.f_files - found.f_ffree
+            used -= int(limits["payload_bytes"])
+        else:
+            used, files = folder_usage(Path(self._spec["folder"], "scratch"))
+        if used / 2**20 > limits["scratch_mb"] - 1 / 64:
+            return ["scratch_mb", limits["scratch_mb"], round(used / 2**20)]
+        if files > limits["scratch_files"]:
+            return ["scratch_files", limits["scratch_files"], files]
+        return None
+
+    def _process_root(self, pid: int) -> int:
+        """Return a live process of the room: the template where there is one."""
+        return pid if not self._spec["forks"] else next(iter(descendants(self._process.pid)), pid)
+
+    def _status(self, killed: bool) -> int:
+        """Return how the process ended, as waitpid says it."""
+        if self._spec["forks"]:
+            with contextlib.suppress(Stopped, OSError, ValueError):
+                if self._wait([self._control], _END_SECONDS):
+                    return int(self._control.recv(64))
+            return signal.SIGKILL
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = self._process.wait(_END_SECONDS)
+            if code > 128 and self._spec["box"]:  # bubblewrap's way to say it
+                return code - 128
+            return -code if code < 0 else code << 8
+        return signal.SIGKILL if killed else signal.SIGABRT
+
+    def _read_to_end(self, output: int, log: LogTail) -> bool:
+        """Read a pipe until nobody can write to it any more: nobody is left."""
+        if not self._spec["forks"]:
+            self.end()
+        until = time.monotonic() + _END_SECONDS
+        while time.monotonic() < until:
+            select.select([output], [], [], POLL_SECONDS)
+            if self._drain(output, log):
+                continue
+            return True
+        return False
+
+    @staticmethod
+    def _drain(descriptor: int, log: LogTail) -> bool:
+        """Read what is there; say whether the pipe is still open."""
+        with contextlib.suppress(BlockingIOError):
+            while chunk := os.read(descriptor, 1 << 16):
+                log.add(chunk)
+                if log.total > 2 * LOG_BYTES:
+                    return True
+            return False
+        return True
+
+
+def _stat(pid: int | str) -> list[str]:
+    """Return /proc/PID/stat from the state on; the name before it may contain anything."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def descendants(ancestor: int) -> Iterator[int]:
+    """Yield the live descendants of a process, nearest first."""
+    children: dict[int, list[int]] = {}
+    with contextlib.suppress(FileNotFoundError):
+        for name in (entry.name for entry in Path("/proc").iterdir()):
+            fields = _stat(name) if name.isdigit() else []
+            if fields and fields[0] != "Z":
+                children.setdefault(int(fields[1]), []).append(int(name))
+    found = [ancestor]
+    for pid in found:
+        found += children.get(pid, [])
+    yield from found[1:]
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the resident memory of a process; 0 when it has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * _PAGE
+    except OSError:
+        return 0
+
+
+def processor_seconds(pid: int) -> float:
+    """Return the processor time that a process has used; 0 when it has ended."""
+    fields = _stat(pid)
+    return (int(fields[11]) + int(fields[12])) / _TICKS if fields else 0.0
+
+
+def folder_usage(folder: Path) -> tuple[int, int]:
+    """Return the bytes on disk and the number of files below a folder."""
+    total = count = 0
+    for root, folders, files in os.walk(folder):
+        count += len(files) + len(folders)
+        for name in files:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(root, name)).st_blocks * 512  # noqa: PTH118 - a hot loop
+    return total, count
+
+
+def main() -> None:
+    """Serve one room until the command lets go of it."""
+    parent = socket.socket(fileno=0)
+    ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    spec = json.loads(parent.recv(1 << 18))
+    room = Room(spec, parent)
+    try:
+        failed = room.wait_until_ready()
+        parent.send(json.dumps({"failed": failed}).encode())
+        while not failed:
+            message, descriptors, _, _ = socket.recv_fds(parent, 65536, 3)
+            if not message:
+                break
+            verdict = room.run(json.loads(message), *descriptors)
+            if not verdict["reusable"]:
+                room.end()
+            parent.send(json.dumps(verdict).encode())
+            if not verdict["reusable"]:
+                break
+    except (Stopped, BrokenPipeError):
+        pass
+    finally:
+        room.end()
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""The locked room: what it refuses, what is left after a kill, and what one submission leaves another."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from conftest import GOOD
+
+from starter.competition import CompetitionFile, Limits
+from starter.discovery import Candidate, Kind
+from starter.errors import Code, HostError
+from starter.hookspecs import Competition
+from starter.processes import Exported, export
+from starter.room import Level, Room, choose, missing
+from starter.supervisor import descendants
+
+COMPETITION = Competition(num_classes=3, class_names=("a", "b", "c"), mean=(0.5,) * 3, std=(0.2,) * 3)
+LIMITS = Limits(wall_seconds=60, cpu_seconds=60, memory_mb=3000, scratch_mb=64, output_mb=64)
+RULES = CompetitionFile(name="test")
+
+
+def works(level: Level) -> bool:
+    return not missing(level, user=RULES.worker_user, limits=LIMITS)
+
+
+def submit(text: str, room: Room, folder: Path, **limits: int) -> Exported:
+    target = Path(tempfile.mkdtemp(dir=folder))
+    path = folder / "net.py"
+    path.write_text(text, encoding="utf-8")
+    candidate = Candidate("net", path, Kind.FILE)
+    return export(candidate, COMPETITION, LIMITS.model_copy(update=limits), target, room)
+
+
+SEES = """
+import os, sys
+from pathlib import Path
+import json as shared
+print("uid", os.getuid(), file=sys.stderr)
+print("sees", sorted(str(p) for p in Path.cwd().rglob("*")), file=sys.stderr)
+print("marked", hasattr(shared, "mark"), file=sys.stderr)
+print("environment", dict(os.environ), file=sys.stderr)
+shared.mark = 1
+Path("left").write_text("secret")
+"""
+
+
+def test_a_submission_leaves_nothing_to_the_next_of_the_same_room(tmp_path: Path, room: Room) -> None:
+    assert submit(GOOD, room, tmp_path).is_complete
+    before = room.pid
+    first, second = (submit(SEES + GOOD, room, tmp_path) for _ in range(2))
+
+    assert first.is_complete
+    assert second.is_complete
+    assert room.pid == before
+    assert first.log == second.log
+    assert "marked False" in second.log
+    assert "left" not in second.log
+    assert "uid 0" not in second.log
+
+
+def test_a_room_in_which_something_went_wrong_is_thrown_away(tmp_path: Path, room: Room) -> None:
+    assert submit(GOOD, room, tmp_path).is_complete
+    before = room.pid
+    (crash,) = submit("import ctypes; ctypes.string_at(0)", room, tmp_path).report.problems
+
+    assert (crash.code, crash.got) == (Code.CRASH, "killed by SIGSEGV")
+    assert submit(GOOD, room, tmp_path).is_complete
+    assert room.pid != before
+
+
+@pytest.mark.parametrize(
+    ("text", "limits", "code", "allowed"),
+    [
+        (
+            "[open(str(i), 'w').close() for i in range(700)]; import time; time.sleep(50)",
+            {"scratch_files": 500},
+            Code.DISK,
+            "500 files",
+        ),
+        (
+            "import sys\nwhile True: print('x' * 10**6, file=sys.stderr)",
+            {},
+            Code.OUTPUT,
+            "256 MiB of log",
+        ),
+    ],
+)
+def test_a_limit_says_what_was_allowed_and_what_was_measured(
+    text: str, limits: dict[str, int], code: Code, allowed: str, tmp_path: Path, room: Room
+) -> None:
+    (struck,) = submit(text, room, tmp_path, **limits).report.problems
+
+    assert (struck.code, struck.expected) == (code, f"at most {allowed}")
+    assert float(struck.got.split()[0]) >= float(allowed.split(maxsplit=1)[0])
+
+
+def test_a_level_below_the_competitions_least_is_refused() -> None:
+    if not works(Level.LOCKDOWN) and not works(Level.BOX):
+        pytest.skip("this machine can lock nothing in: starter doctor says why")
+    strict = RULES.model_copy(update={"isolation": "box"})
+
+    with pytest.raises(HostError) as caught:
+        choose(strict, "lockdown")
+    assert caught.value.problems[0].code is Code.NO_ISOLATION
+    assert choose(strict, "none") is Level.NONE
+    assert choose(RULES, "auto") in {Level.BOX, Level.LOCKDOWN}
+
+
+def test_without_bubblewrap_there_is_no_box(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert missing(Level.BOX, user=RULES.worker_user, limits=LIMITS) == "bubblewrap is not installed"
+
+
+def test_the_lock_is_tried_at_every_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A box that hides nothing is noticed from inside: here it is not built at all."""
+    if not works(Level.BOX):
+        pytest.skip("no box on this machine")
+    monkeypatch.setattr(Room, "_box", lambda _: [])
+    assert missing(Level.BOX, user=RULES.worker_user, limits=LIMITS)
+
+
+MARK = "starter-kill-race"
+STAY = f"import time\nmark = '{MARK}'\ntime.sleep(60)\n"
+
+
+def left_over(since: set[int]) -> list[int]:
+    """Return processes that run the kit's worker or supervisor and were not there before."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) not in since:
+            try:
+                command = (entry / "cmdline").read_bytes()
+                state = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split(maxsplit=1)[0]
+            except OSError:
+                continue
+            if state not in "ZX" and (b"starter.worker" in command or b"starter.supervisor" in command):
+                found.append(int(entry.name))
+    return found
+
+
+RACES = int(os.environ.get("STARTER_KILL_RACES", "5"))
+"""How often each is tried; a release runs 200."""
+
+
+@pytest.mark.parametrize("level", [Level.BOX, Level.LOCKDOWN])
+@pytest.mark.parametrize("victim", ["supervisor", "worker", "command"])
+def test_nothing_is_left_when_one_is_killed_at_a_random_moment(
+    victim: str, level: Level, tmp_path: Path
+) -> None:
+    if not works(level):
+        pytest.skip(f"no {level} on this machine: starter doctor says why")
+    path = tmp_path / "net.py"
+    path.write_text(STAY, encoding="utf-8")
+    draw = random.Random(7)  # noqa: S311
+    before = set(left_over(set()))
+    for _ in range(RACES):
+        with subprocess.Popen([sys.executable, "-c", COMMAND, level, str(path)]) as command:
+            time.sleep(0.15 + draw.random() * 0.6)
+            children = list(descendants(command.pid))
+            pid = {"command": [command.pid], "supervisor": children[:1], "worker": children[-1:]}[victim]
+            for one in pid:
+                os.kill(one, signal.SIGKILL)
+            if victim != "command" and not pid:
+                command.kill()
+            command.wait(30)
+        until = time.monotonic() + 5
+        while (left := left_over(before)) and time.monotonic() < until:
+            time.sleep(0.02)
+        assert not left
+
+
+COMMAND = """
+import sys, tempfile, threading
+from pathlib import Path
+from starter.competition import CompetitionFile
+from starter.discovery import Candidate, Kind
+from starter.hookspecs import Competition
+from starter.processes import export
+from starter.room import Level, Room
+rules = CompetitionFile(name="race")
+room = Room(Level(sys.argv[1]), user=rules.worker_user, limits=rules.limits, preload=False)
+competition = Competition(num_classes=3, class_names=("a", "b", "c"), mean=(0.5,) * 3, std=(0.2,) * 3)
+limits = rules.limits.model_copy(update={"wall_seconds": 2})
+try:
+    with room:
+        export(Candidate("net", Path(sys.argv[2]), Kind.FILE), competition, limits,
+               Path(tempfile.mkdtemp()), room)
+except Exception:
+    pass
+"""
+
+
+def test_giving_up_ends_the_room(tmp_path: Path) -> None:
+    level = Level.BOX if works(Level.BOX) else Level.LOCKDOWN
+    if not works(level):
+        pytest.skip("this machine can lock nothing in: starter doctor says why")
+    stop = threading.Event()
+    path = tmp_path / "net.py"
+    path.write_text(STAY, encoding="utf-8")
+    target = tmp_path / "reply"
+    target.mkdir()
+    before = set(left_over(set()))
+    with Room(level, user=RULES.worker_user, limits=LIMITS, preload=False) as room:
+        threading.Timer(1.5, stop.set).start()
+        with pytest.raises(HostError):
+            export(Candidate("net", path, Kind.FILE), COMPETITION, LIMITS, target, room, stop=stop)
+    assert not left_over(before)
