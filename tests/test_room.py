@@ -126,21 +126,20 @@ def test_the_lock_is_tried_at_every_start(monkeypatch: pytest.MonkeyPatch) -> No
     assert missing(Level.BOX, user=RULES.worker_user, limits=LIMITS)
 
 
-MARK = "starter-kill-race"
-STAY = f"import time\nmark = '{MARK}'\ntime.sleep(60)\n"
+STAY = "import time; time.sleep(60)"
 
 
-def left_over(since: set[int]) -> list[int]:
-    """Return processes that run the kit's worker or supervisor and were not there before."""
-    found = []
+def left_over(folder: Path) -> list[int]:
+    """Return the live processes that were started with this temporary folder: no other test's."""
+    mark, found = bytes(folder), []
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) not in since:
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
-                command = (entry / "cmdline").read_bytes()
                 state = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split(maxsplit=1)[0]
+                seen = mark in (entry / "cmdline").read_bytes() or mark in (entry / "environ").read_bytes()
             except OSError:
                 continue
-            if state not in "ZX" and (b"starter.worker" in command or b"starter.supervisor" in command):
+            if seen and state not in "ZX":
                 found.append(int(entry.name))
     return found
 
@@ -159,9 +158,9 @@ def test_nothing_is_left_when_one_is_killed_at_a_random_moment(
     path = tmp_path / "net.py"
     path.write_text(STAY, encoding="utf-8")
     draw = random.Random(7)  # noqa: S311
-    before = set(left_over(set()))
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
     for _ in range(RACES):
-        with subprocess.Popen([sys.executable, "-c", COMMAND, level, str(path)]) as command:
+        with subprocess.Popen([sys.executable, "-c", COMMAND, level, str(path)], env=environment) as command:
             time.sleep(0.15 + draw.random() * 0.6)
             children = list(descendants(command.pid))
             pid = {"command": [command.pid], "supervisor": children[:1], "worker": children[-1:]}[victim]
@@ -171,7 +170,7 @@ def test_nothing_is_left_when_one_is_killed_at_a_random_moment(
                 command.kill()
             command.wait(30)
         until = time.monotonic() + 5
-        while (left := left_over(before)) and time.monotonic() < until:
+        while (left := left_over(tmp_path)) and time.monotonic() < until:
             time.sleep(0.02)
         assert not left
 
@@ -197,7 +196,7 @@ except Exception:
 """
 
 
-def test_giving_up_ends_the_room(tmp_path: Path) -> None:
+def test_giving_up_ends_the_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     level = Level.BOX if works(Level.BOX) else Level.LOCKDOWN
     if not works(level):
         pytest.skip("this machine can lock nothing in: starter doctor says why")
@@ -206,9 +205,11 @@ def test_giving_up_ends_the_room(tmp_path: Path) -> None:
     path.write_text(STAY, encoding="utf-8")
     target = tmp_path / "reply"
     target.mkdir()
-    before = set(left_over(set()))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with Room(level, user=RULES.worker_user, limits=LIMITS, preload=False) as room:
+        assert not room.failure()
+        assert left_over(tmp_path)
         threading.Timer(1.5, stop.set).start()
         with pytest.raises(HostError):
             export(Candidate("net", path, Kind.FILE), COMPETITION, LIMITS, target, room, stop=stop)
-    assert not left_over(before)
+    assert not left_over(tmp_path)
