@@ -1,0 +1,161 @@
+"""For tests: count the MACs of a Program while it runs, from what torch really dispatches.
+
+Independent of operators.py: sizes are those of the tensors that exist, whether an
+operator is elementwise is torch's own tag, and what is neither priced nor named as
+moving data is an error.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from starter.interpreter import Trace
+from starter.program import Program
+from starter.schema import CostReport
+
+PER_OUTPUT = {
+    "rsub": 1, "hardswish": 1, "_prelu_kernel": 1, "masked_fill": 1, "glu": 2, "log_sigmoid_forward": 1,
+    "native_batch_norm": 1, "_native_batch_norm_legit_no_training": 1, "logical_or": 1, "square": 1,
+    "upsample_linear1d": 2, "upsample_bilinear2d": 4, "upsample_bicubic2d": 16,
+}  # fmt: skip
+PER_INPUT = {
+    "sum": 1, "mean": 1, "amax": 1, "amin": 1, "max": 1, "min": 1, "prod": 1, "any": 1, "all": 1, "col2im": 1,
+    "cumsum": 1, "var": 2, "std": 2, "var_mean": 2, "std_mean": 2, "linalg_vector_norm": 2, "norm": 2,
+    "_softmax": 3, "_log_softmax": 3, "logsumexp": 3, "native_layer_norm": 3, "native_group_norm": 3,
+    "_fused_rms_norm": 3,
+}  # fmt: skip
+MOVES = frozenset(
+    """view _unsafe_view reshape flatten unflatten permute transpose t numpy_T mT squeeze unsqueeze movedim
+    swapaxes expand expand_as view_as detach alias lift_fresh_copy split split_with_sizes chunk unbind select
+    slice narrow diagonal clone contiguous copy copy_ _to_copy to type_as cat concat stack hstack vstack
+    select_scatter slice_scatter repeat tile repeat_interleave flip roll rot90 constant_pad_nd pad
+    reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d pixel_shuffle pixel_unshuffle
+    channel_shuffle native_channel_shuffle unfold im2col upsample_nearest1d upsample_nearest2d
+    _upsample_nearest_exact2d index index_select gather embedding as_strided _reshape_alias select_copy
+    empty empty_like new_empty zeros zeros_like new_zeros ones full arange scalar_tensor""".split()
+)
+PRODUCTS = frozenset({"mm", "bmm", "mv", "matmul"})
+POOLS = frozenset({"avg_pool1d", "avg_pool2d", "avg_pool3d", "max_pool1d", "max_pool2d", "max_pool3d"})
+MERGED = frozenset({"aten._native_batch_norm_legit_no_training.default", "aten.einsum.default"})
+"""May do less than is counted: a norm is merged into its convolution, an einsum sums what it can first."""
+BY_CONVENTION = frozenset(
+    f"aten.{name}.default" for name in ("linear", "addmm", "baddbmm", "rms_norm", "instance_norm")
+)
+"""Counted by a rule in words (a constant bias is free), not by the steps that torch takes."""
+
+
+class Recount(TorchDispatchMode):
+    """Tallies products of convolutions and matrices, and all other arithmetic."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.products = self.rest = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = func._schema.name.removeprefix("aten::")
+        if not _has_price(func, name):
+            assert torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"), (
+                f"the recount has no price for {func}"
+            )
+            with self:
+                return func.decompose(*args, **kwargs)
+        result = func(*args, **kwargs)
+        self._add(func, name, args, next(_tensors(result)))
+        return result
+
+    def _add(self, func: Any, name: str, args: tuple[Any, ...], output: torch.Tensor) -> None:
+        inputs = list(_tensors(args))
+        size = output.numel()
+        if name == "convolution":
+            transposed = args[6]
+            self.products += (inputs[0].numel() if transposed else size) * math.prod(inputs[1].shape[1:])
+        elif name in PRODUCTS:
+            self.products += size * args[0].shape[-1]
+        elif name == "dot":
+            self.products += args[0].numel()
+        elif name == "scaled_dot_product_attention":
+            scores = math.prod(output.shape[:-1]) * args[1].shape[-2]
+            masked = len(inputs) > 3 or (len(args) > 5 and args[5])
+            self.products += scores * (args[0].shape[-1] + output.shape[-1])
+            self.rest += scores * (4 if masked else 3)
+        elif name in {"addcmul", "addcdiv"}:
+            self.rest += size  # a factor `value` is told apart in test_cost.py
+        elif name.removesuffix("_with_indices") in POOLS:
+            rank = int(name[8])
+            window = args[1] if len(args[1]) == rank else args[1] * rank
+            self.rest += size * math.prod(window)
+        elif "adaptive" in name:
+            rank = int(name[-2])
+            sides = zip(inputs[0].shape[-rank:], output.shape[-rank:], strict=True)
+            self.rest += math.prod(inputs[0].shape[:-rank]) * math.prod(_reads(s, n) for s, n in sides)
+        elif name in PER_INPUT:
+            self.rest += PER_INPUT[name] * inputs[0].numel()
+        elif name in PER_OUTPUT:
+            self.rest += PER_OUTPUT[name] * size
+        elif name in MOVES:
+            self.rest += size if any(t.dtype != output.dtype for t in _data(name, inputs)) else 0
+        else:
+            self.rest += size
+
+
+def _has_price(func: Any, name: str) -> bool:
+    special = {"convolution", "dot", "scaled_dot_product_attention"}
+    return (
+        name in PER_INPUT | PER_OUTPUT
+        or name in MOVES | PRODUCTS | special
+        or name.removesuffix("_with_indices") in POOLS
+        or ("adaptive" in name and not name.startswith("adaptive_avg"))
+        or torch.Tag.pointwise in func.tags
+    )
+
+
+def _data(name: str, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Return the operands whose values are moved, which are not the places."""
+    return inputs[:1] if name in {"index", "index_select", "gather", "embedding", "type_as"} else inputs
+
+
+def _reads(side: int, n: int) -> int:
+    """Elements that the windows of an adaptive pool read along one side."""
+    return sum(-(-(i + 1) * side // n) - i * side // n for i in range(n))
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)
+
+
+def assert_priced_as_run(walk: Trace, report: CostReport, images: torch.Tensor) -> None:
+    """Run one image, and compare what each node does with what was counted for it.
+
+    Raises:
+        ParticipantError: the graph fails on the image.
+    """
+    done: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
+    program, mode = Program(walk), Recount()
+
+    def after_each(name: str) -> None:
+        done[name] = mode.products, mode.rest
+        mode.products = mode.rest = 0
+
+    with mode:
+        program(images, after_each=after_each)
+    assert set(done) == {node.name for node in report.nodes}
+    for node in report.nodes:
+        products, rest = done[node.name]
+        counted = node.contraction, node.pointwise + node.reduction
+        if node.op in MERGED:
+            assert products + rest <= sum(counted), f"{node} does {products} + {rest}"
+        elif node.op in BY_CONVENTION:
+            assert products == counted[0], f"{node} does {products}"
+        else:
+            assert (products, rest) == counted, f"{node} does {products} + {rest}"
