@@ -7,11 +7,15 @@ runs. What an operator means and costs is in operators.py.
 
 import json
 import math
+import os
 import re
+import stat
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -24,6 +28,11 @@ GETITEM = "getitem"
 MAX_NODES = 20_000
 MAX_TENSORS = 20_000
 MAX_GRAPH_BYTES = 32 * 2**20
+MAX_WEIGHTS_BYTES = 2 * 2**30
+MAX_HEADER_BYTES = 16 * 2**20
+MAX_DIGITS = 20
+MAX_JSON_VALUES = 2_000_000
+"""Lists, objects and commas: what a text of short values takes in memory is fifty times its length."""
 MAX_DEPTH = 4
 MAX_SIDE = 4096
 
@@ -42,6 +51,8 @@ DTYPES: dict[str, torch.dtype] = {
         "int64",
     )
 }
+_STORED_DTYPES = frozenset({"F32", "F16", "BF16", "F64", "BOOL", "U8", "I8", "I16", "I32", "I64"})
+"""`DTYPES` as safetensors names them."""
 _SPECIAL_FLOATS = {"inf": math.inf, "-inf": -math.inf}
 _IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]{0,199}"
 _NAME = re.compile(_IDENTIFIER)
@@ -152,18 +163,46 @@ def read_graph(graph_path: Path, weights_path: Path) -> Graph:
     Raises:
         ParticipantError: E505 to E507; nothing of the file was executed.
     """
-    if graph_path.stat().st_size > MAX_GRAPH_BYTES:
-        raise _malformed(graph_path.name, f"more than {MAX_GRAPH_BYTES:,} bytes", Code.GRAPH_TOO_LARGE)
+    with _opened(graph_path, MAX_GRAPH_BYTES) as opened:
+        raw = _strict_json(graph_path.name, opened.read())
     try:
-        raw = json.loads(graph_path.read_bytes(), object_pairs_hook=_unique, parse_constant=_no_constant)
         file = GraphFile.model_validate(raw)
     except ValidationError as error:
         raise _invalid(error) from error
-    except (ValueError, RecursionError) as error:
-        raise _malformed(graph_path.name, str(error)[:300]) from error
     file = file.model_copy(update={"nodes": tuple(_decoded(node) for node in file.nodes)})
     _check_references(file)
     return Graph(file, _read_weights(file, weights_path))
+
+
+@contextmanager
+def _opened(path: Path, limit: int) -> Iterator[BinaryIO]:
+    """Open a plain file of ours: no link to another, no pipe that never ends, nothing larger than `limit`."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise _malformed(path.name, f"cannot be opened: {error.strerror}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            raise _malformed(path.name, "not a plain file with one name")
+        if found.st_size > limit:
+            raise _malformed(path.name, f"more than {limit:,} bytes", Code.GRAPH_TOO_LARGE)
+        yield file
+
+
+def _strict_json(name: str, data: bytes) -> Any:
+    if sum(map(data.count, (b"[", b"{", b","))) > MAX_JSON_VALUES:
+        raise _malformed(name, f"more than {MAX_JSON_VALUES:,} values", Code.GRAPH_TOO_LARGE)
+    try:
+        return json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_int=_integer,
+            parse_float=_finite,
+        )
+    except (ValueError, RecursionError) as error:
+        raise _malformed(name, str(error)[:300]) from error
 
 
 def _decoded(node: Node) -> Node:
@@ -217,6 +256,9 @@ def _refs(value: Any) -> Iterator[str]:
 
 def _check_references(file: GraphFile) -> None:
     known = {INPUT}
+    keys = Counter(tensor.key for tensor in file.tensors)
+    if keys and max(keys.values()) > 1:  # each would be loaded anew
+        raise _malformed("tensors", f"the key {max(keys, key=keys.__getitem__)!r} is used twice")
     for tensor in file.tensors:
         if tensor.name in known:
             raise _malformed(f"tensor {tensor.name!r}", "the name is used twice")
@@ -233,6 +275,8 @@ def _check_references(file: GraphFile) -> None:
 
 
 def _read_weights(file: GraphFile, path: Path) -> dict[str, torch.Tensor]:
+    with _opened(path, MAX_WEIGHTS_BYTES) as data:
+        _check_header(path.name, data)
     try:
         with safe_open(path, framework="pt") as opened:
             keys = set(opened.keys())
@@ -247,9 +291,23 @@ def _read_weights(file: GraphFile, path: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
+def _check_header(name: str, data: BinaryIO) -> None:
+    """Refuse what the library lets pass: keys that stand twice, very many tensors, types without a row."""
+    length = int.from_bytes(data.read(8), "little")
+    if length > MAX_HEADER_BYTES:
+        raise _malformed(name, f"a header of {length:,} bytes, more than {MAX_HEADER_BYTES:,}")
+    header = _strict_json(name, data.read(length))
+    if not isinstance(header, dict):
+        raise _malformed(name, "the header is no object")
+    if len(header) > MAX_TENSORS:
+        raise _malformed(name, f"more than {MAX_TENSORS:,} tensors", Code.GRAPH_TOO_LARGE)
+    for key, entry in header.items():
+        dtype = entry.get("dtype") if isinstance(entry, dict) else None
+        if key != "__metadata__" and (not isinstance(dtype, str) or dtype not in _STORED_DTYPES):
+            raise participant_error(Code.DTYPE_REFUSED, where=f"weights {key[:300]!r}", got=repr(dtype)[:80])
+
+
 def _check_weights(spec: TensorSpec, tensor: torch.Tensor) -> None:
-    if tensor.dtype not in DTYPES.values():
-        raise participant_error(Code.DTYPE_REFUSED, where=f"weights {spec.key!r}", got=str(tensor.dtype))
     if not tensor.is_floating_point():
         return
     # Attention masks are buffers of 0 and -inf; a parameter is never infinite.
@@ -271,6 +329,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"an integer of {len(text):,} digits")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(float(text)):
+        raise ValueError(f"{text[:80]} is beyond a float")
+    return float(text)
 
 
 def _invalid(error: ValidationError) -> ParticipantError:

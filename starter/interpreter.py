@@ -6,12 +6,13 @@ the "meta" device), so no figure of a shape ever comes from the submission.
 Running the graph on images: program.py. Adding up the cost: macs.py.
 """
 
-import contextlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from starter.alternatives import hint
 from starter.errors import Code, ParticipantError, Problem, participant_error, problem
@@ -21,12 +22,24 @@ from starter.operators import BATCH_STATISTICS, OPERATORS, Call, Class, Row, bin
 MAX_ELEMENTS = 2**26
 """Elements of one value for one image; 256 MiB as float32."""
 
+MAX_CONSTANT_ELEMENTS = 2**28
+"""Elements of all folded values together: they stay in memory while the graph runs."""
+
+MAX_PARTS = 20_000
+"""Results of all operators that cut a value into many: each is an object, however small."""
+
 IMAGE_DTYPES = frozenset({torch.float32, torch.float16, torch.bfloat16, torch.bool})
 """What a value that depends on the image may be: nothing that several numbers fit into."""
 
 _META = torch.device("meta")
+_CUTS: dict[str, Callable[[int, dict[str, Any]], int]] = {
+    "aten.unbind.int": lambda side, _: side,
+    "aten.split.Tensor": lambda side, bound: -(-side // max(bound["split_size"], 1)),
+    "aten.chunk.default": lambda side, bound: min(side, bound["chunks"]),
+}
+"""How many parts an operator makes of a side."""
 _LAYOUT = ("layout", "memory_format", "pin_memory")
-_REFUSALS_OF_TORCH = (
+TORCH_ERRORS = (
     RuntimeError,
     TypeError,
     ValueError,
@@ -36,6 +49,7 @@ _REFUSALS_OF_TORCH = (
     AssertionError,
     MemoryError,
 )
+"""What torch raises for arguments that do not fit an operator."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +74,10 @@ class Trace:
     """Image-dependent values, as tensors (or tuples of them) without data, by name."""
     problems: list[Problem] = field(default_factory=list)
     """Every refusal, one for each operator and reason."""
+    parts: int = 0
+    """Results of the operators that cut a value into many."""
+    constant_elements: int = 0
+    """Elements of all folded values."""
     shaped: dict[Any, Any] = field(default_factory=dict)
     """Results without data of the calls so far, by operator and arguments: networks repeat their layers."""
 
@@ -79,6 +97,7 @@ def trace(graph: Graph, *, num_classes: int | None) -> Trace:
     """
     walk = Trace(graph, constants=dict(graph.weights))
     walk.shapes[INPUT] = torch.empty(graph.file.input_shape, device=_META)
+    _check_size(INPUT, walk.shapes[INPUT])
     with torch.no_grad():
         for node in graph.file.nodes:
             _visit(walk, node)
@@ -115,11 +134,8 @@ def _visit(walk: Trace, node: Node) -> None:
             walk.steps.append(_shape(walk, node, row))
     except ParticipantError as error:
         walk.problems += error.problems
-    except _REFUSALS_OF_TORCH as error:
-        # torch raises these for arguments that do not fit the operator.
-        walk.problems.append(
-            problem(Code.MALFORMED_GRAPH, where=f"{node.op} at {node.place}", got=str(error)[:300])
-        )
+    except TORCH_ERRORS as error:
+        walk.problems.append(problem(Code.MALFORMED_GRAPH, where=_where(node), got=str(error)[:300]))
 
 
 def _check_arguments(node: Node) -> None:
@@ -150,8 +166,15 @@ def _fold(walk: Trace, node: Node) -> Any:
         args, kwargs = substitute(node.args, lookup), substitute(node.kwargs, lookup)
         return _run(node.op, args, kwargs, device)
 
-    with contextlib.suppress(NotImplementedError):  # the few without a shape rule make small indices
-        _check_size(node, run(without_data, _META))
+    _check_parts(walk, node, without_data)
+    try:
+        with _Bounded(_where(node)):
+            elements = _elements(run(without_data, _META))
+    except NotImplementedError:  # there is no shape without the data where a mask selects
+        elements = _most_selected(substitute(node.args, without_data))
+        _check_limit(_where(node), elements, MAX_ELEMENTS, "elements in one value")
+    walk.constant_elements += elements
+    _check_limit(_where(node), walk.constant_elements, MAX_CONSTANT_ELEMENTS, "elements in all constants")
     return run(with_data, torch.device("cpu"))
 
 
@@ -163,12 +186,13 @@ def _shape(walk: Trace, node: Node, row: Row) -> Step:
     depends = _dependent_arguments(walk, node)
     _refuse(node, row, depends)
     signature = (node.op, _signature(args), _signature(kwargs))
+    _check_parts(walk, node, without_data)
     if signature not in walk.shaped:
         walk.shaped[signature] = _run(node.op, args, kwargs, _META)
     result = walk.shaped[signature]
-    _check_size(node, result)
+    _check_size(_where(node), result)
     if isinstance(result, torch.Tensor) and result.dtype not in IMAGE_DTYPES:
-        raise participant_error(Code.DTYPE_REFUSED, where=f"{node.op} at {node.place}", got=str(result.dtype))
+        raise participant_error(Code.DTYPE_REFUSED, where=_where(node), got=str(result.dtype))
     walk.shapes[node.name] = result
     outputs = _tensors(result)
     if not outputs:
@@ -188,7 +212,7 @@ def _signature(value: Any) -> Any:
 
 
 def _refuse(node: Node, row: Row, depends: frozenset[str]) -> None:
-    where = f"{node.op} at {node.place}"
+    where = _where(node)
     if node.op in BATCH_STATISTICS:
         raise participant_error(Code.BATCH_STATISTICS, where=where, got=node.op)
     if row.kind is Class.CONSTANT:
@@ -234,16 +258,57 @@ def _tensors(result: Any) -> tuple[torch.Tensor, ...]:
     return tuple(item for item in items if isinstance(item, torch.Tensor))
 
 
-def _check_size(node: Node, result: Any) -> None:
-    # A side as well: an empty tensor may have one of any length, and formulas walk along it.
+class _Bounded(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own is not annotated
+    """Refuses a step inside an operator that would make a value too large."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._where = where
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        _check_size(self._where, result)
+        return result
+
+
+def _check_size(where: str, result: Any) -> None:
+    # A side as well: an empty tensor may have one of any length, and kernels walk along it.
     largest = max((n for t in _tensors(result) for n in (t.numel(), *t.shape)), default=0)
-    if largest > MAX_ELEMENTS:
+    _check_limit(where, largest, MAX_ELEMENTS, "elements in one value")
+
+
+def _check_parts(walk: Trace, node: Node, without_data: Callable[[str], Any]) -> None:
+    """Refuse to cut a value into very many, before it is done."""
+    if node.op not in _CUTS:
+        return
+    bound = substitute(bind(node.op, node.args, node.kwargs), without_data)
+    walk.parts += _CUTS[node.op](bound["self"].shape[bound["dim"]], bound)
+    _check_limit(_where(node), walk.parts, MAX_PARTS, "parts of values")
+
+
+def _check_limit(where: str, number: int, limit: int, noun: str) -> None:
+    if number > limit:
         raise participant_error(
-            Code.GRAPH_TOO_LARGE,
-            where=f"{node.op} at {node.place}",
-            expected=f"at most {MAX_ELEMENTS:,} elements in one value",
-            got=f"{largest:,}",
+            Code.GRAPH_TOO_LARGE, where=where, expected=f"at most {limit:,} {noun}", got=f"{number:,}"
         )
+
+
+def _most_selected(args: Any) -> int:
+    """Bound what indices select, masks among them: a mask selects each element once, or its places."""
+    values, *indices = (t for a in args for t in _tensors(a))
+    return values.numel() * math.prod(
+        max(t.dim(), 1) if t.dtype is torch.bool else t.numel() for t in indices
+    )
+
+
+def _elements(result: Any) -> int:
+    return sum(t.numel() for t in _tensors(result))
+
+
+def _where(node: Node) -> str:
+    return f"{node.op} at {node.place}"
 
 
 def _no_rule(node: Node) -> Problem:

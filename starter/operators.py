@@ -197,9 +197,9 @@ def _adaptive_pool(rank: int) -> Formula:
     def cost(call: Call) -> Cost:
         sides = call.outputs[0].shape[-rank:]
         inputs = next(v for v in call.arguments.values() if isinstance(v, torch.Tensor)).shape
+        # Neighbouring windows share an element, except where an edge of both falls between two.
         windows = math.prod(
-            sum(-(-(i + 1) * side // n) - i * side // n for i in range(n))
-            for n, side in zip(sides, inputs[-rank:], strict=True)
+            side + n - math.gcd(side, n) for n, side in zip(sides, inputs[-rank:], strict=True)
         )
         return Cost(reduction=windows * math.prod(inputs[:-rank]))
 
@@ -210,6 +210,18 @@ def cast_cost(call: Call) -> Cost:
     """A change of type touches every element; the same type costs nothing."""
     source = next(v for v in call.arguments.values() if isinstance(v, torch.Tensor))
     return Cost(pointwise=call.size) if source.dtype != call.outputs[0].dtype else Cost()
+
+
+def moved_cost(call: Call) -> Cost:
+    """Moving is free; where values of several types meet, every element is touched."""
+    moved = (t for value in call.arguments.values() for t in _listed(value))
+    changed = any(t.dtype != call.outputs[0].dtype for t in moved)
+    return Cost(pointwise=call.size) if changed else Cost()
+
+
+def _listed(value: Any) -> Sequence[torch.Tensor]:
+    items = value if isinstance(value, list | tuple) else [value]
+    return [item for item in items if isinstance(item, torch.Tensor)]
 
 
 def _rows(names: str, row: Row) -> Iterable[tuple[str, Row]]:
@@ -291,9 +303,7 @@ _VIEWS: dict[str, str] = {
 }
 
 _MOVEMENT: dict[str, str] = {
-    "clone contiguous copy": "copies elements",
-    "cat concat stack hstack vstack": "puts elements side by side",
-    "select_scatter slice_scatter": "replaces elements at fixed places",
+    "clone contiguous": "copies elements",
     "repeat tile repeat_interleave.self_int flip roll rot90": "places elements again, at fixed places",
     """constant_pad_nd pad reflection_pad1d reflection_pad2d replication_pad1d
     replication_pad2d""": "adds a border",
@@ -302,6 +312,8 @@ _MOVEMENT: dict[str, str] = {
     """upsample_nearest1d upsample_nearest1d.vec upsample_nearest2d upsample_nearest2d.vec
     _upsample_nearest_exact2d _upsample_nearest_exact2d.vec""": "repeats elements",
 }
+
+_JOINS = "copy cat concat stack hstack vstack select_scatter slice_scatter"
 
 _INDEXING: dict[str, tuple[str, ...]] = {
     "index.Tensor": ("indices",),
@@ -345,6 +357,7 @@ def _table() -> dict[str, Row]:
         table |= _rows(names, Row(Class.MOVEMENT, _free, rule, is_view=True))
     for names, rule in _MOVEMENT.items():
         table |= _rows(names, Row(Class.MOVEMENT, _free, rule))
+    table |= _rows(_JOINS, Row(Class.MOVEMENT, moved_cost, "free; n, if types are mixed"))
     for names, arguments in _INDEXING.items():
         table |= _rows(names, Row(Class.MOVEMENT, _free, "reads elements at constant places", arguments))
     table |= _rows(_SHAPE_ONLY, Row(Class.CONSTANT, _free, "reads only a shape", ignores_values=True))

@@ -8,15 +8,17 @@ must have the shape that was counted.
 
 import itertools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Self
 
 import torch
 
 from starter.attention import ATTENTION, attention
+from starter.errors import Code, participant_error
 from starter.graph import GETITEM, INPUT, Node, Ref
-from starter.interpreter import Trace, substitute
+from starter.interpreter import TORCH_ERRORS, Trace, substitute
 from starter.operators import bind, kernel
 
 BATCH_NORM = "aten._native_batch_norm_legit_no_training.default"
@@ -34,13 +36,17 @@ class Program:
     Args:
         trace: what the walk through the graph has found.
         batch_size: the largest number of images to run at once.
+
+    Raises:
+        ParticipantError: E602, here or in a run: torch has a shape for a call, but no way to run it.
     """
 
     def __init__(self, trace: Trace, *, batch_size: int = 32) -> None:
         self.batch_size = max(1, min(batch_size, _MAX_BATCH_ELEMENTS // trace.peak_elements))
         self._constants = dict(trace.constants)
         self._output = trace.graph.file.output
-        nodes = [_replace(node, trace, self._constants) for node in _fused(trace, self._constants)]
+        with _participants_failure():
+            nodes = [_replace(node, trace, self._constants) for node in _fused(trace, self._constants)]
         self._shapes = {step.node.name: _shape(step.call.outputs) for step in trace.steps}
         last_use = {name: i for i, node in enumerate(nodes) for name in node.refs()}
         last_use[self._output] = len(nodes)
@@ -63,7 +69,7 @@ class Program:
             after_each: called with the name of each node when its operator has been called.
         """
         batch = images.contiguous(memory_format=torch.channels_last).unsqueeze(1)
-        with torch.inference_mode():
+        with torch.inference_mode(), _participants_failure():
             logits: torch.Tensor = torch.vmap(partial(self._run_one, after_each))(batch)
         return logits.squeeze(1)
 
@@ -92,6 +98,14 @@ class Program:
         return values[self._output]
 
 
+@contextmanager
+def _participants_failure() -> Iterator[None]:
+    try:
+        yield
+    except TORCH_ERRORS as error:
+        raise participant_error(Code.RUN_FAILED, where="forward", got=str(error)[:300]) from error
+
+
 def _shape(value: Any) -> tuple[int, ...]:
     """Return the shape of a value, of the first one where an operator gives several."""
     return tuple(value.shape if isinstance(value, torch.Tensor) else value[0].shape)
@@ -101,6 +115,7 @@ def _fused(trace: Trace, constants: dict[str, Any]) -> list[Node]:
     """Return the image-dependent nodes, batch norms merged into the convolution before them."""
     nodes = [step.node for step in trace.steps]
     users = Counter(itertools.chain.from_iterable(node.refs() for node in nodes))
+    users[trace.graph.file.output] += 1
     convolutions = {
         node.name: node
         for node in nodes

@@ -6,7 +6,6 @@ moving data is an error.
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,17 +27,19 @@ PER_INPUT = {
     "_softmax": 3, "_log_softmax": 3, "logsumexp": 3, "native_layer_norm": 3, "native_group_norm": 3,
     "_fused_rms_norm": 3,
 }  # fmt: skip
-MOVES = frozenset(
-    """view _unsafe_view reshape flatten unflatten permute transpose t numpy_T mT squeeze unsqueeze movedim
-    swapaxes expand expand_as view_as detach alias lift_fresh_copy split split_with_sizes chunk unbind select
-    slice narrow diagonal clone contiguous copy copy_ _to_copy to type_as cat concat stack hstack vstack
-    select_scatter slice_scatter repeat tile repeat_interleave flip roll rot90 constant_pad_nd pad
+_MOVES = """
+    view _unsafe_view reshape flatten unflatten permute transpose t numpy_T mT squeeze unsqueeze movedim
+    swapaxes expand expand_as view_as detach alias lift_fresh_copy split split_with_sizes chunk unbind
+    select slice narrow diagonal clone contiguous copy copy_ _to_copy to type_as cat concat stack hstack
+    vstack select_scatter slice_scatter repeat tile repeat_interleave flip roll rot90 constant_pad_nd pad
     reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d pixel_shuffle pixel_unshuffle
     channel_shuffle native_channel_shuffle unfold im2col upsample_nearest1d upsample_nearest2d
     _upsample_nearest_exact2d index index_select gather embedding as_strided _reshape_alias select_copy
-    empty empty_like new_empty zeros zeros_like new_zeros ones full arange scalar_tensor""".split()
-)
-PRODUCTS = frozenset({"mm", "bmm", "mv", "matmul"})
+    empty empty_like new_empty zeros zeros_like new_zeros ones full arange scalar_tensor
+"""
+MOVES = frozenset(_MOVES.split())
+PRODUCTS = frozenset({"mm", "bmm", "mv", "matmul", "dot"})
+ATTENTION = "scaled_dot_product_attention"
 POOLS = frozenset({"avg_pool1d", "avg_pool2d", "avg_pool3d", "max_pool1d", "max_pool2d", "max_pool3d"})
 MERGED = frozenset({"aten._native_batch_norm_legit_no_training.default", "aten.einsum.default"})
 """May do less than is counted: a norm is merged into its convolution, an einsum sums what it can first."""
@@ -47,13 +48,17 @@ BY_CONVENTION = frozenset(
 )
 """Counted by a rule in words (a constant bias is free), not by the steps that torch takes."""
 
+WITH_CAST = frozenset({"aten.softmax.int", "aten.log_softmax.int"})
+"""May change the type on the way; that is within their price."""
 
-class Recount(TorchDispatchMode):
+
+class Recount(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own is not annotated
     """Tallies products of convolutions and matrices, and all other arithmetic."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.products = self.rest = 0
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.products = self.rest = self.casts = 0
+        self.unknown: set[str] = set()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -61,55 +66,59 @@ class Recount(TorchDispatchMode):
         kwargs = kwargs or {}
         name = func._schema.name.removeprefix("aten::")
         if not _has_price(func, name):
-            assert torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"), (
-                f"the recount has no price for {func}"
-            )
-            with self:
-                return func.decompose(*args, **kwargs)
+            if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
+                with self:
+                    return func.decompose(*args, **kwargs)
+            self.unknown.add(str(func))
         result = func(*args, **kwargs)
-        self._add(func, name, args, next(_tensors(result)))
+        output = next(_tensors(result))
+        inputs = list(_tensors(args))
+        self.products += _products(name, args, output)
+        if name not in MOVES:
+            self.rest += _rest(name, func, args, output)
+        elif any(t.dtype != output.dtype for t in _data(name, inputs)):
+            self.casts += output.numel()
         return result
 
-    def _add(self, func: Any, name: str, args: tuple[Any, ...], output: torch.Tensor) -> None:
-        inputs = list(_tensors(args))
-        size = output.numel()
-        if name == "convolution":
-            transposed = args[6]
-            self.products += (inputs[0].numel() if transposed else size) * math.prod(inputs[1].shape[1:])
-        elif name in PRODUCTS:
-            self.products += size * args[0].shape[-1]
-        elif name == "dot":
-            self.products += args[0].numel()
-        elif name == "scaled_dot_product_attention":
-            scores = math.prod(output.shape[:-1]) * args[1].shape[-2]
-            masked = len(inputs) > 3 or (len(args) > 5 and args[5])
-            self.products += scores * (args[0].shape[-1] + output.shape[-1])
-            self.rest += scores * (4 if masked else 3)
-        elif name in {"addcmul", "addcdiv"}:
-            self.rest += size  # a factor `value` is told apart in test_cost.py
-        elif name.removesuffix("_with_indices") in POOLS:
-            rank = int(name[8])
-            window = args[1] if len(args[1]) == rank else args[1] * rank
-            self.rest += size * math.prod(window)
-        elif "adaptive" in name:
-            rank = int(name[-2])
-            sides = zip(inputs[0].shape[-rank:], output.shape[-rank:], strict=True)
-            self.rest += math.prod(inputs[0].shape[:-rank]) * math.prod(_reads(s, n) for s, n in sides)
-        elif name in PER_INPUT:
-            self.rest += PER_INPUT[name] * inputs[0].numel()
-        elif name in PER_OUTPUT:
-            self.rest += PER_OUTPUT[name] * size
-        elif name in MOVES:
-            self.rest += size if any(t.dtype != output.dtype for t in _data(name, inputs)) else 0
-        else:
-            self.rest += size
+
+def _products(name: str, args: tuple[Any, ...], output: torch.Tensor) -> int:
+    """Products of a convolution, a matrix product or attention."""
+    if name == "convolution":
+        image, weight, transposed = args[0], args[1], args[6]
+        return (image if transposed else output).numel() * math.prod(weight.shape[1:])
+    if name in PRODUCTS:
+        return output.numel() * args[0].shape[-1]
+    if name == ATTENTION:
+        return _scores(args, output) * (args[0].shape[-1] + output.shape[-1])
+    return 0
+
+
+def _scores(args: tuple[Any, ...], output: torch.Tensor) -> int:
+    return math.prod(output.shape[:-1]) * args[1].shape[-2]
+
+
+def _rest(name: str, func: Any, args: tuple[Any, ...], output: torch.Tensor) -> int:
+    """All other arithmetic."""
+    image, size = next(_tensors(args)), output.numel()
+    if name == ATTENTION:
+        is_masked = any(value is not None and value is not False for value in (*args[3:4], *args[5:6]))
+        return _scores(args, output) * (4 if is_masked else 3)
+    if name.removesuffix("_with_indices") in POOLS:
+        rank = int(name[8])
+        return size * math.prod(args[1] if len(args[1]) == rank else args[1] * rank)
+    if "adaptive" in name:
+        rank = int(name[-2])
+        sides = zip(image.shape[-rank:], output.shape[-rank:], strict=True)
+        return math.prod(image.shape[:-rank]) * math.prod(_reads(side, n) for side, n in sides)
+    if name in PER_INPUT:
+        return PER_INPUT[name] * image.numel()
+    return size * PER_OUTPUT.get(name, torch.Tag.pointwise in func.tags)
 
 
 def _has_price(func: Any, name: str) -> bool:
-    special = {"convolution", "dot", "scaled_dot_product_attention"}
     return (
         name in PER_INPUT | PER_OUTPUT
-        or name in MOVES | PRODUCTS | special
+        or name in MOVES | PRODUCTS | {"convolution", ATTENTION}
         or name.removesuffix("_with_indices") in POOLS
         or ("adaptive" in name and not name.startswith("adaptive_avg"))
         or torch.Tag.pointwise in func.tags
@@ -140,18 +149,23 @@ def assert_priced_as_run(walk: Trace, report: CostReport, images: torch.Tensor) 
     Raises:
         ParticipantError: the graph fails on the image.
     """
-    done: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
+    done: dict[str, tuple[int, int, int]] = {}
     program, mode = Program(walk), Recount()
 
     def after_each(name: str) -> None:
-        done[name] = mode.products, mode.rest
-        mode.products = mode.rest = 0
+        done[name] = mode.products, mode.rest, mode.casts
+        mode.products = mode.rest = mode.casts = 0
 
-    with mode:
-        program(images, after_each=after_each)
+    try:
+        with mode:
+            program(images, after_each=after_each)
+    finally:
+        assert not mode.unknown, f"the recount has no price for {mode.unknown}"
     assert set(done) == {node.name for node in report.nodes}
     for node in report.nodes:
-        products, rest = done[node.name]
+        products, rest, casts = done[node.name]
+        if node.op not in WITH_CAST:
+            rest += casts
         counted = node.contraction, node.pointwise + node.reduction
         if node.op in MERGED:
             assert products + rest <= sum(counted), f"{node} does {products} + {rest}"
