@@ -177,12 +177,16 @@ def read_graph(graph_path: Path, weights_path: Path) -> Graph:
 @contextmanager
 def _opened(path: Path, limit: int) -> Iterator[BinaryIO]:
     """Open a plain file of ours: no link to another, no pipe that never ends, nothing larger than `limit`."""
+
+    def careful(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        opened = open(path, "rb", opener=careful)  # noqa: SIM115 - closed below
     except OSError as error:
         raise _malformed(path.name, f"cannot be opened: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
+    with opened as file:
+        found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
             raise _malformed(path.name, "not a plain file with one name")
         if found.st_size > limit:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -123,6 +124,7 @@ FORMAT: dict[str, tuple[Change, str]] = {
     "a batch of two": (lambda g: g.update(input_shape=[2, 3, 4, 4]), "1"),
     "a negative side": (lambda g: g.update(input_shape=[1, 3, -4, 4]), "greater than or equal to 1"),
     "a huge side": (lambda g: g.update(input_shape=[1, 3, 4, 2**40]), "less than or equal to"),
+    "the same key twice": (lambda g: g["tensors"][1].update(key="head.weight"), "used twice"),
     "an output that is not there": (lambda g: g.update(output="logits"), "'logits' is not computed"),
     "arguments that are no list": (at_node(0, args={"0": 1}), "list"),
     "41 arguments": (at_node(0, args=[1] * 41), "at most 40"),
@@ -155,6 +157,8 @@ def test_what_breaks_the_format_is_refused_by_the_reader(name: str, tmp_path: Pa
         ("[2, 3]", "[2, NaN]"),
         ("[2, 3]", "[2, Infinity]"),
         ("[2, 3]", f"[2, {'9' * 5000}]"),
+        ("[2, 3]", f"[2, {'9' * 21}]"),
+        ("[2, 3]", "[2, 1e999]"),
         ("[2, 3]", "[" * 100_000),
         ('"format"', '"format'),
         ("{", ""),
@@ -165,6 +169,8 @@ def test_what_breaks_the_format_is_refused_by_the_reader(name: str, tmp_path: Pa
         "NaN",
         "Infinity",
         "5000 digits",
+        "21 digits",
+        "a number beyond a float",
         "100000 brackets",
         "quote",
         "none",
@@ -198,6 +204,59 @@ def test_a_file_of_more_than_32_mib_is_not_even_parsed(tmp_path: Path) -> None:
     assert found.code is Code.GRAPH_TOO_LARGE
 
 
+def test_a_text_of_very_many_short_values_is_not_even_parsed(tmp_path: Path) -> None:
+    """Eight megabytes of empty lists would be half a gigabyte of objects."""
+    (found,) = refusal(tmp_path, f'{{"args": [{"[]," * 2_000_000}[]]}}').problems
+    assert found.code is Code.GRAPH_TOO_LARGE
+
+
+def as_link(path: Path) -> None:
+    path.rename(path.with_suffix(".elsewhere"))
+    path.symlink_to(path.with_suffix(".elsewhere"))
+
+
+def as_second_name(path: Path) -> None:
+    path.with_suffix(".elsewhere").hardlink_to(path)
+
+
+def as_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def as_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def as_endless_device(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("part", [0, 1], ids=["graph", "weights"])
+@pytest.mark.parametrize(
+    "change", [as_link, as_second_name, as_pipe, as_folder, as_endless_device, Path.unlink]
+)
+def test_only_a_plain_file_with_one_name_is_read(
+    change: Callable[[Path], None], part: int, tmp_path: Path
+) -> None:
+    paths = write(tmp_path, json.dumps(valid()))
+    change(paths[part])
+    with pytest.raises(ParticipantError) as refused:
+        read_graph(*paths)
+    assert refused.value.problems[0].code is Code.MALFORMED_GRAPH
+
+
+@pytest.mark.parametrize("part", [0, 1], ids=["graph", "weights"])
+def test_a_huge_file_with_nothing_in_it_is_not_read(part: int, tmp_path: Path) -> None:
+    paths = write(tmp_path, json.dumps(valid()))
+    os.truncate(paths[part], 2**40)
+    with pytest.raises(ParticipantError) as refused:
+        read_graph(*paths)
+    assert refused.value.problems[0].code is Code.GRAPH_TOO_LARGE
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "refused"),
     [
@@ -225,6 +284,49 @@ def test_only_masks_may_be_infinite_and_nothing_may_be_nan(
 def test_weights_of_a_type_that_cannot_be_run_are_refused(tmp_path: Path) -> None:
     weights = {**WEIGHTS, "head.bias": torch.zeros(6).to(torch.complex64)}
     assert refusal(tmp_path, valid(), weights).problems[0].code is Code.DTYPE_REFUSED
+
+
+ENTRY = b'"head.bias":{"dtype":"F32","shape":[6],"data_offsets":[0,24]}'
+EMPTY = b'{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
+
+
+@pytest.mark.parametrize(
+    ("header", "code"),
+    [
+        (b"{%s,%s}" % (ENTRY, ENTRY), Code.MALFORMED_GRAPH),
+        (b"{%s}" % ENTRY.replace(b"6", b"NaN"), Code.MALFORMED_GRAPH),
+        (b"{%s}" % ENTRY.replace(b"F32", b"F8_E4M3"), Code.DTYPE_REFUSED),
+        (b"{%s}" % ENTRY.replace(b'"F32"', b'["F32"]'), Code.DTYPE_REFUSED),
+        (b"{%s}" % ENTRY.replace(b'"dtype":"F32",', b""), Code.DTYPE_REFUSED),
+        (b'{"head.bias":1}', Code.DTYPE_REFUSED),
+        (b"[]", Code.MALFORMED_GRAPH),
+        (b"[" * 5000, Code.MALFORMED_GRAPH),
+        (b"{%s}" % b",".join(b'"%d":%s' % (i, EMPTY) for i in range(20_001)), Code.GRAPH_TOO_LARGE),
+        (b"{%s" % ENTRY + b" " * 2**24 + b"}", Code.MALFORMED_GRAPH),
+        (b"{%s}" % ENTRY.replace(b"24", b"48"), Code.MALFORMED_GRAPH),
+        (b'{%s,"other":%s}' % (ENTRY, ENTRY[12:]), Code.MALFORMED_GRAPH),
+    ],
+    ids=[
+        "key twice",
+        "NaN",
+        "eight bits",
+        "a dtype that is a list",
+        "no dtype",
+        "no entry",
+        "a list",
+        "nested",
+        "20001 tensors",
+        "17 MiB of spaces",
+        "beyond the end",
+        "two tensors in one place",
+    ],
+)
+def test_a_header_of_weights_is_strict(header: bytes, code: Code, tmp_path: Path) -> None:
+    graph, weights = write(tmp_path, json.dumps(valid()))
+    weights.write_bytes(struct.pack("<Q", len(header)) + header + bytes(24))
+    with pytest.raises(ParticipantError) as refused:
+        read_graph(graph, weights)
+    assert refused.value.problems[0].code is code
 
 
 @pytest.mark.parametrize(
@@ -391,6 +493,107 @@ def test_an_empty_value_with_an_endless_side_is_too_large(tmp_path: Path) -> Non
     """It has no elements, but a formula would walk along its side for hours."""
     graph = logits_of(node("x", "aten.adaptive_avg_pool2d.default", ref("image"), [2**40, 0]))
     assert refusal(tmp_path, graph).problems[0].code is Code.GRAPH_TOO_LARGE
+
+
+def doubled(name: str, times: int) -> list[Json]:
+    """Return the nodes that make 2**times numbers of one, in a view that takes no memory."""
+    return [
+        node("one", "aten.ones.default", [1]),
+        node(name, "aten.expand.default", ref("one"), [2**times]),
+    ]
+
+
+WIDE = node("wide", "aten.expand.default", ref("image"), [2**20, 3, 4, 4])
+TOO_LARGE: dict[str, list[Json]] = {
+    "many parts by unbind": [WIDE, node("x", "aten.unbind.int", ref("wide"))],
+    "many parts by split": [WIDE, node("x", "aten.split.Tensor", ref("wide"), 1)],
+    "many parts by chunk": [WIDE, node("x", "aten.chunk.default", ref("wide"), 2**40)],
+    "many parts of a constant": [*doubled("many", 26), node("x", "aten.unbind.int", ref("many"))],
+    "many parts in small steps": [
+        node("row", "aten.expand.default", ref("image"), [15_000, 3, 4, 4]),
+        *(node(f"u{i}", "aten.unbind.int", ref("row")) for i in range(2)),
+    ],
+    "many constants": [node(f"c{i}", "aten.zeros.default", [2**26]) for i in range(5)],
+    "a step of a constant": [
+        *doubled("many", 20),
+        node("x", "aten.einsum.default", "a,b,a,b->", [ref("many")] * 4),
+    ],
+    "a constant chosen by a mask": [
+        *doubled("many", 24),
+        node("mask", "aten.isnan.default", ref("many")),
+        node("all", "aten.logical_not.default", ref("mask")),
+        node("row", "aten.arange.default", 2**20),
+        node("column", "aten.unsqueeze.default", ref("row"), 1),
+        node("first", "aten.mul.Scalar", ref("column"), 0),
+        node("table", "aten.unsqueeze.default", ref("many"), 0),
+        node("x", "aten.index.Tensor", ref("table"), [ref("first"), ref("all")]),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", TOO_LARGE)
+def test_what_would_fill_the_memory_is_refused_before_it_is_made(name: str, tmp_path: Path) -> None:
+    graph = {**valid(), "tensors": [], "nodes": TOO_LARGE[name], "output": TOO_LARGE[name][-1]["name"]}
+    assert refusal(tmp_path, graph).problems[0].code is Code.GRAPH_TOO_LARGE
+
+
+def test_an_image_with_more_elements_than_a_value_may_have_is_too_large(tmp_path: Path) -> None:
+    graph = {**valid(), "input_shape": [1, 4096, 4096, 4096]}
+    assert refusal(tmp_path, graph).problems[0].code is Code.GRAPH_TOO_LARGE
+
+
+def test_a_pool_onto_millions_of_windows_is_priced_at_once(tmp_path: Path) -> None:
+    """4 elements onto n windows, n a multiple of 4: each window reads one; the other side has 4 reads."""
+    graph = logits_of(node("x", "aten.adaptive_avg_pool2d.default", ref("image"), [2**23, 1]))
+    cost = count_macs(trace(read(tmp_path, graph), num_classes=6))
+    assert cost.reduction == 3 * 2**23 * 4
+
+
+@pytest.mark.parametrize(
+    ("call", "cost"),
+    [
+        (node("x", "aten.copy.default", ref("bools"), ref("image")), 48),  # image != 0, for nothing
+        (node("x", "aten.slice_scatter.default", ref("bools"), ref("image")), 48),
+        (node("x", "aten.cat.default", [ref("image"), ref("halves")]), 96),
+        (node("x", "aten.copy.default", ref("image"), ref("image")), 0),
+        (node("x", "aten.cat.default", [ref("image"), ref("image")]), 0),
+    ],
+)
+def test_a_change_of_type_on_the_way_costs_an_operation(call: Json, cost: int, tmp_path: Path) -> None:
+    graph = logits_of(
+        node("bools", "aten.zeros.default", [1, 3, 4, 4], dtype={"dtype": "bool"}),
+        node("halves", "aten.zeros.default", [1, 3, 4, 4], dtype={"dtype": "float16"}),
+        call,
+        node("logits", "aten.mul.Scalar", ref("image"), 1.0),
+    )
+    graph["nodes"][-3]["args"] = [ref("logits"), 0]  # the logits are float32 whatever x is
+    assert count_macs(trace(read(tmp_path, graph), num_classes=6)).pointwise == cost + 48
+
+
+def test_a_call_with_a_shape_but_no_kernel_fails_as_the_participants(tmp_path: Path) -> None:
+    graph = logits_of(
+        node("bools", "aten.gt.Scalar", ref("image"), 0),
+        node("silu", "aten.silu.default", ref("bools")),
+        node("x", "aten.relu.default", ref("image")),
+    )
+    program = Program(trace(read(tmp_path, graph), num_classes=6))
+    with pytest.raises(ParticipantError) as refused:
+        program(torch.rand(2, 3, 4, 4))
+    assert refused.value.problems[0].code is Code.RUN_FAILED
+
+
+def test_a_convolution_that_is_the_output_stays_without_the_norm_after_it(tmp_path: Path) -> None:
+    norm = "aten._native_batch_norm_legit_no_training.default"
+    nodes = [
+        node("w", "aten.ones.default", [3, 3, 1, 1]),
+        node("m", "aten.ones.default", [3]),
+        node("x", "aten.conv2d.default", ref("image"), ref("w")),
+        node("n", norm, ref("x"), None, None, ref("m"), ref("m"), 0.1, 1e-5),
+    ]
+    graph = {**valid(), "tensors": [], "nodes": nodes, "output": "x"}
+    program = Program(trace(read(tmp_path, graph), num_classes=None))
+    images = torch.rand(2, 3, 4, 4)
+    assert torch.allclose(program(images)[:, 0], images.sum(1))
 
 
 def test_every_forged_node_is_reported_and_nothing_twice(tmp_path: Path) -> None:
