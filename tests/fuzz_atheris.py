@@ -12,7 +12,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["starter"]):
-    from fuzzing import Mutant, assert_refused_or_priced, mutants
+    from fuzzing import Mutant, assert_refused_or_priced, mutants, single_calls
 
 from hypothesis import HealthCheck, given, settings
 
@@ -20,7 +20,7 @@ FOLDER = tempfile.TemporaryDirectory()
 
 
 @settings(deadline=None, database=None, suppress_health_check=list(HealthCheck))
-@given(mutant=mutants())
+@given(mutant=mutants() | single_calls())
 def spoilt(mutant: Mutant) -> None:
     """Hold the property for one answer of a worker."""
     assert_refused_or_priced(Path(FOLDER.name), mutant)
@@ -29,7 +29,7 @@ def spoilt(mutant: Mutant) -> None:
 def main() -> None:
     """Run until libFuzzer's limits are reached or the property fails."""
     options = sys.argv if any("-rss_limit_mb" in a for a in sys.argv) else [*sys.argv, "-rss_limit_mb=8192"]
-    atheris.Setup(options, spoilt.hypothesis.fuzz_one_input)
+    atheris.Setup(options, spoilt.hypothesis.fuzz_one_input)  # type: ignore[attr-defined]
     atheris.Fuzz()
 
 

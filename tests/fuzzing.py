@@ -280,6 +280,8 @@ def calls(draw: st.DrawFn, known: list[str], name: str) -> Json:
         kind = str(type_).replace("SymInt", "int")
         if kind.startswith("Optional["):
             return None if draw(st.booleans()) else argument(type_.getElementType())
+        if kind == "List[int]" and draw(st.booleans()):
+            return [draw(st.sampled_from([1, 1, 2, 0, 3, -1]))] * draw(st.integers(1, 3))
         if kind.startswith("List["):
             length = draw(st.integers(1, 4))
             return [argument(type_.getElementType()) for _ in range(length)]
@@ -294,6 +296,39 @@ def calls(draw: st.DrawFn, known: list[str], name: str) -> Json:
     needed = sum(not a.has_default_value() for a in by_place)
     given = by_place[: draw(st.integers(needed, len(by_place)))]
     return {"name": name, "op": op, "args": [argument(a.real_type) for a in given], "kwargs": {}}
+
+
+def _node(name: str, op: str, *args: Any, **kwargs: Any) -> Json:
+    return {"name": name, "op": op, "args": list(args), "kwargs": kwargs}
+
+
+_HELPERS = [
+    _node("half", "aten.select.int", {"ref": "image"}, 1, 0),
+    _node("square", "aten.select.int", {"ref": "half"}, 0, 0),
+    _node("row", "aten.select.int", {"ref": "square"}, 0, 0),
+    _node("number", "aten.select.int", {"ref": "row"}, 0, 0),
+    _node("volume", "aten.unsqueeze.default", {"ref": "image"}, 0),
+    _node("positive", "aten.gt.Scalar", {"ref": "image"}, 0.5),
+    _node("logits", "aten.expand.default", {"ref": "number"}, [1, 6]),
+    _node("kernel", "aten.ones.default", [3, 3, 2, 2]),
+    _node("channels", "aten.ones.default", [3]),
+    _node("places", "aten.arange.default", 3),
+    _node("mask", "aten.ones.default", [8, 8], dtype={"dtype": "bool"}),
+    _node("factor", "aten.full.default", [], 2.0),
+]
+"""Values of every rank and type, from the image and constant, for a call to work on."""
+
+
+@st.composite
+def single_calls(draw: st.DrawFn) -> Mutant:
+    """Return a graph with one or two calls of any operator, on values of every rank."""
+    names = ["image", *(helper["name"] for helper in _HELPERS)]
+    first = draw(calls(names, "first"))
+    nodes = [*_HELPERS, first]
+    if draw(st.booleans()):
+        nodes.append(draw(calls([*names, "first", "first"], "second")))
+    graph = {"input_shape": [1, *SHAPE], "tensors": [], "nodes": nodes, "output": "logits"}
+    return Mutant(json.dumps(graph).encode(), packed(b"{}", b""))
 
 
 _CHANGES = st.sampled_from(

@@ -322,7 +322,16 @@ EMPTY = b'{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
     ],
 )
 def test_a_header_of_weights_is_strict(header: bytes, code: Code, tmp_path: Path) -> None:
-    graph, weights = write(tmp_path, json.dumps(valid()))
+    only_bias = {
+        **valid(),
+        "tensors": valid()["tensors"][1:],
+        "nodes": valid()["nodes"][:1],
+        "output": "mean",
+    }
+    graph, weights = write(tmp_path, json.dumps(only_bias))
+    weights.write_bytes(struct.pack("<Q", len(ENTRY) + 2) + b"{%s}" % ENTRY + bytes(24))
+    assert set(read_graph(graph, weights).weights) == {"t1"}
+
     weights.write_bytes(struct.pack("<Q", len(header)) + header + bytes(24))
     with pytest.raises(ParticipantError) as refused:
         read_graph(graph, weights)
