@@ -77,7 +77,7 @@ def _functional(model: nn.Module, image: torch.Tensor) -> torch.Tensor:
     larger = F.interpolate(image, scale_factor=2.0, mode="bilinear")
     first, second = F.pad(larger, (1, 1)).chunk(2, dim=-1)
     mixed = torch.cat([first * second.sigmoid(), first.clamp(0, 1)], dim=1)
-    pooled = torch.einsum("bchw,cd->bd", mixed, model.table) / mixed.var((1, 2, 3)).sqrt()
+    pooled = torch.einsum("bchw,cd->bd", mixed, model.table) @ model.table / mixed.var((1, 2, 3)).sqrt()
     return F.softmax(torch.where(pooled > 0, pooled, pooled.exp()), dim=-1)
 
 
