@@ -325,6 +325,35 @@ class EvaluationResult(Record):
     """The end of what its code printed."""
 
 
+class UsageScore(Record):
+    """The figures of one submission on the Public or the Private images."""
+
+    num_images: int
+    """How many images."""
+    macro_f1: float
+    """Mean of the classes' F1, 0 to 1."""
+    f1_interval: tuple[float, float]
+    """95 % bootstrap interval of the macro F1."""
+    f1_per_class: dict[str, float]
+    """F1 by class name."""
+    accuracy: float
+    """Share of the images that are right; shown, not scored."""
+    absent_classes: tuple[str, ...] = ()
+    """Classes without an image; they count 0."""
+    macs_ratio: float
+    """MACs over the baseline's."""
+    f1_term: float
+    """What the F1 adds to the score."""
+    branch: Branch
+    """Which case of the f1_term applied."""
+    score: float
+    """macs_ratio + f1_term; lower is better."""
+    score_interval: tuple[float, float]
+    """95 % bootstrap interval of the score."""
+    ranked: bool
+    """Whether it takes part in the ranking."""
+
+
 class Reference(Record):
     """The baseline's measured figures, reference.json: what every score is relative to."""
 

@@ -25,7 +25,7 @@ ROWS = (
     {"export", "evaluate", "canaries", "guidelines"},
     {"cost_rules", "profiler"},
     {"worker", "runner", "training"},
-    {"baseline", "scoreboard"},
+    {"baseline", "board", "scoreboard"},
     {"profile_view"},
     {"cli_shared"},
     {"cli_baseline", "cli_data", "cli_doctor", "cli_profile"},
