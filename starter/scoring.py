@@ -9,7 +9,9 @@ The constants come from competition.toml. F1 is the macro F1 over the fixed clas
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from starter.competition import ScoreRules
 from starter.errors import Code, usage_error
@@ -60,16 +62,17 @@ def compute_score(
     >>> terms(350, 0.4), terms(650, 0.8), terms(650, 0.4)  # 1.63, 1.11 and 2.18
     ('0.63 + 1.00', '1.18 + -0.07', '1.18 + 1.00')
     """
-    missing = 1 - f1 / baseline_f1
-    branch: Branch
-    if f1 < rules.f1_floor:
-        branch, term = "below_floor", 1.0
-    elif f1 < baseline_f1:
-        branch, term = "penalty", rules.penalty * missing
-    else:
-        branch, term = "reward", rules.reward * missing
+    branch: Branch = "below_floor" if f1 < rules.f1_floor else "penalty" if f1 < baseline_f1 else "reward"
+    term = float(f1_terms(f1, baseline_f1=baseline_f1, rules=rules))
     ratio = macs / baseline_macs
     return Score(ratio + term, ratio, term, branch)
+
+
+def f1_terms(f1: Any, *, baseline_f1: float, rules: ScoreRules) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the f1_term of one F1, or of an array of any shape."""
+    missing = 1 - np.asarray(f1, dtype=np.float64) / baseline_f1
+    term = np.where(missing > 0, rules.penalty * missing, rules.reward * missing)
+    return np.where(np.asarray(f1) < rules.f1_floor, 1.0, term)
 
 
 def macs_worth(

@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "starter"
 
 ROWS = (
-    {"errors", "hookspecs", "alternatives", "lockdown", "supervisor"},
+    {"errors", "hookspecs", "alternatives", "lockdown", "supervisor", "uncertainty"},
     {"competition", "image_store"},
     {"discovery", "scene_textures"},
     {"schema", "template"},
