@@ -1,33 +1,29 @@
 """Evaluate submissions: this process holds the labels and never runs their code.
 
-For each submission: its own process gives a graph (processes.export), our
-label-free process counts it and runs it on the images (processes.Runner), and the
-logits meet the labels here. While one graph runs, the next plugin is exported.
+What a submission costs and answers is measured without the labels (measure.py); here
+the answers meet them.
 """
 
 import json
-import tempfile
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import ValidationError
 
 from starter.competition import CompetitionFile
 from starter.dataset import Dataset
-from starter.discovery import Candidate, Kind
-from starter.errors import CATALOGUE, Code, HostError, Problem, Status, UsageError, usage_error
-from starter.processes import Exported, Runner, export
-from starter.room import Level, Room, choose
-from starter.schema import EvaluationResult, Reference, RunnerReply, RunnerRequest, WorkerReport
-from starter.scoring import F1, check_reference, compute_score, macro_f1, scored_macs
+from starter.discovery import Candidate
+from starter.errors import CATALOGUE, Code, Status, UsageError, usage_error
+from starter.measure import Images, Measurement, Measurer
+from starter.room import Level, choose
+from starter.schema import EvaluationResult, Reference, UsageScore
+from starter.scoring import F1, Score, check_reference, compute_score, f1_terms, macro_f1, scored_macs
+from starter.uncertainty import Resampling, interval
 
 REFERENCE_FILE = "reference.json"
 SMOKE_IMAGES = 120
@@ -53,10 +49,18 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True)
 class Measured:
-    """One submission's result, and the predicted label of each image."""
+    """One submission's result, and what it answers for each image."""
 
     result: EvaluationResult
     predictions: tuple[int, ...] | None
+    """The label of each image."""
+    probabilities: tuple[float, ...] | None = None
+    """The softmax of each image's logits at its label."""
+    measurement: Measurement | None = None
+    """What it was made from."""
+
+
+Usage = Literal["Public", "Private"]
 
 
 class Evaluator:
@@ -69,6 +73,7 @@ class Evaluator:
         reference: the baseline's figures; None measures without a score.
         reference_path: named when the reference is refused.
         isolation: a level of isolation, or "auto"; None is the competition's own.
+        threads: how many threads a graph is run with; None: all cores.
 
     Raises:
         UsageError: scores may not stand on this reference.
@@ -84,6 +89,7 @@ class Evaluator:
         reference: Reference | None = None,
         reference_path: Path = Path(REFERENCE_FILE),
         isolation: str | None = None,
+        threads: int | None = None,
     ) -> None:
         self._competition = competition
         self._dataset = dataset
@@ -94,9 +100,15 @@ class Evaluator:
         rows = dataset.solution()
         count = {Mode.SMOKE: SMOKE_IMAGES, Mode.VALIDATE: 32}.get(mode, len(rows))
         self._rows = [] if mode is Mode.PROFILE and reference is None else rows[:count]
-        rules = [competition.path(name) for name in competition.operator_costs]
-        self._runner = Runner(competition.limits, cost_rules=rules)
-        self._folder = tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True)
+        self._draws: dict[str | None, Resampling] = {}
+        ids = tuple(row.image_id for row in self._rows)
+        self._measurer = Measurer(
+            competition,
+            Images(dataset.root.resolve(), ids, dataset.competition),
+            isolation=self.isolation,
+            profile=mode is Mode.PROFILE,
+            threads=threads,
+        )
 
     def __enter__(self) -> Self:
         """Return the evaluator."""
@@ -106,51 +118,78 @@ class Evaluator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the runner and remove what was kept."""
-        self._runner.__exit__(kind, error, trace)
-        self._folder.cleanup()
+        self._measurer.__exit__(kind, error, trace)
 
     @property
     def cost_version(self) -> str:
         """The version of the cost rule in force."""
-        return self._runner.hello.cost_version
+        return self._measurer.runner.hello.cost_version
 
     @property
     def versions(self) -> dict[str, str]:
         """What the graphs are run with."""
-        return self._runner.hello.versions
+        return self._measurer.runner.hello.versions
 
-    def evaluate(self, candidates: Sequence[Candidate]) -> Iterator[Measured]:
+    def evaluate(self, candidates: Iterable[Candidate], usage: Usage | None = None) -> Iterator[Measured]:
         """Yield the result of each submission, in order; a failure is a result too.
+
+        Args:
+            candidates: which; of a sequence, installed packages can be read.
+            usage: the images that a result's figures are of; None: all. The others are
+                answered too, for `score_on`.
 
         Raises:
             UsageError: the data set has broken images, or the reference does not hold.
         """
-        stop = threading.Event()
-        installed = [c.folder for c in candidates if c.kind is Kind.ENTRY_POINT]
-        room = Room(
-            self.isolation,
-            user=self._competition.worker_user,
-            limits=self._competition.limits,
-            forks=len(candidates) > 1,
-            readable=installed,
+        for measurement in self._measurer.measure(candidates, meanwhile=self._prepare):
+            yield self.judge(measurement, usage)
+
+    def judge(self, measurement: Measurement, usage: Usage | None = None) -> Measured:
+        """Return the result of what was measured."""
+        predictions = probabilities = None
+        if measurement.logits is not None:
+            logits = measurement.logits.astype(np.float64)
+            odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+            predictions = tuple(logits.argmax(axis=1).tolist())
+            probabilities = tuple((odds.max(axis=1) / odds.sum(axis=1)).tolist())
+        return Measured(
+            self._result(measurement, predictions, usage), predictions, probabilities, measurement
         )
-        with room, ThreadPoolExecutor(max_workers=1) as pool:
-            exports: list[Future[Exported]] = [pool.submit(self._export, c, room, stop) for c in candidates]
-            try:
-                self._check_reference()
-                if self._mode.is_scored and self._rows:
-                    _import_metrics()
-                for candidate, exported in zip(candidates, exports, strict=True):
-                    yield self._one(candidate, exported)
-            finally:
-                stop.set()  # on Ctrl-C as well: the pool waits for the export under way
-                for future in exports:
-                    future.cancel()
+
+    def score_on(self, measured: Measured, usage: Usage) -> UsageScore | None:
+        """Return the figures on the images of one usage; None where there is no score or no such image."""
+        places, labels = self.labels(usage)
+        if measured.predictions is None or measured.result.macs is None or not places:
+            return None
+        predictions = [measured.predictions[i] for i in places]
+        f1 = macro_f1(labels, predictions, self._dataset.info.classes)
+        score = self._score(measured.result.macs, measured.result.thop_macs, f1.macro, usage)
+        if score is None or self._reference is None:
+            return None
+        if usage not in self._draws:
+            groups = [self._rows[i].group for i in places]
+            self._draws[usage] = Resampling(labels, len(self._dataset.info.classes), groups=groups)
+        drawn = self._draws[usage].macro_f1(predictions)
+        terms = f1_terms(drawn, baseline_f1=self._reference.f1_on(usage), rules=self._competition.score)
+        return UsageScore(
+            num_images=len(places),
+            f1_interval=interval(drawn),
+            score_interval=interval(score.macs_ratio + terms),
+            ranked=score.ranked,
+            **_f1_fields(f1),
+            **score._asdict(),
+        )
 
     def labels(self, usage: str | None = None) -> tuple[list[int], list[int]]:
         """Return the positions and labels of the evaluation images, of one usage or of all."""
         chosen = [(i, row.label) for i, row in enumerate(self._rows) if usage in (None, row.usage)]
         return [i for i, _ in chosen], [label for _, label in chosen]
+
+    def _prepare(self) -> None:
+        """See that scores may stand, and import what takes long, while the first plugin is exported."""
+        self._check_reference()
+        if self._mode.is_scored and self._rows:
+            import sklearn.metrics  # noqa: F401, PLC0415 - two seconds
 
     def _check_reference(self) -> None:
         if self._reference is None:
@@ -168,80 +207,26 @@ class Evaluator:
                 raise
             self._reference = None  # a profile needs no score
 
-    def _export(self, candidate: Candidate, room: Room, stop: threading.Event) -> Exported:
-        folder = Path(tempfile.mkdtemp(dir=self._folder.name))
-        problems = candidate.problems(self._competition.limits)
-        if problems:
-            return Exported(WorkerReport(problems=tuple(problems)), folder, "")
-        return export(
-            candidate,
-            self._dataset.competition,
-            self._competition.limits,
-            folder,
-            room,
-            stop=stop,
-        )
-
-    def _one(self, candidate: Candidate, future: "Future[Exported]") -> Measured:
-        started = time.monotonic()
-        reply, predictions = RunnerReply(), None
-        exported = Exported(WorkerReport(problems=()), Path(), "")
-        try:
-            exported = future.result()
-            if exported.is_complete:
-                reply, predictions = self._run(exported)
-            problems = [*exported.report.problems, *reply.problems]
-        except HostError as error:
-            problems = list(error.problems)
-        result = self._result(candidate, exported, reply, problems, predictions)
-        seconds = round(time.monotonic() - started, 3)
-        return Measured(result.model_copy(update={"seconds": seconds}), predictions)
-
-    def _run(self, exported: Exported) -> tuple[RunnerReply, tuple[int, ...] | None]:
-        logits = exported.folder / "logits.npy"
-        request = RunnerRequest(
-            graph=exported.folder / "graph",
-            weights=exported.folder / "weights",
-            transforms=exported.folder / "transforms",
-            num_classes=len(self._dataset.info.classes),
-            dataset=self._dataset.root.resolve(),
-            image_ids=tuple(row.image_id for row in self._rows),
-            logits=logits,
-            profile=self._mode is Mode.PROFILE,
-        )
-        reply = self._runner.ask(request)
-        if reply.data_problems:
-            raise UsageError(reply.data_problems)
-        if reply.problems or not self._rows:
-            return reply, None
-        scores = np.load(logits, allow_pickle=False)
-        return reply, tuple(int(i) for i in scores.argmax(axis=1))
-
     def _result(
-        self,
-        candidate: Candidate,
-        exported: Exported,
-        reply: RunnerReply,
-        problems: Sequence[Problem],
-        predictions: tuple[int, ...] | None,
+        self, found: Measurement, predictions: tuple[int, ...] | None, usage: Usage | None
     ) -> EvaluationResult:
-        cost = reply.cost
-        report = exported.report
+        cost, report, problems = found.reply.cost, found.report, found.problems
         fields: dict[str, Any] = {
-            "name": candidate.name,
-            "path": str(candidate.path),
+            "name": found.candidate.name,
+            "path": str(found.candidate.path),
             "status": CATALOGUE[problems[0].code].status if problems else Status.OK,
             "official": self._mode is Mode.FULL and self.isolation is not Level.NONE,
             "isolation": self.isolation.value,
             "thop_macs": report.thop_macs,
-            "params": reply.params,
-            "input_shape": reply.input_shape,
+            "params": found.reply.params,
+            "input_shape": found.reply.input_shape,
             "error": problems[0] if problems else None,
-            "problems": tuple(problems),
+            "problems": problems,
             "title": report.title,
             "authors": report.authors,
             "description": report.description,
-            "log_tail": exported.log,
+            "seconds": found.seconds,
+            "log_tail": found.log,
         }
         if cost is not None:
             fields |= {
@@ -250,31 +235,27 @@ class Evaluator:
                 "pointwise_macs": cost.pointwise,
                 "reduction_macs": cost.reduction,
                 "layers": cost.nodes,
-                "profile": reply.profile,
+                "profile": found.reply.profile,
             }
-        if predictions is not None and not problems and self._mode.is_scored:
-            _, labels = self.labels()
-            f1 = macro_f1(labels, predictions, self._dataset.info.classes)
+        if predictions is not None and cost is not None and not problems and self._mode.is_scored:
+            places, labels = self.labels(usage)
+            f1 = macro_f1(labels, [predictions[i] for i in places], self._dataset.info.classes)
             fields |= {"num_images": len(labels), **_f1_fields(f1)}
-            fields |= self._score_fields(fields["macs"], report.thop_macs, f1.macro)
+            score = self._score(cost.macs, report.thop_macs, f1.macro, usage)
+            if score is not None:
+                fields |= {**score._asdict(), "ranked": score.ranked}
         return EvaluationResult(**fields)
 
-    def _score_fields(self, macs: int, thop_macs: int | None, f1: float) -> dict[str, Any]:
+    def _score(self, macs: int, thop_macs: int | None, f1: float, usage: Usage | None) -> Score | None:
         rules = self._competition.score
         counted = scored_macs(macs, thop_macs, rules)
         if self._reference is None or counted is None:
-            return {}
+            return None
         baseline_macs = scored_macs(self._reference.macs, self._reference.thop_macs, rules)
         assert baseline_macs  # check_reference has seen it
-        score = compute_score(
-            counted, f1, baseline_macs=baseline_macs, baseline_f1=self._reference.macro_f1, rules=rules
+        return compute_score(
+            counted, f1, baseline_macs=baseline_macs, baseline_f1=self._reference.f1_on(usage), rules=rules
         )
-        return {**score._asdict(), "ranked": score.ranked}
-
-
-def _import_metrics() -> None:
-    """Import scikit-learn's metrics, two seconds' work, while the first plugin is being exported."""
-    import sklearn.metrics  # noqa: F401, PLC0415
 
 
 def _f1_fields(f1: F1) -> dict[str, Any]:

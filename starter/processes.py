@@ -12,7 +12,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -51,6 +51,8 @@ class Exported:
     """Where the graph, the weights and the transforms lie, if they came back."""
     log: str
     """The end of what it printed."""
+    used: dict[str, float] = field(default_factory=dict)
+    """What its process used, by the names of the limits."""
 
     @property
     def is_complete(self) -> bool:
@@ -90,8 +92,8 @@ def export(
         log_file.seek(0)
         log = log_file.read().decode(errors="replace")
     if found is not None:
-        return Exported(WorkerReport(problems=(found,)), folder, log)
-    return Exported(_read_report(folder / "report"), folder, log)
+        return Exported(WorkerReport(problems=(found,)), folder, log, verdict["used"])
+    return Exported(_read_report(folder / "report"), folder, log, verdict["used"])
 
 
 @contextlib.contextmanager

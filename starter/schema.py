@@ -387,3 +387,7 @@ class Reference(Record):
     """Python, torch and torchvision."""
     made_by: str
     """The command that wrote this file."""
+
+    def f1_on(self, usage: str | None) -> float:
+        """Return its macro F1 on the images of one usage, or on all."""
+        return self.macro_f1 if usage is None else self.macro_f1_by_usage[usage]

@@ -74,6 +74,7 @@ class Room:
         self._output, write_end = os.pipe()
         os.set_blocking(self._output, False)
         self.log = LogTail(65536)
+        self._used: dict[str, float] = {}
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own worker, perhaps inside bubblewrap
                 spec["command"],
@@ -122,7 +123,9 @@ class Room:
             return {"lost": self.log.text().decode(errors="replace")[-4000:], "reusable": False}
         watched = os.pidfd_open(pid)
         started = time.monotonic()
+        self._used = dict.fromkeys(("cpu_seconds", "memory_mb"), 0.0)
         struck = self._watch(pid, watched, output, log, limits)
+        self._used["wall_seconds"] = round(time.monotonic() - started, 2)
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(watched, signal.SIGKILL)
         status = self._status(struck is not None)
@@ -136,7 +139,7 @@ class Room:
             "struck": struck,
             "status": os.waitstatus_to_exitcode(status),
             "reusable": reusable,
-            "seconds": round(time.monotonic() - started, 3),
+            "used": self._used,
         }
 
     def end(self) -> None:
@@ -201,9 +204,11 @@ class Room:
             return ["wall_seconds", limits["wall_seconds"], round(elapsed, 1)]
         processes = [pid] if self._spec["locked"] else [pid, *descendants(pid)]
         memory = sum(map(resident_bytes, processes)) / 2**20
+        self._used["memory_mb"] = max(self._used["memory_mb"], round(memory, 1))
         if memory > limits["memory_mb"]:
             return ["memory_mb", limits["memory_mb"], round(memory)]
         seconds = sum(map(processor_seconds, processes))
+        self._used["cpu_seconds"] = max(self._used["cpu_seconds"], round(seconds, 2))
         if seconds > limits["cpu_seconds"]:
             return ["cpu_seconds", limits["cpu_seconds"], round(seconds, 1)]
         if log.total > LOG_BYTES:

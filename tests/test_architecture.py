@@ -21,7 +21,7 @@ ROWS = (
     {"scoring", "dataset", "graph", "sandbox", "transforms", "scene_objects"},
     {"operators", "room", "coco_file", "dataset_writer", "scene_matte", "scene_shiny"},
     {"attention", "interpreter", "processes", "dataset_check", "dataset_import", "scene_waste"},
-    {"macs", "memory_access", "program", "coco", "synthetic", "plugins"},
+    {"macs", "measure", "memory_access", "program", "coco", "synthetic", "plugins"},
     {"export", "evaluate", "canaries", "guidelines"},
     {"cost_rules", "profiler"},
     {"worker", "runner", "training"},

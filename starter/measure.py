@@ -1,0 +1,215 @@
+"""Measure submissions without their labels: what each one costs and what it answers.
+
+A submission's own process gives a graph (processes.export); our label-free process counts
+it and runs it on the images (processes.Runner). While one graph runs, the next plugin is
+exported. What comes out meets the labels in evaluate.py; on a cluster, in another machine.
+"""
+
+import shutil
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from starter.competition import CompetitionFile
+from starter.discovery import Candidate, Kind
+from starter.errors import HostError, Problem, UsageError
+from starter.hookspecs import Competition
+from starter.processes import Exported, Runner, export
+from starter.room import Level, Room
+from starter.schema import RunnerReply, RunnerRequest, WorkerReport
+
+_AHEAD = 1
+"""How many submissions are exported before they can be run: each may hold its weights on the disk."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """What is measured on: images without their labels."""
+
+    root: Path
+    """The data set's folder; nothing but its images is read."""
+    ids: tuple[str, ...]
+    """Which images, in order."""
+    competition: Competition
+    """What a plugin may know of the data set."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one submission costs and answers."""
+
+    candidate: Candidate
+    """Which submission."""
+    report: WorkerReport = field(default_factory=lambda: WorkerReport(problems=()))
+    """What its own process said."""
+    reply: RunnerReply = field(default_factory=RunnerReply)
+    """What our process counted."""
+    problems: tuple[Problem, ...] = ()
+    """Everything that is wrong; then there are no logits."""
+    logits: np.ndarray[Any, np.dtype[np.float32]] | None = None
+    """Shape (images, classes), in the order of the images."""
+    log: str = ""
+    """The end of what its code printed."""
+    used: dict[str, float] = field(default_factory=dict)
+    """What its process used, by the names of competition.Limits."""
+    seconds: float = 0
+    """Wall-clock time from its turn to its result."""
+    graph: bytes = b""
+    """graph.json as it was counted."""
+    weights_header: bytes = b""
+    """The head of weights.safetensors: names, types and shapes of the tensors, no values."""
+    transforms: bytes = b""
+    """transforms.json as it was run."""
+
+
+class Measurer:
+    """Measures submissions one after another on one set of images.
+
+    Args:
+        competition: the rules.
+        images: what to run on; without ids there are no logits.
+        isolation: the level that `room.choose` has chosen.
+        profile: whether to measure each layer too.
+        threads: how many threads a graph is run with; None: all cores.
+
+    Raises:
+        HostError: the runner does not start.
+    """
+
+    def __init__(
+        self,
+        competition: CompetitionFile,
+        images: Images,
+        *,
+        isolation: Level,
+        profile: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        self._competition = competition
+        self._images = images
+        self._isolation = isolation
+        self._profile = profile
+        rules = [competition.path(name) for name in competition.operator_costs]
+        self.runner = Runner(competition.limits, cost_rules=rules, threads=threads)
+        self._folder = tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True)
+
+    def __enter__(self) -> Self:
+        """Return the measurer."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the runner and remove what was kept."""
+        self.runner.__exit__(kind, error, trace)
+        self._folder.cleanup()
+
+    def measure(
+        self, candidates: Iterable[Candidate], *, meanwhile: Callable[[], None] = lambda: None
+    ) -> Iterator[Measurement]:
+        """Yield the measurement of each submission, in order; a failure is one too.
+
+        Args:
+            candidates: which; more than one step ahead they are not asked for.
+            meanwhile: called once, while the first is being exported.
+
+        Raises:
+            UsageError: the data set has broken images.
+        """
+        known = candidates if isinstance(candidates, Sequence) else ()
+        room = Room(
+            self._isolation,
+            user=self._competition.worker_user,
+            limits=self._competition.limits,
+            forks=not known or len(known) > 1,
+            readable=[c.folder for c in known if c.kind is Kind.ENTRY_POINT],
+        )
+        stop = threading.Event()
+        source = iter(candidates)
+        waiting: deque[tuple[Candidate, Future[Exported]]] = deque()
+
+        def export_ahead() -> None:
+            for candidate in islice(source, _AHEAD + 1 - len(waiting)):
+                waiting.append((candidate, pool.submit(self._export, candidate, room, stop)))
+
+        with room, ThreadPoolExecutor(max_workers=1) as pool:
+            try:
+                export_ahead()
+                meanwhile()
+                while waiting:
+                    candidate, future = waiting.popleft()
+                    export_ahead()
+                    yield self._one(candidate, future)
+            finally:
+                stop.set()  # on Ctrl-C as well: the pool waits for the export under way
+                for _, future in waiting:
+                    future.cancel()
+
+    def _export(self, candidate: Candidate, room: Room, stop: threading.Event) -> Exported:
+        folder = Path(tempfile.mkdtemp(dir=self._folder.name))
+        limits = self._competition.limits
+        problems = candidate.problems(limits)
+        if problems:
+            return Exported(WorkerReport(problems=tuple(problems)), folder, "")
+        return export(candidate, self._images.competition, limits, folder, room, stop=stop)
+
+    def _one(self, candidate: Candidate, future: "Future[Exported]") -> Measurement:
+        started = time.monotonic()
+        try:
+            exported = future.result()
+        except HostError as error:
+            return Measurement(candidate, problems=error.problems)
+        parts: dict[str, Any] = {"report": exported.report, "log": exported.log, "used": exported.used}
+        problems = exported.report.problems
+        try:
+            if exported.is_complete:
+                reply = self._run(exported.folder, parts)
+                problems = (*problems, *reply.problems)
+        except HostError as error:
+            problems = error.problems
+        finally:
+            shutil.rmtree(exported.folder, ignore_errors=True)
+        seconds = round(time.monotonic() - started, 3)
+        return Measurement(candidate, problems=problems, seconds=seconds, **parts)
+
+    def _run(self, folder: Path, parts: dict[str, Any]) -> RunnerReply:
+        """Have a graph counted and run; fill the fields of a Measurement."""
+        logits = folder / "logits.npy"
+        request = RunnerRequest(
+            graph=folder / "graph",
+            weights=folder / "weights",
+            transforms=folder / "transforms",
+            num_classes=self._images.competition.num_classes,
+            dataset=self._images.root,
+            image_ids=self._images.ids,
+            logits=logits,
+            profile=self._profile,
+        )
+        reply = self.runner.ask(request)
+        if reply.data_problems:
+            raise UsageError(reply.data_problems)
+        parts["reply"] = reply
+        if not reply.problems:
+            parts["graph"] = request.graph.read_bytes()
+            parts["transforms"] = request.transforms.read_bytes()
+            parts["weights_header"] = _safetensors_header(request.weights)
+            if self._images.ids:
+                parts["logits"] = np.load(logits, allow_pickle=False)
+        return reply
+
+
+def _safetensors_header(path: Path) -> bytes:
+    """Return the length and the JSON that a safetensors file begins with; the reader has accepted it."""
+    with path.open("rb") as file:
+        length = file.read(8)
+        return length + file.read(int.from_bytes(length, "little"))
