@@ -14,12 +14,12 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "starter"
 
 ROWS = (
-    {"errors", "hookspecs", "alternatives", "lockdown", "supervisor", "uncertainty"},
+    {"errors", "hookspecs", "alternatives", "lockdown", "supervisor", "tables", "uncertainty"},
     {"competition", "image_store"},
     {"discovery", "scene_textures"},
     {"schema", "template"},
-    {"scoring", "dataset", "graph", "sandbox", "transforms", "scene_objects"},
-    {"operators", "room", "coco_file", "dataset_writer", "scene_matte", "scene_shiny"},
+    {"scoring", "dataset", "graph", "records", "sandbox", "transforms", "scene_objects"},
+    {"operators", "room", "store", "coco_file", "dataset_writer", "scene_matte", "scene_shiny"},
     {"attention", "interpreter", "processes", "dataset_check", "dataset_import", "scene_waste"},
     {"macs", "measure", "memory_access", "program", "coco", "synthetic", "plugins"},
     {"export", "evaluate", "canaries", "guidelines"},

@@ -157,7 +157,7 @@ def test_nothing_is_left_when_one_is_killed_at_a_random_moment(
         pytest.skip(f"no {level} on this machine: starter doctor says why")
     path = tmp_path / "net.py"
     path.write_text(STAY, encoding="utf-8")
-    draw = random.Random(7)  # noqa: S311
+    draw = random.Random(7)
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     for _ in range(RACES):
         with subprocess.Popen([sys.executable, "-c", COMMAND, level, str(path)], env=environment) as command:

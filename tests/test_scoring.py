@@ -206,7 +206,7 @@ ORDERED = [
 
 def test_the_order_is_total_and_does_not_depend_on_where_entries_started() -> None:
     """Score, then MACs, F1 and name; then the unranked; then what has no score."""
-    shuffler = random.Random(0)  # noqa: S311 - a fixed shuffle, no secret
+    shuffler = random.Random(0)
     for _ in range(50):
         assert rank(shuffler.sample(ORDERED, len(ORDERED))) == ORDERED
 

@@ -1,0 +1,71 @@
+"""The tables of the store, as of this kit's version; migrations/ makes them from any older one."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+USAGES = ("public", "private")
+FIGURES: dict[str, Any] = {
+    "score": sa.Double,
+    "macs_ratio": sa.Double,
+    "f1_term": sa.Double,
+    "branch": sa.String(20),
+    "macro_f1": sa.Double,
+    "ranked": sa.Boolean,
+}
+"""What is kept in columns for each usage: fields of schema.UsageScore."""
+
+metadata = sa.MetaData()
+contexts = sa.Table(
+    "contexts",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("data", sa.String(80), nullable=False),
+    sa.Column("baseline", sa.String(80), nullable=False),
+    sa.Column("rules", sa.String(80), nullable=False),
+    sa.Column("cost_version", sa.String(80), nullable=False),
+    sa.UniqueConstraint("data", "baseline", "rules", "cost_version"),
+)
+entries = sa.Table(
+    "entries",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("team", sa.String(200), nullable=False),
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("submission", sa.String(80), nullable=False),
+    sa.Column("submitted_at", sa.Double, nullable=False),
+    sa.Column("selected", sa.Boolean, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("refused", sa.Text, nullable=False),
+    sa.UniqueConstraint("team", "name", "submission"),
+)
+sa.Index("entries_by_submission", entries.c.submission)
+results = sa.Table(
+    "results",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("context", sa.Integer, sa.ForeignKey("contexts.id"), nullable=False),
+    sa.Column("submission", sa.String(80), nullable=False),
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("evaluated_at", sa.Double, nullable=False),
+    sa.Column("macs", sa.BigInteger),
+    sa.Column("params", sa.BigInteger),
+    *(sa.Column(f"{usage}_{name}", kind) for usage in USAGES for name, kind in FIGURES.items()),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("predictions", sa.LargeBinary),
+    sa.Column("graph", sa.LargeBinary),
+    sa.Column("record", sa.LargeBinary, nullable=False),
+    sa.UniqueConstraint("context", "submission"),
+)
+standings = sa.Table(
+    "standings",
+    metadata,
+    sa.Column("context", sa.Integer, sa.ForeignKey("contexts.id"), primary_key=True),
+    sa.Column("team", sa.String(200), primary_key=True),
+    sa.Column("score", sa.Double, nullable=False),
+    sa.Column("macs", sa.BigInteger, nullable=False),
+    sa.Column("minus_f1", sa.Double, nullable=False),
+    sa.Column("submitted_at", sa.Double, nullable=False),
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("entry", sa.Integer, sa.ForeignKey("entries.id"), nullable=False),
+)
