@@ -15,6 +15,7 @@ import typer
 
 from starter import __version__
 from starter.cli_baseline import baseline_app
+from starter.cli_batch import batch
 from starter.cli_data import data_app
 from starter.cli_doctor import doctor
 from starter.cli_profile import profile
@@ -167,6 +168,7 @@ def validate(
 
 app.command()(profile)
 app.command()(doctor)
+app.command()(batch)
 
 
 @app.command()

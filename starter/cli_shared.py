@@ -21,6 +21,7 @@ from rich.progress import (
     SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 
 from starter.competition import CompetitionFile
@@ -94,9 +95,22 @@ def open_data(data: Path | None, rules: CompetitionFile) -> Dataset:
     return open_dataset(data or rules.path(rules.dataset))
 
 
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store", help="Where results are kept: an SQLAlchemy URL; default: a file beside the rules."
+    ),
+]
+
+
+def store_url(given: str | None, rules: CompetitionFile) -> str:
+    """Return the store's URL: the one given, or a file in the competition's folder."""
+    return given or f"sqlite:///{rules.path('.starter') / 'results.sqlite'}"
+
+
 @contextlib.contextmanager
-def progress(what: str) -> Iterator[Callable[..., None]]:
-    """Show a progress bar on stderr, where that is a terminal.
+def progress(what: str, *, estimate: bool = False) -> Iterator[Callable[..., None]]:
+    """Show a progress bar on stderr, where that is a terminal; with an estimate of what is left.
 
     What it yields is called with (done, total) and, where it has one, a name to show.
     """
@@ -106,6 +120,7 @@ def progress(what: str) -> Iterator[Callable[..., None]]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        *((TextColumn("left"), TimeRemainingColumn()) if estimate else ()),
     )
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task(what, total=None)

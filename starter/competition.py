@@ -57,6 +57,19 @@ class Limits(BaseModel):
     """Wall-clock time to count the graph and run it on all images."""
 
 
+class Leaderboard(BaseModel):
+    """Who stands on the leaderboard, and with what."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    baseline_teams: tuple[str, ...] = ()
+    """Teams whose entries are shown as labelled baselines, without a place."""
+    selected: int = Field(default=2, gt=0)
+    """How many entries of a team count on the private images: those it selected, or else its best."""
+    max_per_day: int = Field(default=0, ge=0)
+    """How many entries a team may hand in on one day (UTC); 0: any number."""
+
+
 class CompetitionFile(BaseModel):
     """The whole of competition.toml."""
 
@@ -80,6 +93,8 @@ class CompetitionFile(BaseModel):
     """The constants of the score."""
     limits: Limits = Limits()
     """What one submission may use."""
+    leaderboard: Leaderboard = Leaderboard()
+    """Who stands on the leaderboard."""
 
     _root: Path = PrivateAttr(default=Path())
 

@@ -130,6 +130,16 @@ class Evaluator:
         """What the graphs are run with."""
         return self._measurer.runner.hello.versions
 
+    @property
+    def image_ids(self) -> tuple[str, ...]:
+        """The evaluation images, in the order of the predictions."""
+        return tuple(row.image_id for row in self._rows)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the labels."""
+        return self._dataset.info.classes
+
     def evaluate(self, candidates: Iterable[Candidate], usage: Usage | None = None) -> Iterator[Measured]:
         """Yield the result of each submission, in order; a failure is a result too.
 

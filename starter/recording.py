@@ -1,0 +1,92 @@
+"""Make the record of an evaluation from what was measured."""
+
+import os
+import platform
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from starter import __version__
+from starter.competition import Limits
+from starter.discovery import Candidate
+from starter.errors import CATALOGUE, Problem
+from starter.evaluate import Evaluator, Measured, Usage
+from starter.records import (
+    Context,
+    EvaluationRecord,
+    Evidence,
+    pack_program,
+    predictions_csv,
+    sha256,
+)
+from starter.schema import EvaluationResult
+
+USAGES: tuple[Usage, ...] = ("Public", "Private")
+
+
+def refusal(candidate: Candidate, problems: tuple[Problem, ...]) -> Measured:
+    """Return the result of a submission that cannot be run at all."""
+    return Measured(
+        EvaluationResult(
+            name=candidate.name,
+            path=str(candidate.path),
+            status=CATALOGUE[problems[0].code].status,
+            official=True,
+            error=problems[0],
+            problems=problems,
+        ),
+        None,
+    )
+
+
+def record_of(
+    evaluator: Evaluator, measured: Measured, *, submission: str, context: Context, limits: Limits
+) -> EvaluationRecord:
+    """Return the record of a measured submission: its figures on each usage, and what proves them."""
+    scores = {usage: evaluator.score_on(measured, usage) for usage in USAGES}
+    measurement, proof = measured.measurement, evidence_of(measured)
+    return EvaluationRecord(
+        submission=submission,
+        context=context,
+        evaluated_at=datetime.now(UTC),
+        result=measured.result,
+        scores={usage: score for usage, score in scores.items() if score is not None},
+        limits=limits,
+        used=measurement.used if measurement else {},
+        versions={**evaluator.versions, "starter": __version__, "machine": machine()},
+        predictions=sha256(predictions_text(evaluator, proof).encode()) if proof else "",
+        program=sha256(proof.program) if proof else "",
+    )
+
+
+def evidence_of(measured: Measured) -> Evidence | None:
+    """Return what a result can be proved by; None where it answered nothing."""
+    if measured.measurement is None or measured.predictions is None or measured.probabilities is None:
+        return None
+    found = measured.measurement
+    return Evidence(
+        np.asarray(measured.predictions, dtype=np.uint16),
+        np.asarray(measured.probabilities, dtype=np.float32),
+        pack_program(found.graph, found.weights_header, found.transforms),
+    )
+
+
+def predictions_text(evaluator: Evaluator, proof: Evidence) -> str:
+    """Return the answers as predictions.csv."""
+    return predictions_csv(
+        evaluator.image_ids, proof.labels.tolist(), proof.probabilities.tolist(), evaluator.classes
+    )
+
+
+@cache
+def machine() -> str:
+    """Return the processor's name and how many cores it has."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return f"{name}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
