@@ -212,7 +212,7 @@ class Batch:
             HostError: the store, the runner or the room failed; what was finished is stored.
             UsageError: the data set or the reference is at fault.
         """
-        jobs = max(1, min(jobs, self.progress.total))
+        jobs = min(jobs, self.progress.total)
         threads = [threading.Thread(target=self._job, daemon=True) for _ in range(jobs)]
         for thread in threads:
             thread.start()

@@ -70,6 +70,7 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     from starter.entries import find
     from starter.evaluate import Evaluator, read_reference
     from starter.records import Context
+    from starter.room import choose
     from starter.store import Store
 
     rules = load_competition(competition)
@@ -95,14 +96,16 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
             _show_plan(planned)
             return EXIT_OK
 
+        level = choose(rules, isolation)
+        threads = max(1, (os.cpu_count() or 1) // jobs)
+
         def evaluator() -> Evaluator:
-            threads = max(1, (os.cpu_count() or 1) // jobs)
             return Evaluator(
                 rules,
                 dataset,
                 reference=reference,
                 reference_path=baseline / "reference.json",
-                isolation=isolation,
+                isolation=level,
                 threads=threads,
             )
 
@@ -150,19 +153,22 @@ def _show_plan(planned: "Sequence[Planned]") -> None:
         reason = f"  {item.refused}" if item.refused else ""
         say(out, f"{item.action:9}  {inline(item.found.team)}/{inline(item.found.name)}{reason}")
     say(out)
-    say(out, _counts(Counter(item.action.value for item in planned), len(planned), "entries"))
+    counts = Counter(item.action.value for item in planned)
+    say(out, f"{len(planned)} entries: {_counts(counts)}")
+    say(err, "nothing was evaluated: --dry-run")
 
 
 def _show_end(planned: "Sequence[Planned]", statuses: "Counter[Status]") -> None:
-    actions = Counter(item.action.value for item in planned)
-    say(out, _counts(actions, len(planned), "entries"))
+    counts = Counter(item.action.value for item in planned)
+    counts["evaluated now"] = counts.pop("evaluate", 0)
+    say(out, f"{len(planned)} entries: {_counts(counts)}")
     if statuses:
-        counts = Counter({status.value: n for status, n in statuses.items()})
-        say(out, _counts(counts, statuses.total(), "evaluated now"))
+        results = Counter({status.value: n for status, n in statuses.items()})
+        say(out, f"{statuses.total()} results: {_counts(results)}")
     if statuses[Status.HOST_ERROR]:
         say(err, "some failed by this machine's fault; again with: --retry host")
     say(err, "next: starter leaderboard")
 
 
-def _counts(counts: "Counter[str]", total: int, what: str) -> str:
-    return f"{total} {what}: " + ", ".join(f"{n} {name}" for name, n in counts.most_common())
+def _counts(counts: "Counter[str]") -> str:
+    return ", ".join(f"{n} {name}" for name, n in counts.most_common() if n)

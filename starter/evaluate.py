@@ -72,7 +72,7 @@ class Evaluator:
         mode: how much is evaluated.
         reference: the baseline's figures; None measures without a score.
         reference_path: named when the reference is refused.
-        isolation: a level of isolation, or "auto"; None is the competition's own.
+        isolation: the level that `room.choose` has chosen, or what it chooses from.
         threads: how many threads a graph is run with; None: all cores.
 
     Raises:
@@ -96,7 +96,7 @@ class Evaluator:
         self._mode = mode
         self._reference = reference
         self._reference_path = reference_path
-        self.isolation = choose(competition, isolation)
+        self.isolation = isolation if isinstance(isolation, Level) else choose(competition, isolation)
         rows = dataset.solution()
         count = {Mode.SMOKE: SMOKE_IMAGES, Mode.VALIDATE: 32}.get(mode, len(rows))
         self._rows = [] if mode is Mode.PROFILE and reference is None else rows[:count]

@@ -339,7 +339,7 @@ def main() -> None:
             parent.send(json.dumps(verdict).encode())
             if not verdict["reusable"]:
                 break
-    except (Stopped, BrokenPipeError):
+    except (Stopped, ConnectionError):
         pass
     finally:
         room.end()
