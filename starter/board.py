@@ -1,7 +1,7 @@
 """The leaderboard as data: its rows in order, with what a person asks about each of them.
 
-Made from the store (organizers) and shown by scoreboard.py (terminal), as CSV, and as a static
-page (leaderboard_page.py). Every text in it may be a stranger's.
+Made from the store by standings.py; shown on a terminal and as CSV by board_text.py, and as a
+static page by board_page.py. Every text in it may be a stranger's.
 """
 
 from datetime import datetime
@@ -27,6 +27,8 @@ class Row(Record):
 
     id: str
     """Stable, made of [0-9a-f] only: the name of its page."""
+    submission: str = ""
+    """The hash of its content; empty for the baseline's own row."""
     place: int | None
     """From 1; None where it is not ranked."""
     is_baseline: bool = False
@@ -97,7 +99,9 @@ class Board(Record):
     rows: tuple[Row, ...]
     """Ranked entries in order, with the baselines among them where their score puts them."""
     others: tuple[Row, ...] = ()
-    """Unranked, failed and stale entries, with their reasons."""
+    """Unranked, failed and stale entries, with their reasons; of many the latest."""
+    more_others: int = 0
+    """How many of those are not shown."""
     num_teams: int
     """How many teams have an entry."""
     num_entries: int

@@ -18,6 +18,7 @@ from starter.cli_baseline import baseline_app
 from starter.cli_batch import batch
 from starter.cli_data import data_app
 from starter.cli_doctor import doctor
+from starter.cli_leaderboard import leaderboard
 from starter.cli_profile import profile
 from starter.cli_shared import (
     EXIT_HOST,
@@ -169,6 +170,7 @@ def validate(
 app.command()(profile)
 app.command()(doctor)
 app.command()(batch)
+app.command()(leaderboard)
 
 
 @app.command()

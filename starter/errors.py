@@ -98,6 +98,7 @@ class Code(StrEnum):
     BASELINE_DIFFERS = "U305"
     BAD_STORE_URL = "U401"
     BAD_INDEX = "U402"
+    NO_TEAM = "U403"
     RUNNER_FAILED = "H101"
     WORKER_FAILED = "H102"
     CANARY_FAILED = "H103"

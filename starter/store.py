@@ -186,14 +186,13 @@ class Store:
             teams = connection.execute(count.where(here)).scalar_one()
         return Standing(place + 1, teams, row.score)
 
-    def lines(self, context: int, which: Literal["best", "selected", "unranked", "trend"]) -> Iterator[Any]:
+    def lines(self, context: int, which: Literal["best", "ranked", "unranked"]) -> Iterator[Any]:
         """Yield entries with the figures of their results, as named rows.
 
         Args:
             context: of what.
-            which: "best": each team's best entry, in the order of the board. "selected": the
-                entries that their teams have selected. "unranked": those without a place, the
-                latest first. "trend": team, time and score of every ranked entry, by time.
+            which: "best": each team's best entry, in the order of the board. "ranked": every
+                entry that is ranked, by time. "unranked": the others, the latest first.
         """
         joined = sa.join(entries, results, entries.c.submission == results.c.submission)
         figures = [
@@ -204,16 +203,12 @@ class Store:
             query = query.join(standings, standings.c.entry == entries.c.id)
             query = query.where(standings.c.context == context)
             query = query.order_by(*(standings.c[name] for name in _ORDER))
-        elif which == "selected":
-            query = query.where(entries.c.selected)
-        elif which == "unranked":
-            query = query.where(sa.or_(results.c.public_ranked.is_not(True), entries.c.refused != ""))
-            query = query.order_by(entries.c.submitted_at.desc(), entries.c.team, entries.c.name)
-        else:
-            columns = entries.c.team, entries.c.submitted_at, results.c.public_score
-            query = sa.select(*columns).select_from(joined).where(results.c.context == context)
+        elif which == "ranked":
             query = query.where(results.c.public_ranked, entries.c.refused == "")
             query = query.order_by(entries.c.submitted_at)
+        else:
+            query = query.where(sa.or_(results.c.public_ranked.is_not(True), entries.c.refused != ""))
+            query = query.order_by(entries.c.submitted_at.desc(), entries.c.team, entries.c.name)
         with self._reading() as connection:
             yield from connection.execute(query)
 

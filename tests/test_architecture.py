@@ -23,12 +23,12 @@ ROWS = (
     {"attention", "interpreter", "processes", "dataset_check", "dataset_import", "scene_waste"},
     {"macs", "measure", "memory_access", "program", "coco", "synthetic", "plugins"},
     {"export", "evaluate", "canaries", "guidelines"},
-    {"cost_rules", "profiler", "recording"},
+    {"board", "cost_rules", "profiler", "recording"},
     {"worker", "runner", "training"},
-    {"baseline", "batch", "board", "scoreboard"},
+    {"baseline", "batch", "board_text", "scoreboard", "standings"},
     {"profile_view"},
     {"cli_shared"},
-    {"cli_baseline", "cli_batch", "cli_data", "cli_doctor", "cli_profile"},
+    {"cli_baseline", "cli_batch", "cli_data", "cli_doctor", "cli_leaderboard", "cli_profile"},
     {"cli"},
 )
 ROW_OF = {name: i for i, row in enumerate(ROWS) for name in row}

@@ -157,7 +157,7 @@ def test_a_team_stands_with_its_best_entry(store: Store, context: int) -> None:
         store.put(context, record(name, macs), None)
 
     assert [(row.team, row.name) for row in store.lines(context, "best")] == [("one", "b"), ("two", "d")]
-    trend = [(row.team, round(row.public_score, 4)) for row in store.lines(context, "trend")]
+    trend = [(row.team, round(row.public_score, 4)) for row in store.lines(context, "ranked")]
     assert trend == [("one", 0.3125), ("one", 0.1875), ("one", 0.25), ("two", 0.2188)]
     assert store.entry_counts() == {"one": 4, "two": 1}
     assert [(row.name, row.refused) for row in store.lines(context, "unranked")] == [
