@@ -1,0 +1,101 @@
+"""A crowd of entries as an organizer gets them: honest ones in every shape, and a tenth that is poison.
+
+Each entry's name begins with what it is; `EXPECTED` says how it must end.
+"""
+
+import io
+import zipfile
+from pathlib import Path
+
+from conftest import GOOD
+
+from starter.errors import Status
+
+LIMITS = """
+[limits]
+wall_seconds = 6
+cpu_seconds = 60
+memory_mb = 1200
+scratch_mb = 16
+submission_mb = 2
+submission_files = 50
+"""
+"""For competition.toml: so that poison strikes soon."""
+
+_AT_IMPORT = {
+    "timeout": "while True: pass",
+    "sleep": "import time\ntime.sleep(3600)",
+    "memory": "held = []\nwhile True: held.append(bytearray(2**24))",
+    "crash": "import ctypes\nctypes.string_at(0)",
+    "exit": "import os\nos._exit(0)",
+    "forged": (
+        "import os, json\n"
+        "for fd in range(3, 64):\n"
+        "    try: os.write(fd, b'{\"report\": 2}\\n{}')\n"
+        "    except OSError: pass\n"
+        "os._exit(0)"
+    ),
+    "noise": "while True: print('x' * 2**20)",
+    "disk": "import tempfile\nf = tempfile.TemporaryFile()\nwhile True: f.write(bytes(2**20))",
+}
+_ZIPS = ("slip", "bomb", "cut")
+POISONS = (*_AT_IMPORT, *_ZIPS)
+EXPECTED = {
+    "honest": {Status.OK},
+    "timeout": {Status.TIMEOUT},
+    "sleep": {Status.TIMEOUT},
+    "memory": {Status.MEMORY, Status.CRASH},
+    "crash": {Status.CRASH},
+    "exit": {Status.CRASH},
+    "forged": {Status.CRASH, Status.INVALID, Status.OUTPUT},
+    "noise": {Status.OUTPUT, Status.TIMEOUT},
+    "disk": {Status.DISK, Status.INVALID},
+    "slip": {Status.INVALID},
+    "bomb": {Status.INVALID},
+    "cut": {Status.INVALID},
+}
+
+
+def honest(number: int) -> str:
+    """A plugin that scores; each number makes another content."""
+    return GOOD.replace("v2.Resize((8, 8))", f"v2.Resize(({8 + number % 5}, 8))") + f"# {number}\n"
+
+
+def write_crowd(folder: Path, count: int) -> dict[str, str]:
+    """Write entries; return what each is by its name."""
+    folder.mkdir()
+    kinds = {}
+    for number in range(count):
+        kind = POISONS[number // 10 % len(POISONS)] if number % 10 == 7 else "honest"
+        name = f"{kind}{number:03d}"
+        kinds[name] = kind
+        if kind in _ZIPS:
+            (folder / f"{name}.zip").write_bytes(_poisoned(kind))
+            continue
+        source = honest(number) + "\n" + _AT_IMPORT.get(kind, "")
+        shape = number % 3
+        if shape == 0:
+            (folder / f"{name}.py").write_text(source)
+        elif shape == 1:
+            (folder / name).mkdir()
+            (folder / name / "plugin.py").write_text(source)
+        else:
+            (folder / f"{name}.zip").write_bytes(_zipped({f"{name}/plugin.py": source.encode()}))
+    return kinds
+
+
+def _zipped(members: dict[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+def _poisoned(kind: str) -> bytes:
+    plugin = GOOD.encode()
+    if kind == "slip":
+        return _zipped({"plugin.py": plugin, "../../evil.py": b"x"})
+    if kind == "bomb":
+        return _zipped({"plugin.py": plugin, "zeros.bin": bytes(2**25)})
+    return _zipped({"plugin.py": plugin})[:-40]

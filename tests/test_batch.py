@@ -1,0 +1,295 @@
+"""The batch: every entry is accounted for, a kill loses nothing, nothing is done twice."""
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import crowd
+import pytest
+
+from starter.baseline import measure, write_reference
+from starter.competition import CompetitionFile, load_competition
+from starter.dataset import Dataset
+from starter.discovery import discover_one
+from starter.errors import Code, Status, UsageError
+from starter.evaluate import read_reference
+from starter.records import Context
+from starter.schema import Reference
+from starter.store import Store
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def reference(easy_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """The good plugin, measured on the easy data."""
+    path = tmp_path_factory.mktemp("baseline") / "good.py"
+    path.write_text(crowd.honest(0))
+    rules = CompetitionFile(name="test", isolation="none")
+    return measure(discover_one(path), rules, easy_dataset, made_by="a test")
+
+
+@pytest.fixture
+def place(tmp_path: Path, easy_dataset: Dataset, reference: Reference) -> Path:
+    """A competition's folder."""
+    folder = tmp_path / "competition"
+    (folder / "baseline").mkdir(parents=True)
+    write_reference(reference, folder / "baseline")
+    text = f'name = "A crowd"\ndataset = "{easy_dataset.root}"\nisolation = "none"\n{crowd.LIMITS}'
+    (folder / "competition.toml").write_text(text)
+    return folder
+
+
+@pytest.fixture
+def starter(place: Path) -> Command:
+    """The command line, in the competition's folder."""
+
+    def call(*arguments: str | Path, expected: int = 0) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "starter", *map(str, arguments)]
+        run = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+        assert run.returncode == expected, run.stdout + run.stderr
+        return run
+
+    return call
+
+
+def stored(place: Path, data: Dataset) -> dict[str, tuple[Status, float]]:
+    """The status and the time of each result in the store, by the entry's name."""
+    rules = load_competition(place / "competition.toml")
+    with Store(f"sqlite:///{place / '.starter' / 'results.sqlite'}") as store:
+        now = Context.of(rules, data.fingerprint(), read_reference(place / "baseline"))
+        context = store.context_id(now)
+        names = {e.submission: e.name for e in store.entries()}
+        found = {}
+        for submission in store.statuses(context):
+            kept = store.record(context, submission)
+            assert kept is not None
+            found[names[submission]] = kept[0].result.status, kept[0].evaluated_at.timestamp()
+        return found
+
+
+def told(stderr: str) -> list[str]:
+    """The entries of which a run said that they are stored."""
+    return re.findall(r"^\d+/\d+  (\S+)", stderr, re.MULTILINE)
+
+
+def test_every_entry_of_a_crowd_is_accounted_for(
+    starter: Command, place: Path, easy_dataset: Dataset
+) -> None:
+    kinds = crowd.write_crowd(place / "entries", 118)  # each poison once
+
+    run = starter("batch", "entries", "--jobs", 2, "--isolation", "auto", "--json", "results.json")
+
+    found = stored(place, easy_dataset)
+    assert found.keys() == kinds.keys()
+    wrong = {n: s for n, (s, _) in found.items() if s not in crowd.EXPECTED[kinds[n]]}
+    assert wrong == {}
+    assert sorted(told(run.stderr)) == sorted(kinds)
+    assert "118 entries: 118 evaluated now" in run.stdout
+    written = json.loads((place / "results.json").read_text())
+    assert len(written["results"]) == len(written["entries"]) == 118
+    assert not re.search("Private|private", json.dumps(written["results"]))
+    again = starter("batch", "entries", "--jobs", 2)
+    assert told(again.stderr) == []
+    assert "118 entries: 118 done" in again.stdout
+    assert stored(place, easy_dataset) == found
+
+
+def test_a_batch_that_is_killed_goes_on_and_does_nothing_twice(
+    starter: Command, place: Path, easy_dataset: Dataset
+) -> None:
+    kinds = crowd.write_crowd(place / "entries", 40)
+    chance = random.Random(1)
+    said: Counter[str] = Counter()
+    before: dict[str, tuple[Status, float]] = {}
+    command = [sys.executable, "-m", "starter", "batch", "entries", "--jobs", "2", "--isolation", "none"]
+    kills = 0
+    while kills < 4:
+        process = subprocess.Popen(
+            command, cwd=place, stderr=subprocess.PIPE, text=True, stdout=subprocess.DEVNULL
+        )
+        assert process.stderr is not None
+        first = process.stderr.readline()  # it has begun
+        time.sleep(chance.uniform(0, 3))
+        os.kill(process.pid, signal.SIGKILL)
+        said.update(told(first + process.stderr.read()))
+        process.wait()
+        process.stderr.close()
+        now = stored(place, easy_dataset)
+        assert before.items() <= now.items()
+        assert said.keys() <= now.keys()
+        before = now
+        kills += 1
+    last = starter("batch", "entries", "--jobs", 2, "--isolation", "none")
+    said.update(told(last.stderr))
+
+    found = stored(place, easy_dataset)
+    assert before.items() <= found.items()  # the same results, of the same time
+    assert found.keys() == kinds.keys()
+    assert said.most_common(1)[0][1] == 1
+    assert {n: s for n, (s, _) in found.items() if s not in crowd.EXPECTED[kinds[n]]} == {}
+
+
+def write_entries(place: Path, *names: str) -> None:
+    (place / "entries").mkdir(exist_ok=True)
+    for number, name in enumerate(names):
+        path = place / "entries" / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(crowd.honest(number))
+        os.utime(path, (1_700_000_000 + number * 3600,) * 2)
+
+
+def test_a_plan_says_what_would_be_done_and_does_nothing(
+    starter: Command, place: Path, easy_dataset: Dataset
+) -> None:
+    write_entries(place, "a", "b", "c")
+    shutil.copy(place / "entries" / "a.py", place / "entries" / "copy.py")
+
+    run = starter("batch", "entries", "--dry-run", "--limit", 2)
+
+    assert run.stdout.split("\n")[:4] == [
+        "evaluate   a/a",
+        "evaluate   b/b",
+        "later      c/c",
+        "duplicate  copy/copy",
+    ]
+    assert stored(place, easy_dataset) == {}
+
+
+def test_what_changes_makes_results_stale_and_new_ones_are_made(
+    starter: Command, place: Path, easy_dataset: Dataset
+) -> None:
+    write_entries(place, "a", "b")
+    starter("batch", "entries")
+    (place / "entries" / "a.py").write_text(crowd.honest(77))
+
+    assert told(starter("batch", "entries").stderr) == ["a"]
+
+    rules = place / "competition.toml"
+    rules.write_text(rules.read_text().replace("wall_seconds = 6", "wall_seconds = 7"))
+    board = json.loads(starter("leaderboard", "--json", "-").stdout)
+    assert [row["name"] for row in board["rows"]] == ["good"]
+    assert {(row["name"], tuple(row["stale"])) for row in board["others"]} == {
+        ("a", ("rules",)),
+        ("b", ("rules",)),
+    }
+    assert sorted(told(starter("batch", "entries").stderr)) == ["a", "b"]
+    board = json.loads(starter("leaderboard", "--json", "-").stdout)
+    assert [row["name"] for row in board["rows"]][:2] == ["a", "b"] or board["rows"][0]["name"] == "b"
+    assert board["others"] == [] or all(row["stale"] for row in board["others"])
+
+
+def test_only_what_failed_is_tried_again(starter: Command, place: Path) -> None:
+    write_entries(place, "good", "bad")
+    (place / "entries" / "bad.py").write_text("import nothing")
+    starter("batch", "entries")
+
+    assert told(starter("batch", "entries", "--retry", "host").stderr) == []
+    assert told(starter("batch", "entries", "--retry", "failed").stderr) == ["bad"]
+
+
+def test_teams_times_and_choices_come_from_folders_or_from_an_index(starter: Command, place: Path) -> None:
+    write_entries(place, "red/one", "red/two", "blue/one", "alone")
+    (place / "entries" / "index.csv").write_text(
+        "path,team,submitted,selected\n"
+        "alone.py,purple,2026-01-02T03:04:05,\n"
+        "red/two.py,,2026-01-02T03:04:05+09:00,yes\n"
+    )
+    run = starter("batch", "entries", "--index", "entries/index.csv", "--json", "-")
+    entries = {(e["team"], e["name"]) for e in json.loads(run.stdout)["entries"]}
+    assert entries == {("red", "one"), ("red", "two"), ("blue", "one"), ("purple", "alone")}
+    board = json.loads(starter("leaderboard", "--json", "-").stdout)
+    at = {row["team"]: row["submitted_at"] for row in board["rows"]}
+    assert at["purple"] == "2026-01-02T03:04:05Z"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "got"),
+    [
+        ("team\nred\n", 2, "path: Field required"),
+        ("path,colour\na.py,red\n", 2, "colour: Extra inputs"),
+        ("path\nnone.py\n", 2, "no entry none.py"),
+        ("path,submitted\na.py,yesterday\n", 2, "submitted: "),
+        ("path,selected\na.py,perhaps\n", 2, "selected: "),
+    ],
+)
+def test_a_wrong_index_is_told_by_its_line(place: Path, text: str, line: int, got: str) -> None:
+    from starter.entries import find
+
+    write_entries(place, "a")
+    index = place / "entries" / "index.csv"
+    index.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        find([place / "entries"], index)
+    assert caught.value.problems[0].code is Code.BAD_INDEX
+    assert caught.value.problems[0].where == f"{index}:{line}"
+    assert got in caught.value.problems[0].got
+
+
+def test_a_team_that_hands_in_too_much_on_one_day_is_refused(starter: Command, place: Path) -> None:
+    rules = place / "competition.toml"
+    rules.write_text(rules.read_text() + "\n[leaderboard]\nmax_per_day = 2\n")
+    write_entries(place, "red/one", "red/two", "red/three", "blue/one")
+
+    run = starter("batch", "entries")
+
+    assert "4 entries: 3 evaluated now, 1 refused" in run.stdout
+    board = json.loads(starter("leaderboard", "--json", "-").stdout)
+    (refused,) = [row for row in board["others"] if row["reason"].startswith("more than 2")]
+    assert (refused["team"], refused["name"]) == ("red", "three")
+
+
+def test_a_name_that_cannot_be_a_row_is_refused_and_the_rest_goes_on(starter: Command, place: Path) -> None:
+    write_entries(place, "good", "a bad name!")
+    run = starter("batch", "entries")
+    assert "2 results: 1 ok, 1 invalid" in run.stdout
+
+
+def test_an_entry_that_changes_after_the_plan_is_stored_under_what_was_run(
+    place: Path, easy_dataset: Dataset, reference: Reference
+) -> None:
+    from starter.archive import submission_digest
+    from starter.batch import Batch, plan
+    from starter.entries import find
+    from starter.evaluate import Evaluator
+
+    write_entries(place, "a")
+    rules = load_competition(place / "competition.toml")
+    holds_under = Context.of(rules, easy_dataset.fingerprint(), reference)
+    with Store(f"sqlite:///{place / 'x.sqlite'}") as store:
+        context = store.context_id(holds_under)
+        planned = plan(find([place / "entries"]), rules, store, context)
+        (place / "entries" / "a.py").write_text(crowd.honest(5))
+        Batch(
+            planned,
+            store,
+            (context, holds_under),
+            rules,
+            lambda: Evaluator(rules, easy_dataset, reference=reference, isolation="none"),
+        ).run(1)
+        now = submission_digest(discover_one(place / "entries" / "a.py"))
+        assert now != planned[0].submission
+        assert store.statuses(context) == {now: Status.OK}
+
+
+def test_a_stopped_store_ends_the_batch_with_our_fault_and_it_goes_on_later(
+    starter: Command, place: Path, easy_dataset: Dataset
+) -> None:
+    write_entries(place, "a", "b")
+    starter("batch", "entries/a.py")
+    store = place / ".starter" / "results.sqlite"
+    store.chmod(0o444)
+    run = starter("batch", "entries", "--store", f"sqlite:///file:{store}?mode=ro&uri=true", expected=3)
+    assert "H203" in run.stderr
+    store.chmod(0o644)
+    assert told(starter("batch", "entries").stderr) == ["b"]
+    assert len(stored(place, easy_dataset)) == 2
