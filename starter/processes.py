@@ -147,11 +147,13 @@ def _struck(verdict: dict[str, Any]) -> Problem | None:
         return None
     name, allowed, measured = verdict["struck"]
     code, unit = _STRUCK[name]
+    hint = "Print less: only the end of the log is kept." if name == "log" else ""
     return problem(
         code,
         where="the submission's process",
         expected=f"at most {unit.format(f'{allowed:g}')}",
         got=unit.format(f"{measured:g}"),
+        hint=hint,
     )
 
 

@@ -7,6 +7,7 @@ a stranger's itself and reads nothing of it. The reply is a line of JSON with th
 parts, then the parts. No image, label or other submission is ever here.
 """
 
+import errno
 import gc
 import json
 import os
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from starter.plugins import LoadedPlugin
 
+_NO_SPACE = f"[Errno {errno.ENOSPC}]"
 _ADDRESS_SPACE_OF_TORCH = 8 * 2**30  # CUDA builds map several GiB at import without using them
 
 
@@ -140,6 +142,9 @@ def _answer(reply: IO[bytes], candidate: Candidate, job: WorkerJob, scratch: Pat
     except Exception:  # noqa: BLE001 - a crash of the participant's code becomes a reply
         traceback.print_exc()
         os._exit(1)
+    if any(_NO_SPACE in found.got for found in report.problems):
+        full = problem(Code.DISK, where="the scratch folder", got="no space left")
+        report = report.model_copy(update={"problems": (full, *report.problems[:99])})
     try:
         _send(reply, report, scratch)
     except OSError as error:
@@ -240,12 +245,13 @@ def _too_large(job: WorkerJob, got: str) -> Problem:
 
 
 def _send(reply: IO[bytes], report: WorkerReport, scratch: Path) -> None:
-    (scratch / "report").write_text(report.model_dump_json(), encoding="utf-8")
-    sizes = {part: (scratch / part).stat().st_size for part in PARTS if (scratch / part).is_file()}
+    head = report.model_dump_json().encode()
+    files = {part: scratch / part for part in PARTS[1:] if (scratch / part).is_file()}
+    sizes = {PARTS[0]: len(head)} | {part: path.stat().st_size for part, path in files.items()}
     with reply:
-        reply.write(json.dumps(sizes).encode() + b"\n")
-        for part in sizes:
-            reply.write((scratch / part).read_bytes())
+        reply.write(json.dumps(sizes).encode() + b"\n" + head)
+        for path in files.values():
+            reply.write(path.read_bytes())
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ EXPECTED = {
     "exit": {Status.CRASH},
     "forged": {Status.CRASH, Status.INVALID, Status.OUTPUT},
     "noise": {Status.OUTPUT, Status.TIMEOUT},
-    "disk": {Status.DISK, Status.INVALID},
+    "disk": {Status.DISK},
     "slip": {Status.INVALID},
     "bomb": {Status.INVALID},
     "cut": {Status.INVALID},

@@ -165,9 +165,7 @@ def test_a_plan_says_what_would_be_done_and_does_nothing(
     assert stored(place, easy_dataset) == {}
 
 
-def test_what_changes_makes_results_stale_and_new_ones_are_made(
-    starter: Command, place: Path, easy_dataset: Dataset
-) -> None:
+def test_what_changes_makes_results_stale_and_new_ones_are_made(starter: Command, place: Path) -> None:
     write_entries(place, "a", "b")
     starter("batch", "entries")
     (place / "entries" / "a.py").write_text(crowd.honest(77))
