@@ -29,6 +29,10 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     csv_to: Annotated[
         Path | None, typer.Option("--csv", callback=can_be_made, help="Write all rows to a CSV file.")
     ] = None,
+    html_to: Annotated[
+        Path | None,
+        typer.Option("--html", callback=can_be_made, help="Write a static page and one for each entry."),
+    ] = None,
     team: Annotated[str | None, typer.Option(help="Only this team's place.")] = None,
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON Schema of a result's record.")
@@ -38,6 +42,7 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     json_to: JsonOption = None,
 ) -> None:
     """Show the leaderboard of what `starter batch` has evaluated."""
+    from starter.board_page import write_board
     from starter.board_text import show_board, to_csv
     from starter.evaluate import read_reference
     from starter.records import EvaluationRecord
@@ -59,6 +64,8 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - the command's options, one to one
             say(out, f"{inline(team)}: place {found.place} of {found.teams}, score {found.score:.4f}")
             return
         board = standings.board(reveal=reveal)
+        if html_to is not None:
+            say(err, f"{write_board(board, html_to, standings.details(board))}")
     if csv_to is not None:
         csv_to.write_text(to_csv(board), encoding="utf-8")
         say(err, f"{csv_to}: {len(board.rows) + len(board.others)} rows")
