@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -154,21 +154,22 @@ def _show_plan(planned: "Sequence[Planned]") -> None:
         say(out, f"{item.action:9}  {inline(item.found.team)}/{inline(item.found.name)}{reason}")
     say(out)
     counts = Counter(item.action.value for item in planned)
-    say(out, f"{len(planned)} entries: {_counts(counts)}")
+    say(out, f"{len(planned)} entries: {_counts(counts, counts)}")
     say(err, "nothing was evaluated: --dry-run")
 
 
 def _show_end(planned: "Sequence[Planned]", statuses: "Counter[Status]") -> None:
     counts = Counter(item.action.value for item in planned)
-    counts["evaluated now"] = counts.pop("evaluate", 0)
-    say(out, f"{len(planned)} entries: {_counts(counts)}")
+    now = counts.pop("evaluate", 0)
+    parts = ([f"{now} evaluated now"] if now else []) + [f"{n} {name}" for name, n in counts.items()]
+    say(out, f"{len(planned)} entries: {', '.join(parts)}")
     if statuses:
         results = Counter({status.value: n for status, n in statuses.items()})
-        say(out, f"{statuses.total()} results: {_counts(results)}")
+        say(out, f"{statuses.total()} results: {_counts(results, Status)}")
     if statuses[Status.HOST_ERROR]:
         say(err, "some failed by this machine's fault; again with: --retry host")
     say(err, "next: starter leaderboard")
 
 
-def _counts(counts: "Counter[str]") -> str:
-    return ", ".join(f"{n} {name}" for name, n in counts.most_common() if n)
+def _counts(counts: "Counter[str]", order: Iterable[str]) -> str:
+    return ", ".join(f"{counts[name]} {name}" for name in order if counts[name])

@@ -391,3 +391,8 @@ class Reference(Record):
     def f1_on(self, usage: str | None) -> float:
         """Return its macro F1 on the images of one usage, or on all."""
         return self.macro_f1 if usage is None else self.macro_f1_by_usage[usage]
+
+    def shown_on(self, usage: str) -> "Reference":
+        """Return it with its F1 on the images of one usage only: the others' may be secret."""
+        f1 = self.macro_f1_by_usage[usage]
+        return self.model_copy(update={"macro_f1": f1, "macro_f1_by_usage": {usage: f1}})

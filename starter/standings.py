@@ -71,9 +71,10 @@ class Standings:
         usage: Usage = "Private" if reveal else "Public"
         counts = self._store.entry_counts()
         copies = self._store.duplicates()
-        trends = self._trends()
+        every = list(self._store.lines(self.context, "ranked"))
+        trends = _trends(every)
         public = list(self._store.lines(self.context, "best"))
-        lines = self._final(public) if reveal else public
+        lines = self._final(public, every) if reveal else public
         names = self._competition.leaderboard.baseline_teams
         ranked = [line for line in lines if line.team not in names]
         rows = [
@@ -92,7 +93,7 @@ class Standings:
         if reveal:
             rows, agreement = _compared(rows, [line for line in public if line.team not in names])
         baselines = [_row(line, usage.lower(), is_baseline=True) for line in lines if line.team in names]
-        others, hidden = self._others()
+        others, hidden = self._others({(line.team, line.name) for line in every})
         return Board(
             competition=self._competition.name,
             usage=usage,
@@ -100,7 +101,7 @@ class Standings:
             dataset=f"{self._dataset.info.name} {self._dataset.info.version}",
             num_images=len(_Images.of(self._dataset, usage).places),
             classes=self._dataset.info.classes,
-            reference=self._reference,
+            reference=self._reference.shown_on(usage),
             baseline_f1=self._reference.f1_on(usage),
             rules=self._competition.score,
             cost_version=self._reference.cost_version,
@@ -145,20 +146,11 @@ class Standings:
                 },
             )
 
-    def _trends(self) -> dict[str, tuple[TrendPoint, ...]]:
-        """Return each team's best score over time: one point for each time that it got better."""
-        points: dict[str, list[TrendPoint]] = {}
-        for line in self._store.lines(self.context, "ranked"):
-            own = points.setdefault(line.team, [])
-            if not own or line.public_score < own[-1].score:
-                own.append(TrendPoint(at=_time(line.submitted_at), score=line.public_score))
-        return {team: tuple(own) for team, own in points.items()}
-
-    def _final(self, public: Sequence[Any]) -> list[Any]:
+    def _final(self, public: Sequence[Any], every: Sequence[Any]) -> list[Any]:
         """Return each team's best entry on the private images, of those that count, in order."""
         most = self._competition.leaderboard.selected
         teams: dict[str, list[Any]] = {line.team: [] for line in public}
-        for line in self._store.lines(self.context, "ranked"):
+        for line in every:
             teams[line.team].append(line)
         best = []
         for own in teams.values():
@@ -220,15 +212,18 @@ class Standings:
             **{k: v for k, v in score._asdict().items() if k in Row.model_fields},
         )
 
-    def _others(self) -> tuple[list[Row], int]:
+    def _others(self, ranked: set[tuple[str, str]]) -> tuple[list[Row], int]:
         """Return the unranked and the stale entries that are shown, and how many more there are."""
         rows = [
             _row(line, "public", reason=line.refused or line.reason)
             for line in self._store.lines(self.context, "unranked")
         ]
         contexts = self._store.contexts()
+        current = ranked | {(row.team, row.name) for row in rows}
         stale = {}
         for line in self._store.stale(self.context):  # the latest result of each entry is the last
+            if (line.team, line.name) in current:
+                continue  # its team has handed in another content since
             changed = contexts[line.context].changed(self._holds_under)
             stale[line.team, line.name] = Row(
                 id=_row_id(line.team, line.name, line.submission),
@@ -244,6 +239,16 @@ class Standings:
             )
         found = [*stale.values(), *rows]
         return found[:MOST_OTHERS], max(0, len(found) - MOST_OTHERS)
+
+
+def _trends(every: Iterable[Any]) -> dict[str, tuple[TrendPoint, ...]]:
+    """Return each team's best score over time: one point for each time that it got better."""
+    points: dict[str, list[TrendPoint]] = {}
+    for line in every:
+        own = points.setdefault(line.team, [])
+        if not own or line.public_score < own[-1].score:
+            own.append(TrendPoint(at=_time(line.submitted_at), score=line.public_score))
+    return {team: tuple(own) for team, own in points.items()}
 
 
 def _order(line: Any, usage: str) -> tuple[float, int, float, float, str]:

@@ -107,13 +107,13 @@ def test_every_entry_of_a_crowd_is_accounted_for(
 def test_a_batch_that_is_killed_goes_on_and_does_nothing_twice(
     starter: Command, place: Path, easy_dataset: Dataset
 ) -> None:
-    kinds = crowd.write_crowd(place / "entries", 40)
+    kinds = crowd.write_crowd(place / "entries", 30)
     chance = random.Random(1)
     said: Counter[str] = Counter()
     before: dict[str, tuple[Status, float]] = {}
-    command = [sys.executable, "-m", "starter", "batch", "entries", "--jobs", "2", "--isolation", "none"]
+    command = [sys.executable, "-m", "starter", "batch", "entries", "--jobs", "2", "--isolation", "auto"]
     kills = 0
-    while kills < 4:
+    while kills < 3:
         process = subprocess.Popen(
             command, cwd=place, stderr=subprocess.PIPE, text=True, stdout=subprocess.DEVNULL
         )
@@ -129,7 +129,7 @@ def test_a_batch_that_is_killed_goes_on_and_does_nothing_twice(
         assert said.keys() <= now.keys()
         before = now
         kills += 1
-    last = starter("batch", "entries", "--jobs", 2, "--isolation", "none")
+    last = starter("batch", "entries", "--jobs", 2, "--isolation", "auto")
     said.update(told(last.stderr))
 
     found = stored(place, easy_dataset)
@@ -145,7 +145,7 @@ def write_entries(place: Path, *names: str) -> None:
         path = place / "entries" / f"{name}.py"
         path.parent.mkdir(exist_ok=True)
         path.write_text(crowd.honest(number))
-        os.utime(path, (1_700_000_000 + number * 3600,) * 2)
+        os.utime(path, (1_700_020_000 + number * 3600,) * 2)
 
 
 def test_a_plan_says_what_would_be_done_and_does_nothing(
@@ -182,8 +182,8 @@ def test_what_changes_makes_results_stale_and_new_ones_are_made(starter: Command
     }
     assert sorted(told(starter("batch", "entries").stderr)) == ["a", "b"]
     board = json.loads(starter("leaderboard", "--json", "-").stdout)
-    assert [row["name"] for row in board["rows"]][:2] == ["a", "b"] or board["rows"][0]["name"] == "b"
-    assert board["others"] == [] or all(row["stale"] for row in board["others"])
+    assert {row["name"] for row in board["rows"] if row["place"]} == {"a", "b"}
+    assert board["others"] == []
 
 
 def test_only_what_failed_is_tried_again(starter: Command, place: Path) -> None:

@@ -1,6 +1,6 @@
 """How long a large store takes: 100,000 results of 2,000 teams, made up, on the packaged images.
 
-    python benchmarks/store.py [--teams 2000] [--results 100000] [--keep FOLDER]
+    python benchmarks/large_store.py [--teams 2000] [--results 100000] [--keep FOLDER]
 
 Prints the time to write one result, to find one team's rank, and to make the page, and the page's size.
 """
