@@ -18,7 +18,8 @@ from starter.cli_baseline import baseline_app
 from starter.cli_batch import batch
 from starter.cli_data import data_app
 from starter.cli_doctor import doctor
-from starter.cli_leaderboard import leaderboard
+from starter.cli_leaderboard import leaderboard, verify
+from starter.cli_pack import pack
 from starter.cli_profile import profile
 from starter.cli_shared import (
     EXIT_HOST,
@@ -169,8 +170,10 @@ def validate(
 
 app.command()(profile)
 app.command()(doctor)
+app.command()(pack)
 app.command()(batch)
 app.command()(leaderboard)
+app.command()(verify)
 
 
 @app.command()

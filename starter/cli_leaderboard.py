@@ -1,4 +1,4 @@
-"""The command `starter leaderboard`: show what a store holds. Joined to the command line by cli.py."""
+"""`starter leaderboard` and `starter verify`: show what a store holds, and prove it. Joined by cli.py."""
 
 import json
 from pathlib import Path
@@ -15,12 +15,71 @@ from starter.cli_shared import (
     err,
     open_data,
     out,
+    progress,
     store_url,
     write_json,
 )
 from starter.competition import load_competition
-from starter.errors import Code, usage_error
+from starter.errors import Code, UsageError, problem, usage_error
 from starter.scoreboard import inline, say
+
+
+def verify(
+    result: Annotated[
+        Path, typer.Argument(help="A report: result.json, or its folder, or a folder of reports.")
+    ],
+    data: DataOption = None,
+    competition: RulesOption = None,
+    json_to: JsonOption = None,
+) -> None:
+    """Recompute results from their predictions and programs."""
+    from starter.evaluate import read_reference
+    from starter.processes import Runner
+    from starter.verify import RECORD, read_report
+    from starter.verify import verify as checks
+
+    rules = load_competition(competition)
+    reference = read_reference(rules.path(rules.baseline))
+    dataset = open_data(data, rules)
+    paths = sorted(result.rglob(RECORD)) if result.is_dir() else [result]
+    if not paths:
+        raise usage_error(Code.BAD_REPORT, where=str(result), got=f"no {RECORD}")
+    problems, rows = [], []
+    costs = [rules.path(name) for name in rules.operator_costs]
+    with Runner(rules.limits, cost_rules=costs) as runner, progress("verifying") as tick:
+        for count, path in enumerate(paths, 1):
+            record, evidence = read_report(path, dataset)
+            found = list(
+                checks(
+                    record,
+                    evidence,
+                    dataset=dataset,
+                    competition=rules,
+                    reference=reference,
+                    runner=runner,
+                )
+            )
+            wrong = [check for check in found if not check.holds]
+            rows += [vars(check) | {"result": str(path), "holds": check.holds} for check in found]
+            if json_to != "-":
+                say(
+                    out,
+                    f"{'differs' if wrong else 'ok':7}  {path}  {len(found) - len(wrong)} of {len(found)}",
+                )
+            problems += [
+                problem(
+                    Code.NOT_VERIFIED,
+                    where=f"{path}: {check.name}",
+                    expected=str(check.said),
+                    got=str(check.found),
+                )
+                for check in wrong
+            ]
+            tick(count, len(paths))
+    if json_to is not None:
+        write_json(json_to, {"checks": rows})
+    if problems:
+        raise UsageError(problems)
 
 
 def leaderboard(  # noqa: PLR0913, PLR0917 - the command's options, one to one
@@ -32,6 +91,10 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     html_to: Annotated[
         Path | None,
         typer.Option("--html", callback=can_be_made, help="Write a static page and one for each entry."),
+    ] = None,
+    reports: Annotated[
+        Path | None,
+        typer.Option(callback=can_be_made, help="Write each entry's copy of its result, for its team."),
     ] = None,
     team: Annotated[str | None, typer.Option(help="Only this team's place.")] = None,
     schema: Annotated[
@@ -48,6 +111,7 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     from starter.records import EvaluationRecord
     from starter.standings import Standings
     from starter.store import Store
+    from starter.verify import write_report
 
     if schema:
         out.print_json(json.dumps(EvaluationRecord.model_json_schema()))
@@ -66,6 +130,9 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - the command's options, one to one
         board = standings.board(reveal=reveal)
         if html_to is not None:
             say(err, f"{write_board(board, html_to, standings.details(board))}")
+        if reports is not None:
+            written = [write_report(reports / place, *kept, dataset) for place, kept in standings.reports()]
+            say(err, f"{reports}: {len(written)} reports")
     if csv_to is not None:
         csv_to.write_text(to_csv(board), encoding="utf-8")
         say(err, f"{csv_to}: {len(board.rows) + len(board.others)} rows")

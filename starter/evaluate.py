@@ -5,7 +5,7 @@ the answers meet them.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from pydantic import ValidationError
 
-from starter.competition import CompetitionFile
+from starter.competition import CompetitionFile, ScoreRules
 from starter.dataset import Dataset
 from starter.discovery import Candidate
 from starter.errors import CATALOGUE, Code, Status, UsageError, usage_error
@@ -100,7 +100,7 @@ class Evaluator:
         rows = dataset.solution()
         count = {Mode.SMOKE: SMOKE_IMAGES, Mode.VALIDATE: 32}.get(mode, len(rows))
         self._rows = [] if mode is Mode.PROFILE and reference is None else rows[:count]
-        self._draws: dict[str | None, Resampling] = {}
+        self._judges: dict[Usage, Judge] = {}
         ids = tuple(row.image_id for row in self._rows)
         self._measurer = Measurer(
             competition,
@@ -168,27 +168,12 @@ class Evaluator:
 
     def score_on(self, measured: Measured, usage: Usage) -> UsageScore | None:
         """Return the figures on the images of one usage; None where there is no score or no such image."""
-        places, labels = self.labels(usage)
-        if measured.predictions is None or measured.result.macs is None or not places:
+        if measured.predictions is None or measured.result.macs is None or self._reference is None:
             return None
-        predictions = [measured.predictions[i] for i in places]
-        f1 = macro_f1(labels, predictions, self._dataset.info.classes)
-        score = self._score(measured.result.macs, measured.result.thop_macs, f1.macro, usage)
-        if score is None or self._reference is None:
-            return None
-        if usage not in self._draws:
-            groups = [self._rows[i].group for i in places]
-            self._draws[usage] = Resampling(labels, len(self._dataset.info.classes), groups=groups)
-        drawn = self._draws[usage].macro_f1(predictions)
-        terms = f1_terms(drawn, baseline_f1=self._reference.f1_on(usage), rules=self._competition.score)
-        return UsageScore(
-            num_images=len(places),
-            f1_interval=interval(drawn),
-            score_interval=interval(score.macs_ratio + terms),
-            ranked=score.ranked,
-            **_f1_fields(f1),
-            **score._asdict(),
-        )
+        if usage not in self._judges:
+            self._judges[usage] = Judge(self._dataset, self._reference, self._competition.score, usage)
+        result = measured.result
+        return self._judges[usage].score(measured.predictions, result.macs or 0, result.thop_macs)
 
     def labels(self, usage: str | None = None) -> tuple[list[int], list[int]]:
         """Return the positions and labels of the evaluation images, of one usage or of all."""
@@ -265,6 +250,55 @@ class Evaluator:
         assert baseline_macs  # check_reference has seen it
         return compute_score(
             counted, f1, baseline_macs=baseline_macs, baseline_f1=self._reference.f1_on(usage), rules=rules
+        )
+
+
+class Judge:
+    """Scores answers on the images of one usage, and says how sure the scores are.
+
+    Args:
+        dataset: the labels.
+        reference: the baseline's figures.
+        rules: the constants of the score.
+        usage: whose images.
+    """
+
+    def __init__(self, dataset: Dataset, reference: Reference, rules: ScoreRules, usage: Usage) -> None:
+        rows = [(i, row) for i, row in enumerate(dataset.solution()) if row.usage == usage]
+        self._classes = dataset.info.classes
+        self._reference, self._rules, self._usage = reference, rules, usage
+        self._places = [i for i, _ in rows]
+        self._labels = [row.label for _, row in rows]
+        groups = [row.group for _, row in rows]
+        self._draws = Resampling(self._labels, len(self._classes), groups=groups) if rows else None
+
+    def score(self, predictions: Sequence[int], macs: int, thop_macs: int | None) -> UsageScore | None:
+        """Return the figures; None where there is no such image, or thop's missing count is scored.
+
+        Args:
+            predictions: the label of every image of the data set, in the order of test.csv.
+            macs: MACs of one image.
+            thop_macs: what thop sees.
+        """
+        counted = scored_macs(macs, thop_macs, self._rules)
+        baseline_macs = scored_macs(self._reference.macs, self._reference.thop_macs, self._rules)
+        if self._draws is None or counted is None or baseline_macs is None:
+            return None
+        own = [predictions[i] for i in self._places]
+        f1 = macro_f1(self._labels, own, self._classes)
+        baseline_f1 = self._reference.f1_on(self._usage)
+        score = compute_score(
+            counted, f1.macro, baseline_macs=baseline_macs, baseline_f1=baseline_f1, rules=self._rules
+        )
+        drawn = self._draws.macro_f1(own)
+        terms = f1_terms(drawn, baseline_f1=baseline_f1, rules=self._rules)
+        return UsageScore(
+            num_images=len(self._places),
+            f1_interval=interval(drawn),
+            score_interval=interval(score.macs_ratio + terms),
+            ranked=score.ranked,
+            **_f1_fields(f1),
+            **score._asdict(),
         )
 
 

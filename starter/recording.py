@@ -47,6 +47,13 @@ def record_of(
     """Return the record of a measured submission: its figures on each usage, and what proves them."""
     scores = {usage: evaluator.score_on(measured, usage) for usage in USAGES}
     measurement, proof = measured.measurement, evidence_of(measured)
+    answers = (
+        predictions_csv(
+            evaluator.image_ids, proof.labels.tolist(), proof.probabilities.tolist(), evaluator.classes
+        )
+        if proof
+        else ""
+    )
     return EvaluationRecord(
         submission=submission,
         context=context,
@@ -56,7 +63,7 @@ def record_of(
         limits=limits,
         used=measurement.used if measurement else {},
         versions={**evaluator.versions, "starter": __version__, "machine": machine()},
-        predictions=sha256(predictions_text(evaluator, proof).encode()) if proof else "",
+        predictions=sha256(answers.encode()) if proof else "",
         program=sha256(proof.program) if proof else "",
     )
 
@@ -70,13 +77,6 @@ def evidence_of(measured: Measured) -> Evidence | None:
         np.asarray(measured.predictions, dtype=np.uint16),
         np.asarray(measured.probabilities, dtype=np.float32),
         pack_program(found.graph, found.weights_header, found.transforms),
-    )
-
-
-def predictions_text(evaluator: Evaluator, proof: Evidence) -> str:
-    """Return the answers as predictions.csv."""
-    return predictions_csv(
-        evaluator.image_ids, proof.labels.tolist(), proof.probabilities.tolist(), evaluator.classes
     )
 
 

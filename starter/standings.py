@@ -11,8 +11,9 @@ from starter.board import Board, Details, Row, TrendPoint
 from starter.competition import CompetitionFile
 from starter.dataset import Dataset
 from starter.evaluate import Usage
-from starter.records import Context
+from starter.records import Context, EvaluationRecord, Evidence
 from starter.schema import Reference
+from starter.scoreboard import inline
 from starter.scoring import compute_score, f1_terms, scored_macs
 from starter.store import Store
 from starter.uncertainty import Floats, Resampling, chance_ahead, interval, tie_groups
@@ -146,6 +147,13 @@ class Standings:
                 },
             )
 
+    def reports(self) -> Iterator[tuple[str, tuple[EvaluationRecord, Evidence | None]]]:
+        """Yield TEAM/NAME and the result of every entry that has one which holds."""
+        for entry in self._store.entries():
+            kept = self._store.record(self.context, entry.submission)
+            if kept is not None:
+                yield f"{_file_name(entry.team)}/{_file_name(entry.name)}", kept
+
     def _final(self, public: Sequence[Any], every: Sequence[Any]) -> list[Any]:
         """Return each team's best entry on the private images, of those that count, in order."""
         most = self._competition.leaderboard.selected
@@ -274,6 +282,12 @@ def _row(line: Any, usage: str, **fields: Any) -> Row:
 
 def _row_id(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _file_name(text: str) -> str:
+    """Return a stranger's text as one part of a path."""
+    name = "".join(c if c.isalnum() or c in " -_." else "_" for c in inline(text)).strip(" .")
+    return name or _row_id(text)
 
 
 def _time(seconds: float) -> datetime:

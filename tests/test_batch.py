@@ -291,3 +291,54 @@ def test_a_stopped_store_ends_the_batch_with_our_fault_and_it_goes_on_later(
     store.chmod(0o644)
     assert told(starter("batch", "entries").stderr) == ["b"]
     assert len(stored(place, easy_dataset)) == 2
+
+
+def test_a_result_is_proved_again_from_its_answers_and_its_program(
+    starter: Command, place: Path, easy_dataset: Dataset
+) -> None:
+    """And a changed figure, answer or program is found, whichever it is."""
+    write_entries(place, "red/a", "bad")
+    (place / "entries" / "bad.py").write_text("import nothing")
+    starter("batch", "entries")
+    starter("leaderboard", "--reports", "reports")
+    report = place / "reports" / "red" / "a"
+    assert {path.name for path in report.iterdir()} == {"result.json", "predictions.csv", "program.zip"}
+    text = (report / "result.json").read_text()
+    assert "Private" not in text
+    assert str(place) not in text
+    assert len((report / "predictions.csv").read_text().splitlines()) == 1 + len(easy_dataset.solution())
+
+    run = starter("verify", "reports", "--json", "checks.json")
+    assert run.stdout.count("ok ") == 2
+    checks = {c["name"] for c in json.loads((place / "checks.json").read_text())["checks"]}
+    assert {
+        "Public score",
+        "Public score_interval[0]",
+        "macs",
+        "params",
+        "predictions",
+        "program",
+        "data",
+    } <= checks
+
+    def differs(name: str, old: str, new: str) -> str:
+        original = (report / name).read_text()
+        assert old in original
+        (report / name).write_text(original.replace(old, new, 1))
+        found = starter("verify", report / "result.json", expected=2).stderr
+        (report / name).write_text(original)
+        assert "U405" in found
+        return found
+
+    score = json.loads(text)["scores"]["Public"]["score"]
+    assert "Public score" in differs("result.json", f'"score": {score}', '"score": 0.125')
+    assert ": macs" in differs("result.json", '"macs": 201', '"macs": 200')
+    first = (report / "predictions.csv").read_text().splitlines()[1]
+    label = first.split(",")[1]
+    other = next(name for name in easy_dataset.info.classes if name != label)
+    assert ": predictions" in differs("predictions.csv", first, first.replace(label, other))
+    assert ": rules" in differs("../../../competition.toml", "wall_seconds = 6", "wall_seconds = 9")
+    (report / "program.zip").write_bytes((report / "program.zip").read_bytes() + b"x")
+    assert ": program" in starter("verify", report, expected=2).stderr
+    (report / "predictions.csv").unlink()
+    assert "U404" in starter("verify", report, expected=2).stderr
