@@ -223,7 +223,7 @@ class Standings:
     def _others(self, ranked: set[tuple[str, str]]) -> tuple[list[Row], int]:
         """Return the unranked and the stale entries that are shown, and how many more there are."""
         rows = [
-            _row(line, "public", reason=line.refused or line.reason)
+            _row(line, "public", reason=line.refused or line.reason or "")
             for line in self._store.lines(self.context, "unranked")
         ]
         contexts = self._store.contexts()

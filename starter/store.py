@@ -194,11 +194,12 @@ class Store:
             which: "best": each team's best entry, in the order of the board. "ranked": every
                 entry that is ranked, by time. "unranked": the others, the latest first.
         """
-        joined = sa.join(entries, results, entries.c.submission == results.c.submission)
+        same = sa.and_(entries.c.submission == results.c.submission, results.c.context == context)
+        joined = sa.join(entries, results, same, isouter=which == "unranked")
         figures = [
             c for c in results.c if c.name not in {"id", "submission", "predictions", "graph", "record"}
         ]
-        query = sa.select(entries, *figures).select_from(joined).where(results.c.context == context)
+        query = sa.select(entries, *figures).select_from(joined)
         if which == "best":
             query = query.join(standings, standings.c.entry == entries.c.id)
             query = query.where(standings.c.context == context)
@@ -207,7 +208,8 @@ class Store:
             query = query.where(results.c.public_ranked, entries.c.refused == "")
             query = query.order_by(entries.c.submitted_at)
         else:
-            query = query.where(sa.or_(results.c.public_ranked.is_not(True), entries.c.refused != ""))
+            failed = sa.and_(results.c.id.is_not(None), results.c.public_ranked.is_not(True))
+            query = query.where(sa.or_(failed, entries.c.refused != ""))
             query = query.order_by(entries.c.submitted_at.desc(), entries.c.team, entries.c.name)
         with self._reading() as connection:
             yield from connection.execute(query)
