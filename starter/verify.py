@@ -12,6 +12,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from starter.records import (
     predictions_csv,
     sha256,
 )
-from starter.schema import Reference, RunnerRequest
+from starter.schema import EvaluationResult, Reference, RunnerRequest, UsageScore
 
 RECORD, PREDICTIONS, PROGRAM = "result.json", "predictions.csv", "program.zip"
 """The files of a report."""
@@ -135,13 +136,18 @@ def verify(
             continue
         judge = Judge(dataset, reference, competition.score, usage)
         score = judge.score(evidence.labels.tolist(), cost["macs"] or 0, record.result.thop_macs)
-        for name in ("macro_f1", "f1_interval", "score", "score_interval", "branch", "num_images"):
+        for name in UsageScore.model_fields:
             yield from _figures(f"{usage} {name}", getattr(said, name), getattr(score, name, None))
+            if usage == "Public" and name in EvaluationResult.model_fields:  # the row that people see
+                yield from _figures(name, getattr(record.result, name), getattr(score, name, None))
 
 
 def _figures(name: str, said: Any, found: Any) -> Iterator[Check]:
     if isinstance(said, tuple) and isinstance(found, tuple):
-        yield from (Check(f"{name}[{i}]", a, b) for i, (a, b) in enumerate(zip(said, found, strict=True)))
+        pairs = zip_longest(said, found)
+        yield from (Check(f"{name}[{i}]", a, b) for i, (a, b) in enumerate(pairs))
+    elif isinstance(said, dict) and isinstance(found, dict):
+        yield from (Check(f"{name}[{key}]", said.get(key), found.get(key)) for key in said | found)
     else:
         yield Check(name, said, found)
 

@@ -329,7 +329,9 @@ def test_a_result_is_proved_again_from_its_answers_and_its_program(
         return found
 
     score = json.loads(text)["scores"]["Public"]["score"]
-    assert "Public score" in differs("result.json", f'"score": {score}', '"score": 0.125')
+    assert ": score" in differs("result.json", f'"score": {score}', '"score": 0.125')
+    interval = json.loads(text)["scores"]["Public"]["score_interval"][0]
+    assert ": Public score_interval[0]" in differs("result.json", str(interval), "0.125")
     assert ": macs" in differs("result.json", '"macs": 201', '"macs": 200')
     first = (report / "predictions.csv").read_text().splitlines()[1]
     label = first.split(",")[1]
