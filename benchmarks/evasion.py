@@ -42,7 +42,8 @@ def ours(name: str) -> int | str:
     from starter.graph import read_graph
     from starter.interpreter import trace
     from starter.macs import count_macs
-    from starter.transforms import input_shape, load
+    from starter.pipeline import input_shape
+    from starter.transforms import load
 
     level, user = choose(CompetitionFile(name="evasion"), "auto"), CompetitionFile(name="evasion").worker_user
     with (

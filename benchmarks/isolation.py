@@ -29,7 +29,7 @@ RULES = CompetitionFile(name="isolation")
 PLUGIN = "import sys, time\nprint('first line', time.monotonic(), file=sys.stderr)\nraise SystemExit\n"
 PLAIN = (
     "import thop, torchvision.models\n"
-    "from starter import export, plugins, transforms\n"
+    "from starter import export, pipeline, plugins, transforms\n"
     "exec(open({!r}).read())"
 )
 TEMPLATE_SUBMISSIONS = 20

@@ -15,18 +15,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Protocol
 
 from starter.competition import CompetitionFile
 from starter.discovery import Candidate
 from starter.entries import Found, staged
-from starter.errors import Code, Status, host_error
+from starter.errors import Code, Status, host_error, problem
 from starter.evaluate import Evaluator, Measured
+from starter.measure import WorkerLostError
 from starter.recording import evidence_of, record_of, refusal
 from starter.records import Context, EvaluationRecord
 from starter.store import Entry, Store
 
 _HOST_ERRORS = 3
 """So many failures of ours one after another end a batch: the machine is at fault."""
+
+_LOST_WORKERS = 3
+"""An entry with which so many workers were lost is not tried again."""
 
 _PATIENCE = 20.0
 """How long a stopped batch waits for its jobs, in seconds."""
@@ -167,6 +172,37 @@ class Progress:
     """How they went."""
 
 
+class Workers(Protocol):
+    """Who evaluates: so many jobs in this machine, or a cluster's nodes (cluster.py)."""
+
+    def idle(self) -> Sequence[Callable[[], Evaluator]]:
+        """Return what makes an evaluator for each worker that has none yet, and count it as busy."""
+
+    def wait(self) -> bool:
+        """Wait until a worker may be idle again; say whether there is hope."""
+
+
+class LocalJobs:
+    """So many jobs in this machine.
+
+    Args:
+        evaluator: makes the evaluator of one.
+        jobs: how many.
+    """
+
+    def __init__(self, evaluator: Callable[[], Evaluator], jobs: int) -> None:
+        self._idle = [evaluator] * jobs
+
+    def idle(self) -> Sequence[Callable[[], Evaluator]]:
+        """Return each job once."""
+        idle, self._idle = self._idle, []
+        return idle
+
+    def wait(self) -> bool:
+        """Say that none comes back."""
+        return False
+
+
 class Batch:
     """Works a plan off.
 
@@ -175,7 +211,6 @@ class Batch:
         store: where results go.
         context: under what they hold.
         competition: the rules.
-        evaluator: makes the evaluator of one job.
         tell: called after each result with the progress and the record.
     """
 
@@ -185,14 +220,12 @@ class Batch:
         store: Store,
         context: tuple[int, Context],
         competition: CompetitionFile,
-        evaluator: Callable[[], Evaluator],
         *,
         tell: Callable[[Progress, EvaluationRecord], None] = lambda *_: None,
     ) -> None:
         self._store = store
         self._context, self._holds_under = context
         self._competition = competition
-        self._evaluator = evaluator
         self._tell = tell
         self._waiting: queue.SimpleQueue[Planned] = queue.SimpleQueue()
         todo = [p for p in planned if p.action is Action.EVALUATE]
@@ -203,50 +236,73 @@ class Batch:
         self._stop = threading.Event()
         self._failures: list[BaseException] = []
         self._host_errors = 0
+        self._lost: Counter[str] = Counter()
         store.add(self._context, [p.entry for p in planned])
 
-    def run(self, jobs: int) -> Progress:
-        """Evaluate with several jobs at once; return how it went.
+    def run(self, workers: Workers) -> Progress:
+        """Evaluate until nothing is left; return how it went.
 
         Raises:
-            HostError: the store, the runner or the room failed; what was finished is stored.
+            HostError: the store, the runner or the room failed, or no worker is left; what was
+                finished is stored.
             UsageError: the data set or the reference is at fault.
         """
-        jobs = min(jobs, self.progress.total)
-        threads = [threading.Thread(target=self._job, daemon=True) for _ in range(jobs)]
-        for thread in threads:
-            thread.start()
+        threads: list[threading.Thread] = []
         try:
-            for thread in threads:
-                while thread.is_alive():
-                    thread.join(0.2)
-        except BaseException:
+            while not self._stop.is_set():
+                threads = [thread for thread in threads if thread.is_alive()]
+                if self._waiting.empty() and not threads:
+                    break
+                makers = [] if self._waiting.empty() else workers.idle()
+                threads += [self._started(make) for make in makers]
+                if threads:
+                    threads[0].join(0.2)
+                elif not workers.wait():
+                    raise host_error(
+                        Code.NO_WORKERS, where="the batch", got=f"{self._waiting.qsize()} entries are left"
+                    )
+        finally:
             self._stop.set()
             for thread in threads:
                 thread.join(_PATIENCE)
-            raise
         if self._failures:
             raise self._failures[0]
         return self.progress
 
-    def _job(self) -> None:
-        """Work until nothing is left, on the thread of one job."""
+    def _started(self, make: Callable[[], Evaluator]) -> threading.Thread:
+        thread = threading.Thread(target=self._job, args=(make,), daemon=True)
+        thread.start()
+        return thread
+
+    def _job(self, make: Callable[[], Evaluator]) -> None:
+        """Work until nothing is left or the worker is lost, on a thread of its own."""
+        places: dict[Candidate, tuple[Planned, str, contextlib.ExitStack]] = {}
         try:
-            with self._evaluator() as evaluator, contextlib.ExitStack() as held:
-                places: dict[Candidate, tuple[Planned, str, contextlib.ExitStack]] = {}
+            with make() as evaluator, contextlib.ExitStack() as held:
                 for measured in evaluator.evaluate(self._candidates(evaluator, places, held), "Public"):
                     assert measured.measurement is not None
                     item, submission, place = places.pop(measured.measurement.candidate)
                     self._keep(evaluator, measured, submission, item)
                     place.close()
+        except WorkerLostError:
+            self._again(item for item, _, _ in places.values())
         except BaseException as error:  # noqa: BLE001 - raised again where the command waits
-            self._failures.append(error)
-            self._stop.set()
+            self._fail(error)
+
+    def _again(self, items: Iterable[Planned]) -> None:
+        """Put back what a lost worker had in hand."""
+        for item in items:
+            self._lost[item.submission] += 1
+            self._waiting.put(item)
+
+    def _fail(self, error: BaseException) -> None:
+        self._failures.append(error)
+        self._stop.set()
 
     def _candidates(
         self,
         evaluator: Evaluator,
-        places: "dict[Candidate, tuple[Planned, str, contextlib.ExitStack]]",
+        places: dict[Candidate, tuple[Planned, str, contextlib.ExitStack]],
         held: contextlib.ExitStack,
     ) -> Iterator[Candidate]:
         """Take entries that are left, and yield copies of those that can be run."""
@@ -261,6 +317,9 @@ class Batch:
             )
             if submission != item.submission:  # somebody has changed it since it was planned
                 self._store.add(self._context, [replace(item, submission=submission).entry])
+            if self._lost[submission] >= _LOST_WORKERS:
+                got = f"{_LOST_WORKERS} workers were lost with it"
+                problems = (problem(Code.MACHINE_FAILS, where=item.found.name, got=got),)
             if problems:
                 self._keep(evaluator, refusal(candidate, problems), submission, item)
                 place.close()

@@ -60,17 +60,24 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
         Retry | None, typer.Option(help="Evaluate again what failed, or only what failed by our fault.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="How many are evaluated at most.")] = None,
+    cache_mb: Annotated[
+        int, typer.Option("--cache-mb", min=0, help="Decoded images that are kept for the next, MiB.")
+    ] = 4096,
     data: DataOption = None,
     competition: RulesOption = None,
     isolation: IsolationOption = None,
     json_to: JsonOption = None,
 ) -> int:
     """Evaluate many entries into a store; what is done already is not done again."""
-    from starter.batch import Batch, own_temporary_folder, plan
+    from dataclasses import replace
+
+    from starter.batch import Batch, LocalJobs, own_temporary_folder, plan
     from starter.entries import find
     from starter.evaluate import Evaluator, read_reference
+    from starter.measure import Images, Measurer
     from starter.records import Context
     from starter.room import choose
+    from starter.schema import KeptImages
     from starter.store import Store
 
     rules = load_competition(competition)
@@ -97,17 +104,17 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
             return EXIT_OK
 
         level = choose(rules, isolation)
-        threads = max(1, (os.cpu_count() or 1) // jobs)
+        images = KeptImages(
+            folder=rules.path(".starter") / "images", limit_mb=cache_mb, fingerprint=holds_under.data
+        )
+
+        def measurer(source: Images) -> Measurer:
+            threads = max(1, (os.cpu_count() or 1) // jobs)
+            return Measurer(rules, replace(source, kept=images), isolation=level, threads=threads)
 
         def evaluator() -> Evaluator:
-            return Evaluator(
-                rules,
-                dataset,
-                reference=reference,
-                reference_path=baseline / "reference.json",
-                isolation=level,
-                threads=threads,
-            )
+            path = baseline / "reference.json"
+            return Evaluator(rules, dataset, reference=reference, reference_path=path, measurer=measurer)
 
         with progress("evaluating", estimate=True) as tick:
 
@@ -117,7 +124,8 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
                     say(err, f"{state.done}/{state.total}  {_line(record)}")
                 records.append(record)
 
-            state = Batch(planned, kept, (context, holds_under), rules, evaluator, tell=told).run(jobs)
+            work = Batch(planned, kept, (context, holds_under), rules, tell=told)
+            state = work.run(LocalJobs(evaluator, min(jobs, work.progress.total)))
     if json_to is not None:
         write_json(json_to, _json(planned, records))
     if json_to != "-":

@@ -5,9 +5,10 @@ the answers meet them.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -19,7 +20,7 @@ from starter.competition import CompetitionFile, ScoreRules
 from starter.dataset import Dataset
 from starter.discovery import Candidate
 from starter.errors import CATALOGUE, Code, Status, UsageError, usage_error
-from starter.measure import Images, Measurement, Measurer
+from starter.measure import Images, Measurement, Measurer, Measures
 from starter.room import Level, choose
 from starter.schema import EvaluationResult, Reference, UsageScore
 from starter.scoring import F1, Score, check_reference, compute_score, f1_terms, macro_f1, scored_macs
@@ -73,7 +74,7 @@ class Evaluator:
         reference: the baseline's figures; None measures without a score.
         reference_path: named when the reference is refused.
         isolation: the level that `room.choose` has chosen, or what it chooses from.
-        threads: how many threads a graph is run with; None: all cores.
+        measurer: makes whoever measures on the images; None: a `Measurer` in this machine.
 
     Raises:
         UsageError: scores may not stand on this reference.
@@ -89,26 +90,22 @@ class Evaluator:
         reference: Reference | None = None,
         reference_path: Path = Path(REFERENCE_FILE),
         isolation: str | None = None,
-        threads: int | None = None,
+        measurer: Callable[[Images], Measures] | None = None,
     ) -> None:
         self._competition = competition
         self._dataset = dataset
         self._mode = mode
         self._reference = reference
         self._reference_path = reference_path
-        self.isolation = isolation if isinstance(isolation, Level) else choose(competition, isolation)
         rows = dataset.solution()
         count = {Mode.SMOKE: SMOKE_IMAGES, Mode.VALIDATE: 32}.get(mode, len(rows))
         self._rows = [] if mode is Mode.PROFILE and reference is None else rows[:count]
         self._judges: dict[Usage, Judge] = {}
+        if measurer is None:
+            level = isolation if isinstance(isolation, Level) else choose(competition, isolation)
+            measurer = partial(Measurer, competition, isolation=level, profile=mode is Mode.PROFILE)
         ids = tuple(row.image_id for row in self._rows)
-        self._measurer = Measurer(
-            competition,
-            Images(dataset.root.resolve(), ids, dataset.competition),
-            isolation=self.isolation,
-            profile=mode is Mode.PROFILE,
-            threads=threads,
-        )
+        self._measurer = measurer(Images(dataset.root.resolve(), ids, dataset.competition))
 
     def __enter__(self) -> Self:
         """Return the evaluator."""
@@ -118,17 +115,22 @@ class Evaluator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the runner and remove what was kept."""
-        self._measurer.__exit__(kind, error, trace)
+        self._measurer.close()
 
     @property
     def cost_version(self) -> str:
         """The version of the cost rule in force."""
-        return self._measurer.runner.hello.cost_version
+        return self._measurer.hello.cost_version
 
     @property
     def versions(self) -> dict[str, str]:
         """What the graphs are run with."""
-        return self._measurer.runner.hello.versions
+        return self._measurer.hello.versions
+
+    @property
+    def machine(self) -> str:
+        """What the graphs are run on."""
+        return self._measurer.machine
 
     @property
     def image_ids(self) -> tuple[str, ...]:
@@ -210,8 +212,8 @@ class Evaluator:
             "name": found.candidate.name,
             "path": str(found.candidate.path),
             "status": CATALOGUE[problems[0].code].status if problems else Status.OK,
-            "official": self._mode is Mode.FULL and self.isolation is not Level.NONE,
-            "isolation": self.isolation.value,
+            "official": self._mode is Mode.FULL and self._measurer.isolation is not Level.NONE,
+            "isolation": self._measurer.isolation.value,
             "thop_macs": report.thop_macs,
             "params": found.reply.params,
             "input_shape": found.reply.input_shape,

@@ -5,6 +5,8 @@ it and runs it on the images (processes.Runner). While one graph runs, the next 
 exported. What comes out meets the labels in evaluate.py; on a cluster, in another machine.
 """
 
+import os
+import platform
 import shutil
 import tempfile
 import threading
@@ -13,10 +15,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -26,10 +28,14 @@ from starter.errors import HostError, Problem, UsageError
 from starter.hookspecs import Competition
 from starter.processes import Exported, Runner, export
 from starter.room import Level, Room
-from starter.schema import RunnerReply, RunnerRequest, WorkerReport
+from starter.schema import KeptImages, RunnerHello, RunnerReply, RunnerRequest, WorkerReport
 
 _AHEAD = 1
 """How many submissions are exported before they can be run: each may hold its weights on the disk."""
+
+
+class WorkerLostError(Exception):
+    """Whoever measured is gone, with what it had in hand: the machine's fault, and another may try."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,8 @@ class Images:
     """Which images, in order."""
     competition: Competition
     """What a plugin may know of the data set."""
+    kept: KeptImages | None = None
+    """Where decoded images are kept; None: nowhere."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,27 @@ class Measurement:
     """transforms.json as it was run."""
 
 
+class Measures(Protocol):
+    """Whoever measures: a `Measurer`, or one on another machine (cluster.py)."""
+
+    isolation: Level
+    """How submissions are locked in there."""
+    machine: str
+    """What it runs on."""
+
+    @property
+    def hello(self) -> RunnerHello:
+        """What graphs are counted and run with."""
+
+    def measure(
+        self, candidates: Iterable[Candidate], *, meanwhile: Callable[[], None] = ...
+    ) -> Iterator[Measurement]:
+        """As `Measurer.measure`."""
+
+    def close(self) -> None:
+        """End what it has started."""
+
+
 class Measurer:
     """Measures submissions one after another on one set of images.
 
@@ -97,22 +126,22 @@ class Measurer:
     ) -> None:
         self._competition = competition
         self._images = images
-        self._isolation = isolation
+        self.isolation = isolation
+        self.machine = machine()
         self._profile = profile
         rules = [competition.path(name) for name in competition.operator_costs]
-        self.runner = Runner(competition.limits, cost_rules=rules, threads=threads)
+        self._runner = Runner(competition.limits, cost_rules=rules, threads=threads)
         self._folder = tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True)
 
-    def __enter__(self) -> Self:
-        """Return the measurer."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         """End the runner and remove what was kept."""
-        self.runner.__exit__(kind, error, trace)
+        self._runner.close()
         self._folder.cleanup()
+
+    @property
+    def hello(self) -> RunnerHello:
+        """What graphs are counted and run with; waits until the runner has loaded."""
+        return self._runner.hello
 
     def measure(
         self, candidates: Iterable[Candidate], *, meanwhile: Callable[[], None] = lambda: None
@@ -127,20 +156,15 @@ class Measurer:
             UsageError: the data set has broken images.
         """
         known = candidates if isinstance(candidates, Sequence) else ()
-        room = Room(
-            self._isolation,
-            user=self._competition.worker_user,
-            limits=self._competition.limits,
-            forks=not known or len(known) > 1,
-            readable=[c.folder for c in known if c.kind is Kind.ENTRY_POINT],
-        )
+        readable = [c.folder for c in known if c.kind is Kind.ENTRY_POINT]
+        room = self.room(forks=len(known) != 1, readable=readable)
         stop = threading.Event()
         source = iter(candidates)
         waiting: deque[tuple[Candidate, Future[Exported]]] = deque()
 
         def export_ahead() -> None:
             for candidate in islice(source, _AHEAD + 1 - len(waiting)):
-                waiting.append((candidate, pool.submit(self._export, candidate, room, stop)))
+                waiting.append((candidate, pool.submit(self.export, candidate, room, stop)))
 
         with room, ThreadPoolExecutor(max_workers=1) as pool:
             try:
@@ -149,13 +173,25 @@ class Measurer:
                 while waiting:
                     candidate, future = waiting.popleft()
                     export_ahead()
-                    yield self._one(candidate, future)
+                    yield self.run(candidate, future.result)
             finally:
                 stop.set()  # on Ctrl-C as well: the pool waits for the export under way
                 for _, future in waiting:
                     future.cancel()
 
-    def _export(self, candidate: Candidate, room: Room, stop: threading.Event) -> Exported:
+    def room(self, *, forks: bool = True, readable: Sequence[Path] = ()) -> Room:
+        """Start a room for submissions, by the competition's rules."""
+        rules = self._competition
+        return Room(
+            self.isolation, user=rules.worker_user, limits=rules.limits, forks=forks, readable=readable
+        )
+
+    def export(self, candidate: Candidate, room: Room, stop: threading.Event) -> Exported:
+        """Have one submission exported.
+
+        Raises:
+            HostError: the room does not start, or broke.
+        """
         folder = Path(tempfile.mkdtemp(dir=self._folder.name))
         limits = self._competition.limits
         problems = candidate.problems(limits)
@@ -163,10 +199,19 @@ class Measurer:
             return Exported(WorkerReport(problems=tuple(problems)), folder, "")
         return export(candidate, self._images.competition, limits, folder, room, stop=stop)
 
-    def _one(self, candidate: Candidate, future: "Future[Exported]") -> Measurement:
+    def run(self, candidate: Candidate, exported_by: Callable[[], Exported]) -> Measurement:
+        """Have what was exported counted and run.
+
+        Args:
+            candidate: which submission.
+            exported_by: gives what `export` returns, or raises what it raises.
+
+        Raises:
+            UsageError: the data set has broken images.
+        """
         started = time.monotonic()
         try:
-            exported = future.result()
+            exported = exported_by()
         except HostError as error:
             return Measurement(candidate, problems=error.problems)
         parts: dict[str, Any] = {"report": exported.report, "log": exported.log, "used": exported.used}
@@ -194,8 +239,9 @@ class Measurer:
             image_ids=self._images.ids,
             logits=logits,
             profile=self._profile,
+            kept=self._images.kept,
         )
-        reply = self.runner.ask(request)
+        reply = self._runner.ask(request)
         if reply.data_problems:
             raise UsageError(reply.data_problems)
         parts["reply"] = reply
@@ -206,6 +252,18 @@ class Measurer:
             if self._images.ids:
                 parts["logits"] = np.load(logits, allow_pickle=False)
         return reply
+
+
+@cache
+def machine() -> str:
+    """Return the processor's name and how many cores it has."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return f"{name}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
 
 
 def _safetensors_header(path: Path) -> bytes:

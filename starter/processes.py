@@ -99,7 +99,7 @@ def export(
 @contextlib.contextmanager
 def _packed(candidate: Candidate, competition: Competition, limits: Limits) -> Iterator[BinaryIO]:
     """Write a job and the bytes of the submission's files to a file that can only be read afterwards."""
-    contents = {} if candidate.kind is Kind.ENTRY_POINT else _contents(candidate)
+    files = {} if candidate.kind is Kind.ENTRY_POINT else submission_files(candidate)
     job = WorkerJob(
         name=candidate.name,
         path=candidate.path if candidate.kind is Kind.ENTRY_POINT else Path(candidate.path.name),
@@ -108,18 +108,18 @@ def _packed(candidate: Candidate, competition: Competition, limits: Limits) -> I
         cpu_seconds=limits.cpu_seconds,
         memory_mb=limits.memory_mb,
         output_mb=limits.output_mb,
-        files={name: len(data) for name, data in contents.items()},
+        files={name: len(data) for name, data in files.items()},
     )
     with tempfile.NamedTemporaryFile(prefix="starter-") as file:
         file.write(job.model_dump_json().encode() + b"\n")
-        for data in contents.values():
+        for data in files.values():
             file.write(data)
         file.flush()
         with Path(file.name).open("rb") as payload:
             yield payload
 
 
-def _contents(candidate: Candidate) -> dict[str, bytes]:
+def submission_files(candidate: Candidate) -> dict[str, bytes]:
     """Return the submission's files by the names they are unpacked with; no link to the outside."""
     above = candidate.path.parent
     own = candidate.folder.resolve() if candidate.kind is Kind.FOLDER else None
@@ -230,6 +230,10 @@ class Runner:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """End the child."""
+        self.close()
+
+    def close(self) -> None:
         """End the child."""
         self._child.kill()
         self._scratch.cleanup()

@@ -1,10 +1,6 @@
 """Make the record of an evaluation from what was measured."""
 
-import os
-import platform
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 
@@ -62,7 +58,7 @@ def record_of(
         scores={usage: score for usage, score in scores.items() if score is not None},
         limits=limits,
         used=measurement.used if measurement else {},
-        versions={**evaluator.versions, "starter": __version__, "machine": machine()},
+        versions={**evaluator.versions, "starter": __version__, "machine": evaluator.machine},
         predictions=sha256(answers.encode()) if proof else "",
         program=sha256(proof.program) if proof else "",
     )
@@ -78,15 +74,3 @@ def evidence_of(measured: Measured) -> Evidence | None:
         np.asarray(measured.probabilities, dtype=np.float32),
         pack_program(found.graph, found.weights_header, found.transforms),
     )
-
-
-@cache
-def machine() -> str:
-    """Return the processor's name and how many cores it has."""
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return f"{name}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"

@@ -8,9 +8,7 @@ image files, never a label: what it returns are logits, in a file of the parent'
 import os
 import platform
 import sys
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +16,12 @@ import numpy as np
 import torch
 import torchvision
 
-from starter import transforms
+from starter import pipeline, transforms
 from starter.canaries import CANARIES, check_canary
 from starter.cost_rules import cost_version, install_rules
 from starter.errors import Code, ParticipantError, UsageError, participant_error, problem
 from starter.graph import read_graph
-from starter.image_store import ImageError, ImageStore
+from starter.image_batches import image_batches
 from starter.interpreter import trace
 from starter.macs import count_macs
 from starter.profiler import profile
@@ -68,7 +66,7 @@ def answer(request: RunnerRequest) -> RunnerReply:
     cost = params = shape = report = None
     try:
         records = transforms.load(request.transforms.read_text(encoding="utf-8"))
-        shape = transforms.input_shape(records)
+        shape = pipeline.input_shape(records)
         graph = read_graph(request.graph, request.weights)
         if graph.file.input_shape[1:] != shape:
             raise participant_error(
@@ -83,8 +81,11 @@ def answer(request: RunnerRequest) -> RunnerReply:
         if request.profile:
             report = profile(walk, cost)
         if request.image_ids:
-            logits = run(Program(walk), records, ImageStore(request.dataset), request.image_ids)
-            np.save(request.logits, logits)
+            program = Program(walk)
+            batches = image_batches(
+                request.dataset, request.image_ids, records, program.batch_size, request.kept
+            )
+            np.save(request.logits, run(program, batches, request.image_ids))
     except ParticipantError as error:
         return RunnerReply(problems=error.problems, cost=cost, params=params, input_shape=shape)
     except UsageError as error:
@@ -93,7 +94,7 @@ def answer(request: RunnerRequest) -> RunnerReply:
 
 
 def run(
-    program: Program, records: Sequence[transforms.TransformRecord], images: ImageStore, ids: Sequence[str]
+    program: Program, batches: Iterable[torch.Tensor], ids: Sequence[str]
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Return the logits of all images: float32 (images, num_classes).
 
@@ -101,7 +102,7 @@ def run(
         ParticipantError: the graph fails on an image, or gives NaN or infinity.
         UsageError: image files are broken; all of them are named.
     """
-    logits = torch.cat([program(batch) for batch in _batches(records, images, ids, program.batch_size)])
+    logits = torch.cat([program(batch) for batch in batches])
     broken = (~logits.isfinite().all(dim=1)).nonzero().flatten().tolist()
     if broken:
         raise participant_error(
@@ -110,34 +111,6 @@ def run(
             got=f"logits {[round(v, 3) for v in logits[broken[0]].tolist()]}",
         )
     return logits.numpy()
-
-
-def _batches(
-    records: Sequence[transforms.TransformRecord], images: ImageStore, ids: Sequence[str], batch_size: int
-) -> Iterator[torch.Tensor]:
-    """Yield float32 (batch, C, H, W); the next batch is decoded while one is computed."""
-    pipeline = transforms.build(records)
-    broken: list[str] = []
-
-    def load(image_id: str) -> torch.Tensor | None:
-        try:
-            return pipeline(images.open(image_id))
-        except ImageError as error:
-            broken.append(f"{image_id}: {error.reason}")
-            return None
-
-    chunks = [ids[i : i + batch_size] for i in range(0, len(ids), batch_size)]
-    # One thread decodes, with one thread's operators: more would fight the graph for the cores.
-    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        ahead = deque(pool.submit(list, map(load, chunk)) for chunk in chunks[:1])
-        for following in [*chunks[1:], None]:
-            if following is not None:
-                ahead.append(pool.submit(list, map(load, following)))
-            tensors = ahead.popleft().result()
-            if not broken:
-                yield torch.stack([t for t in tensors if t is not None])
-    if broken:
-        raise UsageError([problem(Code.BROKEN_IMAGES, where="images", got=b) for b in broken])
 
 
 if __name__ == "__main__":

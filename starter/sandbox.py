@@ -17,7 +17,7 @@ from typing import IO
 
 from starter.competition import Limits
 from starter.errors import Code, Problem, problem
-from starter.supervisor import folder_usage, resident_bytes
+from starter.supervisor import folder_usage, private_bytes
 
 _INHERITED = ("PATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
 _PROCESSOR_SETTINGS = "OPENBLAS_"  # administrators set them where the library misjudges the processor
@@ -95,7 +95,7 @@ class Child:
         allowed = self.allowance.wall_seconds if wall_seconds is None else wall_seconds
         if elapsed > allowed:
             return _limit(Code.TIMEOUT, f"{allowed:g} s", f"{elapsed:.1f} s")
-        memory = resident_bytes(self.process.pid) / 2**20
+        memory = private_bytes(self.process.pid) / 2**20  # kept images are mapped, and everybody's
         if memory > self.allowance.memory_mb:
             return _limit(Code.MEMORY, f"{self.allowance.memory_mb} MiB", f"{memory:.0f} MiB")
         self._polls += 1

@@ -207,6 +207,17 @@ class ProfileReport(Record):
         return sum(layer.access_bytes for layer in self.layers)
 
 
+class KeptImages(Record):
+    """Where decoded images are kept."""
+
+    folder: Path
+    """Shared by every process of this machine."""
+    limit_mb: int
+    """How large it may become, MiB."""
+    fingerprint: str
+    """Of the data set that the images are of."""
+
+
 class RunnerRequest(Record):
     """One graph to be counted and run."""
 
@@ -226,6 +237,8 @@ class RunnerRequest(Record):
     """Where the logits are written: npy, float32 (images, num_classes)."""
     profile: bool = False
     """Whether to measure each layer on random numbers, instead of running the images."""
+    kept: KeptImages | None = None
+    """Where decoded images are kept; None: nowhere."""
 
 
 class RunnerReply(Record):

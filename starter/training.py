@@ -28,7 +28,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from starter import transforms
+from starter import pipeline, transforms
 from starter.dataset import Dataset, Labelled
 from starter.discovery import Candidate
 from starter.errors import (
@@ -160,7 +160,7 @@ def train(
             Code.WEIGHTS_MISSING, where=str(plugin.weights_path), got="nothing to go on from"
         )
     records = transforms.describe(plugin.submission.transforms)
-    shape, num_classes = transforms.input_shape(records), len(dataset.info.classes)
+    shape, num_classes = pipeline.input_shape(records), len(dataset.info.classes)
     problems = probe_model(plugin.submission.model, shape, num_classes, candidate)
     problems = problems or _training_problems(plugin.submission.model, shape, num_classes, candidate)
     if problems:
@@ -413,14 +413,14 @@ def _placed(model: nn.Module, device: torch.device) -> nn.Module:
 
 def _load(dataset: Dataset, rows: Sequence[Labelled], records: Sequence[transforms.TransformRecord]) -> Split:
     """Decode and transform every image once."""
-    pipeline, shape = transforms.build(records), transforms.input_shape(records)
+    transform, shape = pipeline.build(records), pipeline.input_shape(records)
     images = torch.empty(len(rows), *shape, dtype=torch.half)
     broken: list[Problem] = []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # handing such small pieces to threads takes longer than the work
     for i, row in enumerate(rows):
         try:
-            images[i] = pipeline(dataset.images.open(row.image_id))
+            images[i] = transform(dataset.images.open(row.image_id))
         except ImageError as error:
             broken.append(problem(Code.BROKEN_IMAGES, where=error.image_id, got=error.reason))
     torch.set_num_threads(threads)

@@ -1,16 +1,15 @@
-"""Transforms as data: read off a participant's objects, rebuilt by us with torchvision.
+"""Transforms as data: read off a participant's objects.
 
 Only what is on the allow-list passes: deterministic, free of parameters, one view of
-one image. `describe` runs in the submission's process; the rest on our side, where
-no code of the plugin ever meets an image and every record is taken for hostile.
+one image. `describe` runs in the submission's process; pipeline.py rebuilds what it wrote
+on our side, where no code of the plugin ever meets an image.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
-from PIL import Image
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from torch import nn
 from torchvision.transforms import InterpolationMode, v2
@@ -20,10 +19,6 @@ from torchvision.transforms._presets import ImageClassification
 from starter.errors import Code, ParticipantError, Problem, participant_error, problem
 
 MAX_RECORDS = 32
-MAX_SIDE = 1024
-# What a step in between may give: a chain of legal steps must not fill the memory.
-_MAX_STEP_SIDE, _MAX_STEP_PIXELS = 2**14, 2**25
-_TRIAL_SIZES = ((80, 60), (37, 113), (200, 200))
 
 Side = Annotated[int, Field(ge=1, le=2048)]
 Border = Annotated[int, Field(ge=0, le=2048)]
@@ -33,7 +28,6 @@ Positive = Annotated[float, Field(allow_inf_nan=False, gt=0, le=1e6)]
 Interpolation = Literal["nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos"]
 Dtype = Literal["float32", "uint8"]
 Api = Literal["v1", "v2"]
-Size = tuple[int, int]
 
 
 def _not_three(padding: list[int]) -> list[int]:
@@ -203,110 +197,6 @@ def load(text: str) -> list[TransformRecord]:
         first = error.errors()[0]
         where = ".".join(["transforms", *map(str, first["loc"])])[:200]
         raise participant_error(Code.MALFORMED_GRAPH, where=where, got=first["msg"][:300]) from error
-
-
-def build(records: Sequence[TransformRecord]) -> Callable[[Image.Image], torch.Tensor]:
-    """Return the pipeline: PIL RGB image to float32 (C, H, W).
-
-    Calling it raises ParticipantError: a step raises (E305), or what comes out is not float32 (E304).
-    """
-    steps = [(record, _step(record)) for record in records]
-
-    def pipeline(image: Image.Image) -> torch.Tensor:
-        value: Any = image
-        size = (image.height, image.width)
-        for i, (record, step) in enumerate(steps):
-            where = f"transforms[{i}]: {_name(record)}, on an image of {image.width}x{image.height} pixels"
-            size = _checked(_size_after(record, size), size, where)
-            try:
-                value = step(value)
-            except Exception as error:
-                got = f"{type(error).__name__}: {error}"[:300]
-                raise participant_error(Code.TRANSFORM_FAILED, where=where, got=got) from error
-        if not isinstance(value, torch.Tensor) or value.dtype != torch.float32:
-            raise _wrong_shape(_describe(value), "End with ToImage() and ToDtype(torch.float32, scale=True).")
-        return value.as_subclass(torch.Tensor)
-
-    return pipeline
-
-
-def input_shape(records: Sequence[TransformRecord]) -> tuple[int, int, int]:
-    """Return (C, H, W), found by running the pipeline on images of three sizes.
-
-    Raises:
-        ParticipantError: it raises (E305), or gives anything but float32 of one fixed shape (E304).
-    """
-    pipeline = build(records)
-    outputs = {size: pipeline(Image.new("RGB", size)) for size in _TRIAL_SIZES}
-    texts = {size: _describe(output) for size, output in outputs.items()}
-    if len(set(texts.values())) > 1:
-        raise _wrong_shape(", ".join(f"{text} from {w}x{h} pixels" for (w, h), text in texts.items()))
-    shape = outputs[_TRIAL_SIZES[0]].shape
-    if len(shape) != 3 or shape[0] not in (1, 3) or max(shape) > MAX_SIDE:
-        raise _wrong_shape(texts[_TRIAL_SIZES[0]])
-    return shape[0], shape[1], shape[2]
-
-
-def _step(record: TransformRecord) -> Any:
-    """Return torchvision's transform."""
-    if isinstance(record, Plain):
-        # v1's ToTensor gives what v2's does, which warns that it is deprecated.
-        return v1.ToTensor() if record.name == "ToTensor" else getattr(v2, record.name)()
-    if isinstance(record, ToDtype):
-        return v2.ToDtype(getattr(torch, record.dtype), scale=record.scale)
-    options = record.model_dump(exclude={"kind", "api"})
-    if isinstance(record, ConvertImageDtype):
-        options["dtype"] = getattr(torch, record.dtype)
-    if isinstance(record, Resize):
-        options["interpolation"] = InterpolationMode(record.interpolation)
-    if isinstance(record, Pad) and isinstance(record.fill, list):
-        options["fill"] = tuple(record.fill)
-    return getattr(_MODULES[record.api], record.kind)(**options)
-
-
-def _size_after(record: TransformRecord, size: Size) -> Size:
-    """Return (height, width) of what a step gives for an image of `size`."""
-    if isinstance(record, Pad):
-        left, top, right, bottom = (record.padding * 4)[:4]
-        return size[0] + top + bottom, size[1] + left + right
-    if isinstance(record, CenterCrop) or (isinstance(record, Resize) and len(record.size) == 2):
-        return record.size[0], record.size[-1]
-    if not isinstance(record, Resize):
-        return size
-    short, long = record.size[0], int(record.size[0] * max(size) / min(size))
-    if record.max_size is not None and long > record.max_size:
-        short, long = int(record.max_size * short / long), record.max_size
-    return (short, long) if size[0] <= size[1] else (long, short)
-
-
-def _checked(after: Size, before: Size, where: str) -> Size:
-    """Refuse a step that would fill the memory, before it is run."""
-    if after != before and (max(after) > _MAX_STEP_SIDE or after[0] * after[1] > _MAX_STEP_PIXELS):
-        limit = f"sides of at most {_MAX_STEP_SIDE:,} and {_MAX_STEP_PIXELS:,} pixels between two steps"
-        raise participant_error(
-            Code.TRANSFORM_FAILED, where=where, expected=limit, got=f"{after[1]}x{after[0]} pixels"
-        )
-    return after
-
-
-def _name(record: TransformRecord) -> str:
-    return record.name if isinstance(record, Plain) else record.kind
-
-
-def _describe(output: object) -> str:
-    if isinstance(output, torch.Tensor):
-        return f"{output.dtype} {tuple(output.shape)}".removeprefix("torch.")
-    return "a PIL image" if isinstance(output, Image.Image) else type(output).__name__
-
-
-def _wrong_shape(got: str, hint: str = "") -> ParticipantError:
-    return participant_error(
-        Code.TRANSFORM_SHAPE,
-        where="transforms",
-        expected=f"float32 (3, H, W) or (1, H, W), the same for every image, sides at most {MAX_SIDE}",
-        got=got,
-        hint=hint,
-    )
 
 
 def _flat(transforms: object) -> Iterator[object]:

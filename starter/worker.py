@@ -91,7 +91,7 @@ def _preload() -> None:
     import thop  # noqa: F401
     import torchvision.models  # noqa: F401
 
-    from starter import export, plugins, transforms  # noqa: F401
+    from starter import export, pipeline, plugins, transforms  # noqa: F401
 
     gc.freeze()
     gc.enable()
@@ -195,11 +195,11 @@ def _export(
     import torch
     from safetensors import SafetensorError
 
-    from starter import transforms
+    from starter import pipeline, transforms
     from starter.export import export_model, probe_model, write_graph
 
     records = transforms.describe(plugin.submission.transforms)
-    shape = transforms.input_shape(records)
+    shape = pipeline.input_shape(records)
     (scratch / "transforms").write_text(transforms.dump(records), encoding="utf-8")
     model = plugin.submission.model
     if not isinstance(model, torch.nn.Module):

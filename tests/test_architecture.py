@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "starter"
 
 ROWS = (
     {"errors", "hookspecs", "alternatives", "lockdown", "supervisor", "tables", "uncertainty"},
-    {"competition", "image_store"},
+    {"competition", "image_cache", "image_store"},
     {"discovery", "scene_textures"},
     {"schema", "template"},
     {"archive", "scoring", "dataset", "graph", "records", "sandbox", "transforms", "scene_objects"},
@@ -23,6 +23,7 @@ ROWS = (
         "entries",
         "operators",
         "packing",
+        "pipeline",
         "room",
         "store",
         "coco_file",
@@ -30,7 +31,15 @@ ROWS = (
         "scene_matte",
         "scene_shiny",
     },
-    {"attention", "interpreter", "processes", "dataset_check", "dataset_import", "scene_waste"},
+    {
+        "attention",
+        "image_batches",
+        "interpreter",
+        "processes",
+        "dataset_check",
+        "dataset_import",
+        "scene_waste",
+    },
     {"macs", "measure", "memory_access", "program", "coco", "synthetic", "plugins"},
     {"export", "evaluate", "canaries", "guidelines"},
     {"board", "cost_rules", "profiler", "recording"},

@@ -254,7 +254,7 @@ def test_an_entry_that_changes_after_the_plan_is_stored_under_what_was_run(
     place: Path, easy_dataset: Dataset, reference: Reference
 ) -> None:
     from starter.archive import submission_digest
-    from starter.batch import Batch, plan
+    from starter.batch import Batch, LocalJobs, plan
     from starter.entries import find
     from starter.evaluate import Evaluator
 
@@ -265,13 +265,8 @@ def test_an_entry_that_changes_after_the_plan_is_stored_under_what_was_run(
         context = store.context_id(holds_under)
         planned = plan(find([place / "entries"]), rules, store, context)
         (place / "entries" / "a.py").write_text(crowd.honest(5))
-        Batch(
-            planned,
-            store,
-            (context, holds_under),
-            rules,
-            lambda: Evaluator(rules, easy_dataset, reference=reference, isolation="none"),
-        ).run(1)
+        jobs = LocalJobs(lambda: Evaluator(rules, easy_dataset, reference=reference, isolation="none"), 1)
+        Batch(planned, store, (context, holds_under), rules).run(jobs)
         now = submission_digest(discover_one(place / "entries" / "a.py"))
         assert now != planned[0].submission
         assert store.statuses(context) == {now: Status.OK}

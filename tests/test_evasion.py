@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from starter import transforms
+from starter import pipeline, transforms
 from starter.competition import Limits
 from starter.discovery import discover_one
 from starter.errors import Problem
@@ -131,7 +131,7 @@ def test_a_graph_that_fits_smaller_images_than_the_transforms_give_is_refused(
     records = transforms.load((folder / "transforms").read_text(encoding="utf-8"))
 
     assert cost.macs == 3 * 8 * 8
-    assert transforms.input_shape(records) == (3, 32, 32)
+    assert pipeline.input_shape(records) == (3, 32, 32)
     problems, _ = evaluated(exports["forged_shapes"].result())
     assert problems[0].where == "input"
 

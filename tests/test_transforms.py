@@ -16,6 +16,7 @@ from torch import nn
 from torchvision import transforms as v1
 from torchvision.transforms import InterpolationMode, v2
 
+from starter import pipeline as rebuilding
 from starter import transforms
 from starter.errors import Code, ParticipantError
 from starter.transforms import TransformRecord
@@ -42,7 +43,7 @@ def apply(pipeline: Any, image: Any) -> Any:
 
 def rebuilt(pipeline: object) -> Callable[[Image.Image], torch.Tensor]:
     """Go the whole way: read off, write, read back, build."""
-    return transforms.build(transforms.load(transforms.dump(transforms.describe(pipeline))))
+    return rebuilding.build(transforms.load(transforms.dump(transforms.describe(pipeline))))
 
 
 def problems_of(pipeline: object) -> list[tuple[Code, str, str]]:
@@ -53,7 +54,7 @@ def problems_of(pipeline: object) -> list[tuple[Code, str, str]]:
 
 def shape_error(pipeline: object) -> tuple[Code, str]:
     with pytest.raises(ParticipantError) as refused:
-        transforms.input_shape(transforms.describe(pipeline))
+        rebuilding.input_shape(transforms.describe(pipeline))
     return refused.value.problems[0].code, f"{refused.value} {refused.value.problems[0].hint}"
 
 
@@ -117,7 +118,7 @@ def test_every_preset_of_torchvision_is_rebuilt_to_the_same_bits() -> None:
     found = presets()
     assert len(found) > 20
     for preset in found.values():
-        ours, (_, height, width) = rebuilt(preset), transforms.input_shape(transforms.describe(preset))
+        ours, (_, height, width) = rebuilt(preset), rebuilding.input_shape(transforms.describe(preset))
         assert (height, width) == (preset.crop_size[0],) * 2
         for image in IMAGES[:2]:
             assert torch.equal(ours(image), preset(image)), preset
@@ -163,16 +164,23 @@ def test_what_is_written_is_read_back(records: list[TransformRecord]) -> None:
     assert transforms.load(transforms.dump(records)) == records
 
 
-@given(st.lists(RECORDS, max_size=5))
+@given(st.lists(RECORDS, max_size=5), st.lists(RECORDS, max_size=2))
 @settings(deadline=None)
 @pytest.mark.filterwarnings("ignore")  # torchvision may warn about odd options
-def test_any_chain_of_legal_records_gives_float32_or_a_refusal(records: list[TransformRecord]) -> None:
-    records = [*records, *transforms.describe([v2.Resize((8, 9)), *FLOAT])]
+def test_any_chain_of_legal_records_gives_float32_or_a_refusal(
+    records: list[TransformRecord], after: list[TransformRecord]
+) -> None:
+    """And in two stages it gives the same bits."""
+    records = [*records, *transforms.describe([v2.Resize((8, 9)), *FLOAT]), *after]
     try:
-        shape = transforms.input_shape(records)
+        shape = rebuilding.input_shape(records)
     except ParticipantError:
         return
-    assert transforms.build(records)(noise(50, 70)).shape == shape
+    whole = rebuilding.build(records)(noise(50, 70))
+    assert whole.shape == shape
+    stages = rebuilding.part(records)
+    (parted,) = stages.finish(stages.keep(noise(50, 70)).unsqueeze(0))
+    torch.testing.assert_close(parted, whole, rtol=0, atol=0, equal_nan=True)
 
 
 @given(
@@ -185,7 +193,7 @@ def test_the_size_that_is_checked_before_a_step_is_the_size_after_it(
     """Otherwise the memory limit would guard something else."""
     step = module.Resize(size, max_size=max_size if len(size) == 1 else None)
     (record,) = transforms.describe(step)
-    predicted = transforms._size_after(record, (height, width))
+    predicted = rebuilding._size_after(record, (height, width))
     if min(predicted) > 0:
         result = step(Image.new("RGB", (width, height)))
         assert (result.height, result.width) == predicted
@@ -350,8 +358,8 @@ def test_hostile_text_is_refused(text: str) -> None:
 
 
 def test_the_input_shape_is_found_by_running() -> None:
-    assert transforms.input_shape(transforms.describe([v2.Resize((48, 56)), *FLOAT])) == (3, 48, 56)
-    assert transforms.input_shape(transforms.describe([v2.Grayscale(), v2.CenterCrop(40), *FLOAT])) == (
+    assert rebuilding.input_shape(transforms.describe([v2.Resize((48, 56)), *FLOAT])) == (3, 48, 56)
+    assert rebuilding.input_shape(transforms.describe([v2.Grayscale(), v2.CenterCrop(40), *FLOAT])) == (
         1,
         40,
         40,
@@ -383,7 +391,7 @@ def test_what_does_not_end_in_float32_is_told_how_to(pipeline: list[Any], got: s
 
 
 def test_an_input_of_more_than_1024_pixels_a_side_is_refused() -> None:
-    assert transforms.input_shape(transforms.describe([v2.Resize((1024, 8)), *FLOAT])) == (3, 1024, 8)
+    assert rebuilding.input_shape(transforms.describe([v2.Resize((1024, 8)), *FLOAT])) == (3, 1024, 8)
     assert shape_error([v2.Resize((1025, 8)), *FLOAT])[0] is Code.TRANSFORM_SHAPE
 
 
@@ -400,10 +408,10 @@ def test_a_step_that_raises_on_some_image_only_is_the_participants_error() -> No
     records = transforms.describe(
         [v2.ToImage(), v2.Pad(30, padding_mode="reflect"), v2.Resize((8, 8)), *FLOAT]
     )
-    assert transforms.input_shape(records) == (3, 8, 8)
+    assert rebuilding.input_shape(records) == (3, 8, 8)
 
     with pytest.raises(ParticipantError, match="on an image of 20x20 pixels"):
-        transforms.build(records)(Image.new("RGB", (20, 20)))
+        rebuilding.build(records)(Image.new("RGB", (20, 20)))
 
 
 @pytest.mark.parametrize(
