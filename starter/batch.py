@@ -178,8 +178,11 @@ class Workers(Protocol):
     def idle(self) -> Sequence[Callable[[], Evaluator]]:
         """Return what makes an evaluator for each worker that has none yet, and count it as busy."""
 
-    def wait(self) -> bool:
-        """Wait until a worker may be idle again; say whether there is hope."""
+    def wait(self) -> str:
+        """Wait for a worker to come back; return why none will, or nothing while there is hope."""
+
+    def close(self) -> None:
+        """End what workers are doing: nobody waits for it any more."""
 
 
 class LocalJobs:
@@ -198,9 +201,12 @@ class LocalJobs:
         idle, self._idle = self._idle, []
         return idle
 
-    def wait(self) -> bool:
+    def wait(self) -> str:
         """Say that none comes back."""
-        return False
+        return "no job is left"
+
+    def close(self) -> None:
+        """Do nothing: a room ends with its job."""
 
 
 class Batch:
@@ -257,12 +263,11 @@ class Batch:
                 threads += [self._started(make) for make in makers]
                 if threads:
                     threads[0].join(0.2)
-                elif not workers.wait():
-                    raise host_error(
-                        Code.NO_WORKERS, where="the batch", got=f"{self._waiting.qsize()} entries are left"
-                    )
+                elif why := workers.wait():
+                    raise host_error(Code.NO_WORKERS, where="the cluster", got=why)
         finally:
             self._stop.set()
+            workers.close()
             for thread in threads:
                 thread.join(_PATIENCE)
         if self._failures:

@@ -2,8 +2,10 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,8 +31,12 @@ from starter.errors import Status
 from starter.scoreboard import inline, say
 
 if TYPE_CHECKING:
-    from starter.batch import Planned
+    from starter.batch import Planned, Workers
+    from starter.cluster_worker import Work
+    from starter.competition import CompetitionFile
+    from starter.evaluate import Evaluator
     from starter.records import EvaluationRecord
+    from starter.schema import KeptImages
 
 
 class Retry(StrEnum):
@@ -44,13 +50,23 @@ class Retry(StrEnum):
         return status is Status.HOST_ERROR or (self is Retry.FAILED and status is not Status.OK)
 
 
+class Engine(StrEnum):
+    """Where entries are evaluated."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     paths: Annotated[
         list[Path],
         typer.Argument(help="Zips, plugins, folders of them, or folders of teams' folders of them."),
     ],
     store: StoreOption = None,
-    jobs: Annotated[int, typer.Option(min=1, help="How many submissions are evaluated at once.")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many submissions are evaluated at once; 1, or all that a cluster can."),
+    ] = None,
     index: Annotated[
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="CSV: path, and any of team, submitted and selected."),
@@ -63,20 +79,29 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     cache_mb: Annotated[
         int, typer.Option("--cache-mb", min=0, help="Decoded images that are kept for the next, MiB.")
     ] = 4096,
+    engine: Annotated[
+        Engine, typer.Option(help="This machine, or a Ray cluster: starter[ray].")
+    ] = Engine.LOCAL,
+    cluster: Annotated[
+        str, typer.Option(help="The cluster's HOST:PORT; auto: the one of this machine.")
+    ] = "auto",
+    cpus: Annotated[
+        float, typer.Option("--cpus-per-worker", min=0.01, help="That a worker asks a node for.")
+    ] = 1,
+    gpus: Annotated[
+        float, typer.Option("--gpus-per-worker", min=0, help="The same; with one, graphs are run on it.")
+    ] = 0,
     data: DataOption = None,
     competition: RulesOption = None,
     isolation: IsolationOption = None,
     json_to: JsonOption = None,
 ) -> int:
     """Evaluate many entries into a store; what is done already is not done again."""
-    from dataclasses import replace
-
-    from starter.batch import Batch, LocalJobs, own_temporary_folder, plan
+    from starter.batch import Action, Batch, own_temporary_folder, plan
     from starter.entries import find
     from starter.evaluate import Evaluator, read_reference
-    from starter.measure import Images, Measurer
+    from starter.extras import need
     from starter.records import Context
-    from starter.room import choose
     from starter.schema import KeptImages
     from starter.store import Store
 
@@ -103,19 +128,21 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
             _show_plan(planned)
             return EXIT_OK
 
-        level = choose(rules, isolation)
-        images = KeptImages(
-            folder=rules.path(".starter") / "images", limit_mb=cache_mb, fingerprint=holds_under.data
+        evaluator = partial(
+            Evaluator, rules, dataset, reference=reference, reference_path=baseline / "reference.json"
         )
+        todo = sum(item.action is Action.EVALUATE for item in planned)
+        if engine is Engine.RAY:
+            resources = {"CPU": cpus, "GPU": gpus}
+            need("ray", "--engine ray")
+            from starter.cluster_worker import work_of
 
-        def measurer(source: Images) -> Measurer:
-            threads = max(1, (os.cpu_count() or 1) // jobs)
-            return Measurer(rules, replace(source, kept=images), isolation=level, threads=threads)
-
-        def evaluator() -> Evaluator:
-            path = baseline / "reference.json"
-            return Evaluator(rules, dataset, reference=reference, reference_path=path, measurer=measurer)
-
+            work = partial(work_of, rules, dataset, isolation=isolation, cache_mb=cache_mb)
+            workers = _on_cluster(work, evaluator, cluster, resources, jobs)
+        else:
+            folder = rules.path(".starter") / "images"
+            kept_images = KeptImages(folder=folder, limit_mb=cache_mb, fingerprint=holds_under.data)
+            workers = _in_this_machine(rules, evaluator, min(jobs or 1, todo), isolation, kept_images)
         with progress("evaluating", estimate=True) as tick:
 
             def told(state: Any, record: "EvaluationRecord") -> None:
@@ -124,13 +151,53 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
                     say(err, f"{state.done}/{state.total}  {_line(record)}")
                 records.append(record)
 
-            work = Batch(planned, kept, (context, holds_under), rules, tell=told)
-            state = work.run(LocalJobs(evaluator, min(jobs, work.progress.total)))
+            state = Batch(planned, kept, (context, holds_under), rules, tell=told).run(workers)
     if json_to is not None:
         write_json(json_to, _json(planned, records))
     if json_to != "-":
         _show_end(planned, state.statuses)
     return EXIT_HOST if state.statuses[Status.HOST_ERROR] else EXIT_OK
+
+
+def _in_this_machine(
+    rules: "CompetitionFile",
+    evaluator: "Callable[..., Evaluator]",
+    jobs: int,
+    isolation: str | None,
+    kept: "KeptImages",
+) -> "Workers":
+    """Return jobs that share the cores and the kept images."""
+    from starter.batch import LocalJobs
+    from starter.measure import Images, Measurer
+    from starter.room import choose
+
+    level = choose(rules, isolation)
+    threads = max(1, (os.cpu_count() or 1) // max(1, jobs))
+
+    def measurer(images: Images) -> Measurer:
+        return Measurer(rules, replace(images, kept=kept), isolation=level, threads=threads)
+
+    return LocalJobs(partial(evaluator, measurer=measurer), jobs)
+
+
+def _on_cluster(
+    work: "Callable[..., Work]",
+    evaluator: "Callable[..., Evaluator]",
+    address: str,
+    resources: dict[str, float],
+    jobs: int | None,
+) -> "Workers":
+    """Return the workers of a Ray cluster."""
+    from starter.cluster import Cluster
+
+    return Cluster(
+        work(device="cuda" if resources["GPU"] else "cpu"),
+        address,
+        resources,
+        jobs=jobs,
+        evaluator=lambda measurer: evaluator(measurer=measurer),
+        tell=lambda text: say(err, inline(text)),
+    )
 
 
 def _line(record: "EvaluationRecord") -> str:

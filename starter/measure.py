@@ -110,6 +110,7 @@ class Measurer:
         isolation: the level that `room.choose` has chosen.
         profile: whether to measure each layer too.
         threads: how many threads a graph is run with; None: all cores.
+        device: what it is run on, cpu or cuda.
 
     Raises:
         HostError: the runner does not start.
@@ -123,7 +124,9 @@ class Measurer:
         isolation: Level,
         profile: bool = False,
         threads: int | None = None,
+        device: str = "cpu",
     ) -> None:
+        self._device = device
         self._competition = competition
         self._images = images
         self.isolation = isolation
@@ -240,6 +243,7 @@ class Measurer:
             logits=logits,
             profile=self._profile,
             kept=self._images.kept,
+            device=self._device,
         )
         reply = self._runner.ask(request)
         if reply.data_problems:

@@ -90,6 +90,10 @@ class Room:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End everything in it."""
+        self.close()
+
+    def close(self) -> None:
+        """End everything in it."""
         self._stop()
         self._outside.close()
         self._folder.cleanup()

@@ -81,11 +81,13 @@ def answer(request: RunnerRequest) -> RunnerReply:
         if request.profile:
             report = profile(walk, cost)
         if request.image_ids:
-            program = Program(walk)
+            device = torch.device(request.device)
+            program = Program(walk).to(device)
             batches = image_batches(
                 request.dataset, request.image_ids, records, program.batch_size, request.kept
             )
-            np.save(request.logits, run(program, batches, request.image_ids))
+            moved = (batch.to(device) for batch in batches)
+            np.save(request.logits, run(program, moved, request.image_ids))
     except ParticipantError as error:
         return RunnerReply(problems=error.problems, cost=cost, params=params, input_shape=shape)
     except UsageError as error:
@@ -102,7 +104,7 @@ def run(
         ParticipantError: the graph fails on an image, or gives NaN or infinity.
         UsageError: image files are broken; all of them are named.
     """
-    logits = torch.cat([program(batch) for batch in batches])
+    logits = torch.cat([program(batch).cpu() for batch in batches])
     broken = (~logits.isfinite().all(dim=1)).nonzero().flatten().tolist()
     if broken:
         raise participant_error(

@@ -239,6 +239,8 @@ class RunnerRequest(Record):
     """Whether to measure each layer on random numbers, instead of running the images."""
     kept: KeptImages | None = None
     """Where decoded images are kept; None: nowhere."""
+    device: str = "cpu"
+    """What the graph is run on."""
 
 
 class RunnerReply(Record):

@@ -1,46 +1,30 @@
-"""Fixtures: a small data set that is easy to tell apart, and plugins written in the test."""
+"""Fixtures: a small data set that is easy to tell apart, plugins written in the test, and a competition."""
 
 import io
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import crowd
 import numpy as np
 import pytest
+from crowd import GOOD
 from PIL import Image
 
+from starter.baseline import measure, write_reference
 from starter.competition import CompetitionFile
 from starter.dataset import Dataset
 from starter.dataset_writer import Description, Item, Split, write_dataset
+from starter.discovery import discover_one
 from starter.errors import HostError
 from starter.room import Room, choose
+from starter.schema import Reference
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+"""Calls the command line with arguments, and `expected`: the exit code."""
 
 CLASSES = ("Metal", "Paper", "Plastic")
-
-GOOD = '''
-import torch
-from torch import nn
-from torchvision.transforms import v2
-from starter import Submission, hookimpl
-
-class Network(nn.Module):
-    """Three templates of colour: exactly right on the drawn data set."""
-    def __init__(self):
-        super().__init__()
-        self.head = nn.Linear(3, 3)
-        with torch.no_grad():
-            self.head.weight.copy_(torch.eye(3))
-            self.head.bias.zero_()
-    def forward(self, images):
-        return self.head(images.mean((2, 3)))
-
-@hookimpl
-def starter_submission(competition):
-    return Submission(
-        model=Network(),
-        transforms=[v2.Resize((8, 8)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)],
-    )
-'''
-"""3 x 3 MACs in the head, 3 x 8 x 8 in the mean: 201."""
 
 
 def drawn_image(label: int, seed: int) -> bytes:
@@ -88,3 +72,36 @@ def write_plugin(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def reference(easy_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """The good plugin, measured on the easy data."""
+    path = tmp_path_factory.mktemp("baseline") / "good.py"
+    path.write_text(crowd.honest(0))
+    rules = CompetitionFile(name="test", isolation="none")
+    return measure(discover_one(path), rules, easy_dataset, made_by="a test")
+
+
+@pytest.fixture
+def place(tmp_path: Path, easy_dataset: Dataset, reference: Reference) -> Path:
+    """A competition's folder."""
+    folder = tmp_path / "competition"
+    (folder / "baseline").mkdir(parents=True)
+    write_reference(reference, folder / "baseline")
+    text = f'name = "A crowd"\ndataset = "{easy_dataset.root}"\nisolation = "none"\n{crowd.LIMITS}'
+    (folder / "competition.toml").write_text(text)
+    return folder
+
+
+@pytest.fixture
+def starter(place: Path) -> Command:
+    """The command line, in the competition's folder."""
+
+    def call(*arguments: str | Path, expected: int = 0) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "starter", *map(str, arguments)]
+        run = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+        assert run.returncode == expected, run.stdout + run.stderr
+        return run
+
+    return call

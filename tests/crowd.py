@@ -1,15 +1,45 @@
-"""A crowd of entries as an organizer gets them: honest ones in every shape, and a tenth that is poison.
+"""The good plugin, and a crowd of entries as an organizer gets them: a tenth of them is poison.
 
 Each entry's name begins with what it is; `EXPECTED` says how it must end.
 """
 
 import io
+import re
 import zipfile
 from pathlib import Path
 
-from conftest import GOOD
-
+from starter.competition import load_competition
+from starter.dataset import Dataset
 from starter.errors import Status
+from starter.evaluate import read_reference
+from starter.records import Context
+from starter.store import Store
+
+GOOD = '''
+import torch
+from torch import nn
+from torchvision.transforms import v2
+from starter import Submission, hookimpl
+
+class Network(nn.Module):
+    """Three templates of colour: exactly right on the drawn data set."""
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(3, 3)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.eye(3))
+            self.head.bias.zero_()
+    def forward(self, images):
+        return self.head(images.mean((2, 3)))
+
+@hookimpl
+def starter_submission(competition):
+    return Submission(
+        model=Network(),
+        transforms=[v2.Resize((8, 8)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)],
+    )
+'''
+"""3 x 3 MACs in the head, 3 x 8 x 8 in the mean: 201."""
 
 LIMITS = """
 [limits]
@@ -99,3 +129,23 @@ def _poisoned(kind: str) -> bytes:
     if kind == "bomb":
         return _zipped({"plugin.py": plugin, "zeros.bin": bytes(2**25)})
     return _zipped({"plugin.py": plugin})[:-40]
+
+
+def stored(place: Path, data: Dataset) -> dict[str, tuple[Status, float]]:
+    """The status and the time of each result in the store, by the entry's name."""
+    rules = load_competition(place / "competition.toml")
+    with Store(f"sqlite:///{place / '.starter' / 'results.sqlite'}") as store:
+        now = Context.of(rules, data.fingerprint(), read_reference(place / "baseline"))
+        context = store.context_id(now)
+        names = {e.submission: e.name for e in store.entries()}
+        found = {}
+        for submission in store.statuses(context):
+            kept = store.record(context, submission)
+            assert kept is not None
+            found[names[submission]] = kept[0].result.status, kept[0].evaluated_at.timestamp()
+        return found
+
+
+def told(stderr: str) -> list[str]:
+    """The entries of which a run said that they are stored."""
+    return re.findall(r"^\d+/\d+  (\S+)", stderr, re.MULTILINE)

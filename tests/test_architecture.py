@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "starter"
 
 ROWS = (
     {"errors", "hookspecs", "alternatives", "lockdown", "supervisor", "tables", "uncertainty"},
-    {"competition", "image_cache", "image_store"},
+    {"competition", "extras", "image_cache", "image_store"},
     {"discovery", "scene_textures"},
     {"schema", "template"},
     {"archive", "scoring", "dataset", "graph", "records", "sandbox", "transforms", "scene_objects"},
@@ -41,10 +41,10 @@ ROWS = (
         "scene_waste",
     },
     {"macs", "measure", "memory_access", "program", "coco", "synthetic", "plugins"},
-    {"export", "evaluate", "canaries", "guidelines"},
+    {"export", "cluster_worker", "evaluate", "canaries", "guidelines"},
     {"board", "cost_rules", "profiler", "recording"},
     {"worker", "runner", "training"},
-    {"baseline", "batch", "scoreboard", "verify"},
+    {"baseline", "batch", "cluster", "scoreboard", "verify"},
     {"board_page", "board_text", "profile_view", "standings"},
     {"cli_shared"},
     {"cli_baseline", "cli_batch", "cli_data", "cli_doctor", "cli_leaderboard", "cli_pack", "cli_profile"},
