@@ -206,9 +206,12 @@ _CONDITIONS = {
     "clone": (Condition(0, (_CLONE_THREAD,), mask=_CLONE_THREAD),),
     "fcntl": (Condition(1, (0, 1, 2, 3, 4, 1030)),),  # duplicate, and flags; no owner of signals, no lease
     "ioctl": (Condition(1, (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)),),  # is it a terminal; blocking
+    "mkdir": (Condition(1, (0o700,), mask=0o700),),  # a folder that its owner can look into
+    "mkdirat": (Condition(2, (0o700,), mask=0o700),),
     "prctl": (Condition(0, (3, 15, 16, 21, 39, 0x53564D41)),),  # names, and questions
     "socketpair": (Condition(1, (1,), mask=0xF),),  # streams: a datagram could be sent anywhere
     "sendto": (Condition(4, (0,)), Condition(4, (0,), high=True)),  # without an address
+    "umask": (Condition(0, (0,), mask=0o700),),
 }
 
 _WAITING = {"clone": (Condition(0, (0,), mask=_CLONE_NEW),), "prctl": ()}

@@ -107,6 +107,7 @@ def _packed(candidate: Candidate, competition: Competition, limits: Limits) -> I
         competition=competition,
         cpu_seconds=limits.cpu_seconds,
         memory_mb=limits.memory_mb,
+        threads=limits.threads,
         output_mb=limits.output_mb,
         files={name: len(data) for name, data in contents.items()},
     )
@@ -135,8 +136,10 @@ _STRUCK = {
     "wall_seconds": (Code.TIMEOUT, "{} s"),
     "cpu_seconds": (Code.TIMEOUT, "{} s of processor time"),
     "memory_mb": (Code.MEMORY, "{} MiB"),
+    "threads": (Code.THREADS, "{} threads"),
     "scratch_mb": (Code.DISK, "{} MiB"),
     "scratch_files": (Code.DISK, "{} files"),
+    "scratch_path": (Code.DISK, "{} bytes in a path"),
     "log": (Code.OUTPUT, "{} MiB of log"),
 }
 
@@ -197,10 +200,15 @@ def _split(reply: BinaryIO, folder: Path, limits: Limits) -> Problem | None:
 
 def _read_report(path: Path) -> WorkerReport:
     try:
-        return WorkerReport.model_validate_json(path.read_bytes(), strict=False)
+        report = WorkerReport.model_validate_json(path.read_bytes(), strict=False)
     except (ValidationError, OSError) as error:
         wrong = problem(Code.MALFORMED_GRAPH, where="report", got=str(error)[:200])
         return WorkerReport(problems=(wrong,))
+    for found in report.problems:
+        if not found.code.startswith("E"):  # a stranger cannot say that we have failed
+            wrong = problem(Code.MALFORMED_GRAPH, where="report", got=f"a problem {found.code}")
+            return WorkerReport(problems=(wrong,))
+    return report
 
 
 class Runner:

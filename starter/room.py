@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, Self
 from starter import lockdown
 from starter.competition import CompetitionFile, Limits
 from starter.errors import Code, host_error
+from starter.folders import empty_folder
 from starter.sandbox import clean_environment
 
 BOX_FOLDER = Path("/room")
@@ -92,6 +93,8 @@ class Room:
         """End everything in it."""
         self._stop()
         self._outside.close()
+        with contextlib.suppress(OSError):
+            empty_folder(Path(self._folder.name))  # deeper than the standard library could
         self._folder.cleanup()
 
     @property
@@ -159,8 +162,7 @@ class Room:
             )
         if self._user is not None:
             os.chown(self._folder.name, self._user, self._user)
-        for left in Path(self._folder.name).iterdir():
-            shutil.rmtree(left, ignore_errors=True)
+        empty_folder(Path(self._folder.name))
         boxed = self.level is Level.BOX
         folder = BOX_FOLDER if boxed else Path(self._folder.name)
         spec = {
@@ -179,6 +181,7 @@ class Room:
             "locked": self.level is not Level.NONE,
             "preload": self._preload,
             "user": self._user,
+            "alone": self.level is Level.BOX and self._user is None,
             "outside": self._outside.name,
             "readable": self._readable,
         }

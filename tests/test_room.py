@@ -17,9 +17,9 @@ from starter.competition import CompetitionFile, Limits
 from starter.discovery import Candidate, Kind
 from starter.errors import Code, HostError
 from starter.hookspecs import Competition
+from starter.observe import descendants
 from starter.processes import Exported, export
 from starter.room import Level, Room, choose, missing
-from starter.supervisor import descendants
 
 COMPETITION = Competition(num_classes=3, class_names=("a", "b", "c"), mean=(0.5,) * 3, std=(0.2,) * 3)
 LIMITS = Limits(wall_seconds=60, cpu_seconds=60, memory_mb=3000, scratch_mb=64, output_mb=64)
