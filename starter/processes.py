@@ -90,10 +90,11 @@ def export(
         verdict = room.run(payload, reply, log_file, limits, stop or threading.Event())
         found = _struck(verdict) or _exit_problem(verdict["status"], limits) or _split(reply, folder, limits)
         log_file.seek(0)
-        log = log_file.read().decode(errors="replace")
+        log = room.without_names(log_file.read()).decode(errors="replace")
     if found is not None:
         return Exported(WorkerReport(problems=(found,)), folder, log, verdict["used"])
-    return Exported(_read_report(folder / "report"), folder, log, verdict["used"])
+    report = room.without_names((folder / "report").read_bytes()) if (folder / "report").exists() else b""
+    return Exported(_read_report(report), folder, log, verdict["used"])
 
 
 @contextlib.contextmanager
@@ -198,10 +199,10 @@ def _split(reply: BinaryIO, folder: Path, limits: Limits) -> Problem | None:
     return None
 
 
-def _read_report(path: Path) -> WorkerReport:
+def _read_report(text: bytes) -> WorkerReport:
     try:
-        report = WorkerReport.model_validate_json(path.read_bytes(), strict=False)
-    except (ValidationError, OSError) as error:
+        report = WorkerReport.model_validate_json(text, strict=False)
+    except ValidationError as error:
         wrong = problem(Code.MALFORMED_GRAPH, where="report", got=str(error)[:200])
         return WorkerReport(problems=(wrong,))
     for found in report.problems:

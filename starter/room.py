@@ -103,6 +103,10 @@ class Room:
         assert self._process is not None
         return self._process.pid
 
+    def without_names(self, text: bytes) -> bytes:
+        """Return what a submission wrote without the name of our temporary folder: as it is in the box."""
+        return text.replace(os.fsencode(self._folder.name), os.fsencode(BOX_FOLDER))
+
     def failure(self, stop: threading.Event | None = None) -> str:
         """Wait until the worker is ready; return why it is not, or nothing."""
         if not self._ready:
@@ -181,6 +185,7 @@ class Room:
             "locked": self.level is not Level.NONE,
             "preload": self._preload,
             "user": self._user,
+            "boxed": self.level is Level.BOX,
             "alone": self.level is Level.BOX and self._user is None,
             "outside": self._outside.name,
             "readable": self._readable,
@@ -246,7 +251,7 @@ def missing(level: Level, *, user: int, limits: Limits) -> str:
     """
     if level is Level.NONE:
         return ""
-    if lacks := lockdown.missing():
+    if lacks := lockdown.missing(boxed=level is Level.BOX):
         return lacks
     if level is Level.BOX and shutil.which("bwrap") is None:
         return "bubblewrap is not installed"

@@ -44,7 +44,7 @@ def main() -> None:
     room = Path.cwd()
     if arguments["locked"]:
         readable = [Path(path) for path in arguments["readable"]]
-        lock_down(readable, room, user=arguments["user"], waiting=True)
+        lock_down(readable, room, user=arguments["user"], waiting=True, boxed=arguments["boxed"])
         _try_the_lock(Path(arguments.pop("outside")), room)
     (room / "scratch").mkdir()  # the temporary folder, which torch looks for when it is imported
     if arguments["preload"]:
@@ -127,7 +127,7 @@ def _serve(arguments: dict[str, Any], room: Path, payload: int, reply: int, log:
     _limit_resources(job, alone=arguments["alone"])
     if arguments["locked"]:
         own = [Path(path) for path in arguments["readable"]]
-        lock_down([*own, room / "submission"], scratch)
+        lock_down([*own, room / "submission"], scratch, boxed=arguments["boxed"])
     os.closerange(3, reply)
     os.closerange(reply + 1, 512)
     _answer(os.fdopen(reply, "wb"), candidate, job, scratch)

@@ -178,11 +178,10 @@ def test_a_template_shares_no_memory_with_what_it_forks(each_room: Room) -> None
     assert not [line for line in maps if line.split()[1].startswith("rw-s")]
 
 
-def test_a_stranger_cannot_say_that_we_have_failed(tmp_path: Path) -> None:
+def test_a_stranger_cannot_say_that_we_have_failed() -> None:
     """A batch stops after several failures of ours."""
     ours = Problem(code=Code.WORKER_FAILED, stage="host", where="", expected="", got="", hint="")
-    (tmp_path / "report").write_text(f'{{"problems": [{ours.model_dump_json()}]}}')
-    (found,) = _read_report(tmp_path / "report").problems
+    (found,) = _read_report(f'{{"problems": [{ours.model_dump_json()}]}}'.encode()).problems
     assert (found.code, found.got) == (Code.MALFORMED_GRAPH, "a problem H102")
 
 
@@ -198,7 +197,7 @@ def test_a_template_with_a_second_thread_is_not_used(
     each_room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A library that starts one when it is imported would do this."""
-    arguments = each_room._worker()[-1]
+    arguments = each_room._worker()[-1].replace('"preload": true', '"preload": false')
     monkeypatch.setattr(Room, "_worker", lambda _: [sys.executable, "-I", "-c", THREADED, arguments])
     with Room(each_room.level, user=RULES.worker_user, limits=LIMITS, preload=False) as threaded:
         assert threaded.failure() == "the worker has 2 threads before it forks; it must have one"
