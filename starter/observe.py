@@ -5,6 +5,7 @@ Read from /proc, which a process cannot make lie about it. Nothing is started or
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,28 @@ def thread_count(pid: int) -> int:
     """Return how many threads a process has; 0 when it has ended."""
     fields = _stat(pid)
     return int(fields[17]) if fields else 0
+
+
+def nameless_bytes(pid: int, *, but: int) -> int:
+    """Return the bytes on disk of files that a process holds, open or mapped, after it removed their names.
+
+    Args:
+        pid: the process.
+        but: the inode of one that is not counted.
+    """
+    found = {but: 0}
+    with contextlib.suppress(OSError):
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                file = descriptor.stat()
+                if stat.S_ISREG(file.st_mode) and file.st_nlink == 0:
+                    found.setdefault(file.st_ino, file.st_blocks * 512)
+        for line in Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines():
+            if line.endswith(" (deleted)") and not line.endswith(" /dev/zero (deleted)"):  # that is memory
+                span, _, _, _, inode, _ = line.split(maxsplit=5)
+                start, end = (int(address, 16) for address in span.split("-"))
+                found.setdefault(int(inode), end - start)
+    return sum(found.values())
 
 
 def unfit(pid: int, *, forks: bool) -> str:

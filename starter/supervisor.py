@@ -24,6 +24,7 @@ from starter.folders import LONGEST_PATH, folder_usage
 from starter.observe import (
     descendants,
     is_headless,
+    nameless_bytes,
     processor_seconds,
     resident_bytes,
     thread_count,
@@ -84,6 +85,7 @@ class Room:
         self.log = LogTail(65536)
         self._used: dict[str, float] = {}
         self._clean = False
+        self._reply = 0
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own worker, perhaps inside bubblewrap
                 spec["command"],
@@ -121,6 +123,7 @@ class Room:
         os.set_blocking(output, False)
         log = LogTail(int(limits["log_kb"]) * 1024)
         socket.send_fds(self._control, [b"job"], [payload, reply, write_end, theirs.fileno()])
+        self._reply = os.fstat(reply).st_ino
         for descriptor in (payload, reply, write_end):
             os.close(descriptor)
         theirs.close()
@@ -240,6 +243,7 @@ class Room:
             used -= int(limits["payload_bytes"])
         else:
             used, files, longest = folder_usage(Path(self._spec["folder"], "scratch"))
+            used += nameless_bytes(pid, but=self._reply)
             if longest >= LONGEST_PATH:
                 return ["scratch_path", LONGEST_PATH - 1, longest]
         if used / 2**20 > limits["scratch_mb"] - 1 / 64:

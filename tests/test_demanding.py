@@ -73,7 +73,8 @@ PLUGINS = {
         "self.head(images.mean((2, 3)) + self.part)",
     ),
     "temporary_files": network(
-        "import os, tempfile, zipfile\n"
+        "import mmap, os, tempfile, zipfile\n"
+        "shared = mmap.mmap(-1, 2**28 + 2**20)  # memory that was never touched, and is no file\n"
         "with tempfile.TemporaryDirectory() as folder:\n"
         "    torch.save(self.state_dict(), os.path.join(folder, 'a.pt'))\n"
         "    self.load_state_dict(torch.load(os.path.join(folder, 'a.pt')))\n"

@@ -108,6 +108,24 @@ def test_files_are_not_hidden_by_a_path_that_is_too_long(each_room: Room, tmp_pa
     assert submit(GOOD, each_room, tmp_path).is_complete
 
 
+NAMELESS = """
+import mmap, os, time
+held = []
+for i in range(40):
+    with open(f"{i}", "wb+", buffering=0) as file:
+        os.unlink(f"{i}")
+        file.write(b"x" * 2**22)
+        held.append(HELD)
+time.sleep(30)
+"""
+
+
+@pytest.mark.parametrize("held", ["os.dup(file.fileno())", "mmap.mmap(file.fileno(), 2**22)"])
+def test_files_without_a_name_are_counted(held: str, each_room: Room, tmp_path: Path) -> None:
+    found = verdict(NAMELESS.replace("HELD", held), each_room, tmp_path)
+    assert (found.code, found.expected) == (Code.DISK, "at most 64 MiB")
+
+
 @pytest.mark.parametrize(
     "attempt", ["os.mkdir('hidden', 0o300)", "os.mkdir('hidden', 0)", "os.umask(0o400)", "os.umask(0o777)"]
 )
