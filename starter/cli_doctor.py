@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import typer
 
+from starter import lockdown
 from starter.cli_shared import EXIT_HOST, DataOption, RulesOption, open_data, out
 from starter.competition import CompetitionFile, load_competition
 from starter.errors import StarterError
@@ -45,7 +46,8 @@ def _isolation(rules: CompetitionFile) -> bool:
         lacks = missing(level, user=rules.worker_user, limits=rules.limits)
         if not lacks:
             best = best or level
-            say(out, f"ok    isolation {level}")
+            inside = lockdown.missing() if level is Level.BOX else ""
+            say(out, f"ok    isolation {level}{f', without Landlock in it: {inside}' if inside else ''}")
             continue
         say(out, f"no    isolation {level}: {lacks.splitlines()[-1]}")
         say(out, f"      to get it: {_REMEDIES[level]}")

@@ -41,6 +41,8 @@ class Limits(BaseModel):
     """Processor time for the same, over all its threads."""
     memory_mb: int = Field(default=4096, gt=0)
     """Resident memory of that process and its children, MiB."""
+    threads: int = Field(default=256, gt=0)
+    """How many threads it may have."""
     scratch_mb: int = Field(default=256, gt=0)
     """Files in its scratch folder, MiB."""
     scratch_files: int = Field(default=10_000, gt=0)

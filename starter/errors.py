@@ -80,6 +80,7 @@ class Code(StrEnum):
     OUTPUT = "E704"
     CRASH = "E705"
     EARLY_EXIT = "E706"
+    THREADS = "E707"
     NO_SUCH_PATH = "U101"
     NO_SUBMISSIONS = "U102"
     NO_COMPETITION = "U103"

@@ -64,14 +64,18 @@ _SYSTEM = ("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/localtime", "/sys
 _KERNEL_TEXTS = ("/proc/cpuinfo", "/proc/meminfo", "/dev/urandom", "/dev/zero")
 
 
-def missing() -> str:
-    """Return what this machine lacks for the lock-down; nothing if it has everything."""
+def missing(*, boxed: bool = False) -> str:
+    """Return what this machine lacks for the lock-down; nothing if it has everything.
+
+    Args:
+        boxed: whether a box hides the files, so that it goes without Landlock.
+    """
     if sys.platform != "linux":
         return f"Landlock and seccomp are Linux's; this is {sys.platform}"
     if platform.machine() not in MACHINES:
         return f"no table of system calls for {platform.machine()}"
     version = _landlock_version()
-    if version < LEAST_LANDLOCK:
+    if version < LEAST_LANDLOCK and not boxed:
         return f"Landlock {LEAST_LANDLOCK} or newer (Linux 6.2); this kernel has {version or 'none'}"
     kill = struct.pack("I", _KILL)
     if _libc.syscall(MACHINES[platform.machine()].seccomp, _ACTION_AVAILABLE, 0, kill) < 0:
@@ -80,7 +84,12 @@ def missing() -> str:
 
 
 def lock_down(
-    readable: Iterable[Path], scratch: Path, *, user: int | None = None, waiting: bool = False
+    readable: Iterable[Path],
+    scratch: Path,
+    *,
+    user: int | None = None,
+    waiting: bool = False,
+    boxed: bool = False,
 ) -> None:
     """Give up everything but the Python environment, some files and a folder.
 
@@ -90,6 +99,7 @@ def lock_down(
         user: the number of the user to become first; only root can.
         waiting: leave what a process needs that has nobody else's code yet: to fork, to
             receive descriptors, and to lock itself or its child down further.
+        boxed: go on where the kernel has no Landlock: the box shows no files but these anyway.
 
     Raises:
         OSError: the kernel refuses a step; the process must not go on.
@@ -109,7 +119,8 @@ def lock_down(
     resource.setrlimit(resource.RLIMIT_NOFILE, (512, 512))
     _drop_capabilities(machine)
     _check(_libc.prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS")
-    _restrict_files(readable, scratch)
+    if not boxed or _landlock_version() >= LEAST_LANDLOCK:
+        _restrict_files(readable, scratch)
     calls = allowed_calls(platform.machine(), waiting=waiting)
     _restrict_calls(filter_for(machine, calls, None if waiting else os.getpid()), machine)
 
@@ -206,9 +217,12 @@ _CONDITIONS = {
     "clone": (Condition(0, (_CLONE_THREAD,), mask=_CLONE_THREAD),),
     "fcntl": (Condition(1, (0, 1, 2, 3, 4, 1030)),),  # duplicate, and flags; no owner of signals, no lease
     "ioctl": (Condition(1, (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)),),  # is it a terminal; blocking
+    "mkdir": (Condition(1, (0o700,), mask=0o700),),  # a folder that its owner can look into
+    "mkdirat": (Condition(2, (0o700,), mask=0o700),),
     "prctl": (Condition(0, (3, 15, 16, 21, 39, 0x53564D41)),),  # names, and questions
     "socketpair": (Condition(1, (1,), mask=0xF),),  # streams: a datagram could be sent anywhere
     "sendto": (Condition(4, (0,)), Condition(4, (0,), high=True)),  # without an address
+    "umask": (Condition(0, (0,), mask=0o700),),
 }
 
 _WAITING = {"clone": (Condition(0, (0,), mask=_CLONE_NEW),), "prctl": ()}

@@ -78,8 +78,9 @@ def own_line(error: BaseException, candidate: Candidate) -> str:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return "ValueError: text" in at most 500 characters."""
+    """Return "ValueError: text" in at most 500 characters; what is no text, as escapes."""
     text = f"{type(error).__name__}: {error}".strip().rstrip(":")
+    text = text.encode(errors="backslashreplace").decode()
     return text if len(text) <= 500 else text[:497] + "..."
 
 

@@ -90,10 +90,11 @@ def export(
         verdict = room.run(payload, reply, log_file, limits, stop or threading.Event())
         found = _struck(verdict) or _exit_problem(verdict["status"], limits) or _split(reply, folder, limits)
         log_file.seek(0)
-        log = log_file.read().decode(errors="replace")
+        log = room.without_names(log_file.read()).decode(errors="replace")
     if found is not None:
         return Exported(WorkerReport(problems=(found,)), folder, log, verdict["used"])
-    return Exported(_read_report(folder / "report"), folder, log, verdict["used"])
+    report = room.without_names((folder / "report").read_bytes()) if (folder / "report").exists() else b""
+    return Exported(_read_report(report), folder, log, verdict["used"])
 
 
 @contextlib.contextmanager
@@ -107,6 +108,7 @@ def _packed(candidate: Candidate, competition: Competition, limits: Limits) -> I
         competition=competition,
         cpu_seconds=limits.cpu_seconds,
         memory_mb=limits.memory_mb,
+        threads=limits.threads,
         output_mb=limits.output_mb,
         files={name: len(data) for name, data in files.items()},
     )
@@ -135,8 +137,10 @@ _STRUCK = {
     "wall_seconds": (Code.TIMEOUT, "{} s"),
     "cpu_seconds": (Code.TIMEOUT, "{} s of processor time"),
     "memory_mb": (Code.MEMORY, "{} MiB"),
+    "threads": (Code.THREADS, "{} threads"),
     "scratch_mb": (Code.DISK, "{} MiB"),
     "scratch_files": (Code.DISK, "{} files"),
+    "scratch_path": (Code.DISK, "{} bytes in a path"),
     "log": (Code.OUTPUT, "{} MiB of log"),
 }
 
@@ -195,12 +199,17 @@ def _split(reply: BinaryIO, folder: Path, limits: Limits) -> Problem | None:
     return None
 
 
-def _read_report(path: Path) -> WorkerReport:
+def _read_report(text: bytes) -> WorkerReport:
     try:
-        return WorkerReport.model_validate_json(path.read_bytes(), strict=False)
-    except (ValidationError, OSError) as error:
+        report = WorkerReport.model_validate_json(text, strict=False)
+    except ValidationError as error:
         wrong = problem(Code.MALFORMED_GRAPH, where="report", got=str(error)[:200])
         return WorkerReport(problems=(wrong,))
+    for found in report.problems:
+        if not found.code.startswith("E"):  # a stranger cannot say that we have failed
+            wrong = problem(Code.MALFORMED_GRAPH, where="report", got=f"a problem {found.code}")
+            return WorkerReport(problems=(wrong,))
+    return report
 
 
 class Runner:

@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, Self
 from starter import lockdown
 from starter.competition import CompetitionFile, Limits
 from starter.errors import Code, host_error
+from starter.folders import empty_folder
 from starter.sandbox import clean_environment
 
 BOX_FOLDER = Path("/room")
@@ -96,6 +97,8 @@ class Room:
         """End everything in it."""
         self._stop()
         self._outside.close()
+        with contextlib.suppress(OSError):
+            empty_folder(Path(self._folder.name))  # deeper than the standard library could
         self._folder.cleanup()
 
     @property
@@ -103,6 +106,10 @@ class Room:
         """The supervisor's process."""
         assert self._process is not None
         return self._process.pid
+
+    def without_names(self, text: bytes) -> bytes:
+        """Return what a submission wrote without the name of our temporary folder: as it is in the box."""
+        return text.replace(os.fsencode(self._folder.name), os.fsencode(BOX_FOLDER))
 
     def failure(self, stop: threading.Event | None = None) -> str:
         """Wait until the worker is ready; return why it is not, or nothing."""
@@ -163,8 +170,7 @@ class Room:
             )
         if self._user is not None:
             os.chown(self._folder.name, self._user, self._user)
-        for left in Path(self._folder.name).iterdir():
-            shutil.rmtree(left, ignore_errors=True)
+        empty_folder(Path(self._folder.name))
         boxed = self.level is Level.BOX
         folder = BOX_FOLDER if boxed else Path(self._folder.name)
         spec = {
@@ -183,6 +189,8 @@ class Room:
             "locked": self.level is not Level.NONE,
             "preload": self._preload,
             "user": self._user,
+            "boxed": self.level is Level.BOX,
+            "alone": self.level is Level.BOX and self._user is None,
             "outside": self._outside.name,
             "readable": self._readable,
         }
@@ -247,7 +255,7 @@ def missing(level: Level, *, user: int, limits: Limits) -> str:
     """
     if level is Level.NONE:
         return ""
-    if lacks := lockdown.missing():
+    if lacks := lockdown.missing(boxed=level is Level.BOX):
         return lacks
     if level is Level.BOX and shutil.which("bwrap") is None:
         return "bubblewrap is not installed"

@@ -17,7 +17,8 @@ from typing import IO
 
 from starter.competition import Limits
 from starter.errors import Code, Problem, problem
-from starter.supervisor import folder_usage, private_bytes
+from starter.folders import folder_usage
+from starter.observe import private_bytes
 
 _INHERITED = ("PATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
 _PROCESSOR_SETTINGS = "OPENBLAS_"  # administrators set them where the library misjudges the processor

@@ -39,6 +39,8 @@ class WorkerJob(Record):
     """Processor time."""
     memory_mb: int
     """Memory, MiB."""
+    threads: int
+    """How many threads."""
     output_mb: int
     """The whole reply, MiB."""
     files: dict[str, int]

@@ -17,9 +17,19 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from starter.folders import LONGEST_PATH, folder_usage
+from starter.observe import (
+    descendants,
+    is_headless,
+    nameless_bytes,
+    processor_seconds,
+    resident_bytes,
+    thread_count,
+    unfit,
+)
 
 POLL_SECONDS = 0.05
 LOG_BYTES = 256 * 2**20
@@ -29,8 +39,6 @@ _START_SECONDS = 180.0
 _END_SECONDS = 10.0
 _SET_CHILD_SUBREAPER = 36
 _CREDENTIALS = struct.Struct("3i")
-_TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: nobody waits for an answer any more
@@ -71,10 +79,13 @@ class Room:
         self._spec = spec
         self._parent = parent
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._output, write_end = os.pipe()
         os.set_blocking(self._output, False)
         self.log = LogTail(65536)
         self._used: dict[str, float] = {}
+        self._clean = False
+        self._reply = 0
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own worker, perhaps inside bubblewrap
                 spec["command"],
@@ -95,9 +106,10 @@ class Room:
             if self._output in ready:
                 self._drain(self._output, self.log)
             if self._control in ready:
-                if self._control.recv(64) == b"ready":
-                    return ""
-                break
+                word, pid = _vouched(self._control)
+                if word != b"ready":
+                    break
+                return unfit(pid, forks=self._spec["forks"]) if self._spec["locked"] else ""
         self._process.kill()
         status = self._process.wait()
         self._drain(self._output, self.log)
@@ -111,6 +123,7 @@ class Room:
         os.set_blocking(output, False)
         log = LogTail(int(limits["log_kb"]) * 1024)
         socket.send_fds(self._control, [b"job"], [payload, reply, write_end, theirs.fileno()])
+        self._reply = os.fstat(reply).st_ino
         for descriptor in (payload, reply, write_end):
             os.close(descriptor)
         theirs.close()
@@ -134,7 +147,7 @@ class Room:
         os.close(output)
         with open(log_file, "wb") as file:
             file.write(log.text())
-        reusable = self._spec["forks"] and ended and struck is None and os.WIFEXITED(status)
+        reusable = self._clean and ended and struck is None and os.WIFEXITED(status)
         return {
             "struck": struck,
             "status": os.waitstatus_to_exitcode(status),
@@ -173,10 +186,9 @@ class Room:
         """
         if not self._wait([mine], _END_SECONDS):
             return 0
-        word, ancillary, _, _ = mine.recvmsg(1, socket.CMSG_SPACE(_CREDENTIALS.size))
-        if word != b"R" or not ancillary:
+        word, pid = _vouched(mine)
+        if word != b"R":
             return 0
-        pid: int = _CREDENTIALS.unpack(ancillary[0][2])[0]
         mine.sendall(b"G")
         return pid
 
@@ -195,6 +207,9 @@ class Room:
             if now - looked < POLL_SECONDS / 2:
                 continue
             looked = now
+            if is_headless(pid):
+                signal.pidfd_send_signal(watched, signal.SIGKILL)  # what is left of it cannot be measured
+                continue
             struck = self._exceeded(pid, now - started, log, limits)
             if struck is not None:
                 return struck
@@ -211,6 +226,9 @@ class Room:
         self._used["cpu_seconds"] = max(self._used["cpu_seconds"], round(seconds, 2))
         if seconds > limits["cpu_seconds"]:
             return ["cpu_seconds", limits["cpu_seconds"], round(seconds, 1)]
+        threads = sum(map(thread_count, processes))
+        if threads > limits["threads"]:
+            return ["threads", limits["threads"], threads]
         if log.total > LOG_BYTES:
             return ["log", LOG_BYTES // 2**20, log.total // 2**20]
         return self._disk(pid, limits)
@@ -224,7 +242,10 @@ class Room:
             used, files = (found.f_blocks - found.f_bfree) * found.f_frsize, found.f_files - found.f_ffree
             used -= int(limits["payload_bytes"])
         else:
-            used, files = folder_usage(Path(self._spec["folder"], "scratch"))
+            used, files, longest = folder_usage(Path(self._spec["folder"], "scratch"))
+            used += nameless_bytes(pid, but=self._reply)
+            if longest >= LONGEST_PATH:
+                return ["scratch_path", LONGEST_PATH - 1, longest]
         if used / 2**20 > limits["scratch_mb"] - 1 / 64:
             return ["scratch_mb", limits["scratch_mb"], round(used / 2**20)]
         if files > limits["scratch_files"]:
@@ -240,7 +261,9 @@ class Room:
         if self._spec["forks"]:
             with contextlib.suppress(Stopped, OSError, ValueError):
                 if self._wait([self._control], _END_SECONDS):
-                    return int(self._control.recv(64))
+                    status, left = self._control.recv(64).split()
+                    self._clean = left == b"clean"
+                    return int(status)
             return signal.SIGKILL
         with contextlib.suppress(subprocess.TimeoutExpired):
             code = self._process.wait(_END_SECONDS)
@@ -273,60 +296,11 @@ class Room:
         return True
 
 
-def _stat(pid: int | str) -> list[str]:
-    """Return /proc/PID/stat from the state on; the name before it may contain anything."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return []
-
-
-def descendants(ancestor: int) -> Iterator[int]:
-    """Yield the live descendants of a process, nearest first."""
-    children: dict[int, list[int]] = {}
-    with contextlib.suppress(FileNotFoundError):
-        for name in (entry.name for entry in Path("/proc").iterdir()):
-            fields = _stat(name) if name.isdigit() else []
-            if fields and fields[0] != "Z":
-                children.setdefault(int(fields[1]), []).append(int(name))
-    found = [ancestor]
-    for pid in found:
-        found += children.get(pid, [])
-    yield from found[1:]
-
-
-def resident_bytes(pid: int) -> int:
-    """Return the resident memory of a process; 0 when it has ended."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * _PAGE
-    except OSError:
-        return 0
-
-
-def private_bytes(pid: int) -> int:
-    """Return the resident memory of a process without files that it has mapped; 0 when it has ended."""
-    try:
-        _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()
-    except (OSError, ValueError):
-        return 0
-    return (int(resident) - int(shared)) * _PAGE
-
-
-def processor_seconds(pid: int) -> float:
-    """Return the processor time that a process has used; 0 when it has ended."""
-    fields = _stat(pid)
-    return (int(fields[11]) + int(fields[12])) / _TICKS if fields else 0.0
-
-
-def folder_usage(folder: Path) -> tuple[int, int]:
-    """Return the bytes on disk and the number of files below a folder."""
-    total = count = 0
-    for root, folders, files in os.walk(folder):
-        count += len(files) + len(folders)
-        for name in files:
-            with contextlib.suppress(OSError):
-                total += os.lstat(os.path.join(root, name)).st_blocks * 512  # noqa: PTH118 - a hot loop
-    return total, count
+def _vouched(receiver: socket.socket) -> tuple[bytes, int]:
+    """Receive a word and the number, as seen from here, of the process that sent it; the kernel says so."""
+    word, ancillary, _, _ = receiver.recvmsg(64, socket.CMSG_SPACE(_CREDENTIALS.size))
+    pid: int = _CREDENTIALS.unpack(ancillary[0][2])[0] if word and ancillary else 0
+    return (word, pid) if pid else (b"", 0)
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ import gc
 import json
 import os
 import resource
-import shutil
 import socket
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from starter.discovery import Candidate, Kind
 from starter.errors import Code, ParticipantError, Problem, problem
+from starter.folders import empty_folder
 from starter.lockdown import lock_down
 from starter.processes import EXIT_OUTPUT, PARTS
 from starter.schema import WorkerJob, WorkerReport
@@ -32,18 +32,20 @@ if TYPE_CHECKING:
     from starter.plugins import LoadedPlugin
 
 _NO_SPACE = f"[Errno {errno.ENOSPC}]"
+_NO_THREAD = "can't start new thread"
 _ADDRESS_SPACE_OF_TORCH = 8 * 2**30  # CUDA builds map several GiB at import without using them
 
 
 def main() -> None:
     """Lock in, prepare, and serve submissions until nobody wants any more."""
-    arguments = json.loads(sys.argv[1])
+    arguments = json.loads(sys.argv.pop())
+    sys.orig_argv.clear()  # no submission need know where our temporary folder is
     control = socket.socket(fileno=0)
     room = Path.cwd()
     if arguments["locked"]:
         readable = [Path(path) for path in arguments["readable"]]
-        lock_down(readable, room, user=arguments["user"], waiting=True)
-        _try_the_lock(Path(arguments["outside"]), room)
+        lock_down(readable, room, user=arguments["user"], waiting=True, boxed=arguments["boxed"])
+        _try_the_lock(Path(arguments.pop("outside")), room)
     (room / "scratch").mkdir()  # the temporary folder, which torch looks for when it is imported
     if arguments["preload"]:
         _preload()
@@ -59,9 +61,17 @@ def main() -> None:
         for descriptor in descriptors:
             os.close(descriptor)
         _, status = os.waitpid(child, 0)
-        for left in room.iterdir():
-            shutil.rmtree(left)
-        control.send(str(status).encode())
+        control.send(f"{status} {_cleared(room)}".encode())
+
+
+def _cleared(room: Path) -> str:
+    """Remove what a submission has left; say whether the room can have another."""
+    try:
+        empty_folder(room)
+    except OSError:
+        traceback.print_exc()
+        return "spoilt"
+    return "clean"
 
 
 def _try_the_lock(outside: Path, room: Path) -> None:
@@ -114,11 +124,12 @@ def _serve(arguments: dict[str, Any], room: Path, payload: int, reply: int, log:
     scratch.mkdir(exist_ok=True)
     os.chdir(scratch)
     tempfile.tempdir = None
-    _limit_resources(job)
+    _limit_resources(job, alone=arguments["alone"])
     if arguments["locked"]:
         own = [Path(path) for path in arguments["readable"]]
-        lock_down([*own, room / "submission"], scratch)
-    os.closerange(max(3, reply + 1), 512)
+        lock_down([*own, room / "submission"], scratch, boxed=arguments["boxed"])
+    os.closerange(3, reply)
+    os.closerange(reply + 1, 512)
     _answer(os.fdopen(reply, "wb"), candidate, job, scratch)
 
 
@@ -145,6 +156,10 @@ def _answer(reply: IO[bytes], candidate: Candidate, job: WorkerJob, scratch: Pat
     if any(_NO_SPACE in found.got for found in report.problems):
         full = problem(Code.DISK, where="the scratch folder", got="no space left")
         report = report.model_copy(update={"problems": (full, *report.problems[:99])})
+    if any(_NO_THREAD in found.got for found in report.problems):
+        expected = f"at most {job.threads} threads"
+        many = problem(Code.THREADS, where="the submission's process", expected=expected, got="one more")
+        report = report.model_copy(update={"problems": (many, *report.problems[:99])})
     try:
         _send(reply, report, scratch)
     except OSError as error:
@@ -154,14 +169,21 @@ def _answer(reply: IO[bytes], candidate: Candidate, job: WorkerJob, scratch: Pat
     os._exit(0)
 
 
-def _limit_resources(job: WorkerJob) -> None:
-    """Set what the kernel enforces, never to be raised again."""
+def _limit_resources(job: WorkerJob, *, alone: bool) -> None:
+    """Set what the kernel enforces, never to be raised again.
+
+    Args:
+        job: what it may use.
+        alone: whether its user's processes are those of the room alone, so that they can be counted.
+    """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (job.cpu_seconds + 5, job.cpu_seconds + 10))
     output = job.output_mb * 2**20
     resource.setrlimit(resource.RLIMIT_FSIZE, (output, output))
     space = job.memory_mb * 2**20 + _ADDRESS_SPACE_OF_TORCH
     resource.setrlimit(resource.RLIMIT_AS, (space, space))
+    if alone:
+        resource.setrlimit(resource.RLIMIT_NPROC, (job.threads + 1, job.threads + 1))  # and the template
 
 
 def _evaluate(candidate: Candidate, job: WorkerJob, scratch: Path) -> WorkerReport:

@@ -18,7 +18,7 @@ from starter.dataset import Dataset
 from starter.dataset_writer import Description, Item, Split, write_dataset
 from starter.discovery import discover_one
 from starter.errors import HostError
-from starter.room import Room, choose
+from starter.room import Level, Room, choose, missing
 from starter.schema import Reference
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -45,6 +45,17 @@ def room() -> Iterator[Room]:
         level = choose(rules, "auto")
     except HostError as error:
         pytest.skip(str(error))
+    with Room(level, user=rules.worker_user, limits=rules.limits) as shared:
+        yield shared
+
+
+@pytest.fixture(scope="module", params=[Level.BOX, Level.LOCKDOWN])
+def each_room(request: pytest.FixtureRequest) -> Iterator[Room]:
+    """One room for all tests of a module, at each level that this machine has."""
+    level, rules = request.param, CompetitionFile(name="test")
+    lacks = missing(level, user=rules.worker_user, limits=rules.limits)
+    if lacks:
+        pytest.skip(f"no {level} on this machine: {lacks.splitlines()[-1]}")
     with Room(level, user=rules.worker_user, limits=rules.limits) as shared:
         yield shared
 

@@ -14,8 +14,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "starter"
 
 ROWS = (
-    {"errors", "hookspecs", "alternatives", "lockdown", "supervisor", "tables", "uncertainty"},
-    {"competition", "extras", "image_cache", "image_store"},
+    {"errors", "hookspecs", "alternatives", "folders", "lockdown", "observe", "tables", "uncertainty"},
+    {"competition", "extras", "image_cache", "image_store", "supervisor"},
     {"discovery", "scene_textures"},
     {"schema", "template"},
     {"archive", "scoring", "dataset", "graph", "records", "sandbox", "transforms", "scene_objects"},

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,9 +18,9 @@ from starter.competition import CompetitionFile, Limits
 from starter.discovery import Candidate, Kind
 from starter.errors import Code, HostError
 from starter.hookspecs import Competition
+from starter.observe import descendants
 from starter.processes import Exported, export
 from starter.room import Level, Room, choose, missing
-from starter.supervisor import descendants
 
 COMPETITION = Competition(num_classes=3, class_names=("a", "b", "c"), mean=(0.5,) * 3, std=(0.2,) * 3)
 LIMITS = Limits(wall_seconds=60, cpu_seconds=60, memory_mb=3000, scratch_mb=64, output_mb=64)
@@ -124,6 +125,26 @@ def test_the_lock_is_tried_at_every_start(monkeypatch: pytest.MonkeyPatch) -> No
         pytest.skip("no box on this machine")
     monkeypatch.setattr(Room, "_box", lambda _: [])
     assert missing(Level.BOX, user=RULES.worker_user, limits=LIMITS)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user, or stay root")
+def test_root_is_never_who_a_worker_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that is told to become nobody else ends at once, at each level."""
+    said = Room._worker
+    as_root = f'"user": {RULES.worker_user}', '"user": null'
+    monkeypatch.setattr(Room, "_worker", lambda self: [*said(self)[:-1], said(self)[-1].replace(*as_root)])
+    for level in (Level.LOCKDOWN, Level.BOX):
+        if level is Level.LOCKDOWN or shutil.which("bwrap"):
+            reason = missing(level, user=RULES.worker_user, limits=LIMITS)
+            assert reason.splitlines()[-1] == "the worker is root"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root has an environment that others cannot read")
+def test_an_environment_that_the_worker_cannot_read_is_the_reason_that_is_given() -> None:
+    if all(path.stat().st_mode & 0o001 for path in Path(os.__file__).parents):
+        pytest.skip("everybody can read this Python")
+    reason = missing(Level.LOCKDOWN, user=RULES.worker_user, limits=LIMITS)
+    assert reason.splitlines()[-1] == f"PermissionError: [Errno 13] Permission denied: '{os.__file__}'"
 
 
 STAY = "import time; time.sleep(60)"
