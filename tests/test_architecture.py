@@ -14,8 +14,17 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "starter"
 
 ROWS = (
-    {"errors", "hookspecs", "alternatives", "lockdown", "supervisor", "tables", "uncertainty"},
-    {"competition", "image_store"},
+    {
+        "errors",
+        "hookspecs",
+        "alternatives",
+        "lockdown",
+        "supervisor",
+        "tables",
+        "uncertainty",
+        "near_duplicates",
+    },
+    {"competition", "image_store", "http_download"},
     {"discovery", "scene_textures"},
     {"schema", "template"},
     {"archive", "scoring", "dataset", "graph", "records", "sandbox", "transforms", "scene_objects"},
@@ -30,8 +39,16 @@ ROWS = (
         "scene_matte",
         "scene_shiny",
     },
-    {"attention", "interpreter", "processes", "dataset_check", "dataset_import", "scene_waste"},
-    {"macs", "measure", "memory_access", "program", "coco", "synthetic", "plugins"},
+    {
+        "attention",
+        "interpreter",
+        "processes",
+        "coco_picture",
+        "dataset_check",
+        "dataset_import",
+        "scene_waste",
+    },
+    {"macs", "measure", "memory_access", "program", "coco", "photographs", "synthetic", "plugins"},
     {"export", "evaluate", "canaries", "guidelines"},
     {"board", "cost_rules", "profiler", "recording"},
     {"worker", "runner", "training"},
@@ -39,6 +56,7 @@ ROWS = (
     {"board_page", "board_text", "profile_view", "standings"},
     {"cli_shared"},
     {"cli_baseline", "cli_batch", "cli_data", "cli_doctor", "cli_leaderboard", "cli_pack", "cli_profile"},
+    {"cli_taco"},
     {"cli"},
 )
 ROW_OF = {name: i for i, row in enumerate(ROWS) for name in row}
