@@ -41,6 +41,7 @@ from starter.cli_shared import (
     write_json,
     wrote_json,
 )
+from starter.cli_show import show
 from starter.cli_taco import taco
 from starter.competition import CompetitionFile, load_competition
 from starter.discovery import Candidate, discover, discover_installed, discover_one
@@ -63,6 +64,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 data_app.command()(taco)
+data_app.command()(show)
 app.add_typer(data_app, name="data")
 app.add_typer(baseline_app, name="baseline")
 

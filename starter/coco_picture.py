@@ -6,7 +6,7 @@ same rule decides whether the EXIF orientation counts: what fits the annotation 
 """
 
 import unicodedata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from PIL import ExifTags, Image, ImageOps
@@ -62,5 +62,11 @@ def _prefer_stored(*, stored: Size, upright: Size, annotated: Size) -> bool:
 
 def find_file(folder: Path, name: str) -> Path:
     """Return the file of that name; accents and Hangul may be written composed or not, as macOS does."""
-    forms = (name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD")))
-    return next((folder / form for form in forms if (folder / form).is_file()), folder / name)
+    path = folder / name
+    if path.exists():
+        return path
+    path = folder
+    for part in PurePosixPath(name).parts:
+        forms = (part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD")))
+        path = next((path / form for form in forms if (path / form).exists()), path / part)
+    return path

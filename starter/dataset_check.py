@@ -64,6 +64,8 @@ class CheckReport:
     """One row per class; empty if the CSV files are not valid."""
     width: SizeRange | None = None
     height: SizeRange | None = None
+    sizes: list[tuple[int, int]] = field(default_factory=list, repr=False)
+    """Width and height of every image that can be decoded, in the order of the ids."""
     images: int = 0
     """Image files that can be decoded."""
     duplicates: list[Duplicates] = field(default_factory=list)
@@ -111,7 +113,7 @@ class _File:
 
 def _decode_all(store: ImageStore, report: CheckReport) -> dict[str, _File]:
     """Decode every file; return what is known of each that could be read."""
-    sizes: list[tuple[int, int]] = []
+    sizes = report.sizes
     files = {}
     for image_id in store.ids():
         try:

@@ -53,10 +53,11 @@ ROWS = (
     {"board", "cost_rules", "profiler", "recording"},
     {"worker", "runner", "training"},
     {"baseline", "batch", "scoreboard", "verify"},
-    {"board_page", "board_text", "profile_view", "standings"},
+    {"board_page", "board_text", "contact_sheet", "profile_view", "standings"},
+    {"dataset_page"},
     {"cli_shared"},
     {"cli_baseline", "cli_batch", "cli_data", "cli_doctor", "cli_leaderboard", "cli_pack", "cli_profile"},
-    {"cli_taco"},
+    {"cli_show", "cli_taco"},
     {"cli"},
 )
 ROW_OF = {name: i for i, row in enumerate(ROWS) for name in row}
