@@ -41,6 +41,8 @@ from starter.cli_shared import (
     write_json,
     wrote_json,
 )
+from starter.cli_show import show
+from starter.cli_taco import taco
 from starter.competition import CompetitionFile, load_competition
 from starter.discovery import Candidate, discover, discover_installed, discover_one
 from starter.errors import CATALOGUE, Code, HostError, ParticipantError, StarterError, usage_error
@@ -61,6 +63,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+data_app.command()(taco)
+data_app.command()(show)
 app.add_typer(data_app, name="data")
 app.add_typer(baseline_app, name="baseline")
 

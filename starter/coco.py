@@ -1,31 +1,36 @@
 """Cut the boxes of a COCO file into a classification data set.
 
 Every box is accounted for: used, or skipped for a reason that the report counts.
-All crops of one photograph go into one split. The COCO file is read by
-coco_file.py and checked before any picture is opened.
+All crops of one photograph, and of photographs that are nearly the same, go into one
+split. The COCO file is read by coco_file.py and checked before any picture is opened;
+all pictures are opened (coco_picture.py) before the first box is cut.
 """
 
 import io
 import math
+import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from starter.coco_file import CocoAnnotation, CocoFile, CocoImage, Mapping, read_coco, read_mapping
+from starter.coco_picture import Size, find_file, open_picture, same_shape
 from starter.dataset import Dataset
 from starter.dataset_writer import (
     Description,
     Item,
-    Split,
+    Shares,
     assign_splits,
     refuse_existing,
     shuffled_numbers,
     write_dataset,
 )
-from starter.errors import Code, Problem, UsageError, problem
+from starter.errors import Code, UsageError, problem, usage_error
+from starter.near_duplicates import Look, alike_pairs, look, merged_groups
 
 CROWD = "crowd of several objects"
 NO_AREA = "no area"
@@ -33,7 +38,8 @@ OUTSIDE = "outside the picture"
 SMALL = "smaller than min_size"
 SKIPPED = "category is skipped"
 DUPLICATE = "same box and category twice"
-OTHER_SIZE = "picture has another size than annotated"
+OTHER_SHAPE = "picture has another shape than annotated"
+LOST = "photograph is not there"
 
 
 @dataclass
@@ -56,8 +62,12 @@ class CropReport:
     dataset: Dataset
     rows: list[CategoryRow]
     """One per category, in the COCO file's order."""
-    other_size: list[str]
-    """Pictures whose size is not the annotated one."""
+    other_shape: list[str]
+    """Pictures whose shape is not the annotated one, nor that one scaled."""
+    scaled: int
+    """Pictures whose boxes were scaled with them."""
+    alike: list[tuple[str, str]]
+    """Pairs of pictures that are nearly the same; each is on one side."""
 
     @property
     def total(self) -> CategoryRow:
@@ -71,16 +81,16 @@ class CropReport:
 
 
 @dataclass(frozen=True)
-class _CropOptions:
+class CropOptions:
     """How boxes are cut."""
 
-    min_size: int
-    """Boxes with a side below this, after clipping, are skipped; pixels."""
-    margin: float
+    min_size: int = 24
+    """Boxes with a side below this, after clipping and in the picture as it is, are skipped; pixels."""
+    margin: float = 0.0
     """Added on every side, as a share of the box's longer side."""
-    max_side: int | None
+    max_side: int | None = None
     """Crops are scaled down to this; pixels."""
-    quality: int
+    quality: int = 90
     """JPEG quality, 1-95."""
 
 
@@ -89,66 +99,86 @@ class _Crop:
     """One box that will be cut."""
 
     image: CocoImage
-    box: tuple[int, int, int, int]
-    """Left, top, right, bottom; pixels inside the picture."""
+    bbox: tuple[float, float, float, float]
+    """As in CocoAnnotation."""
     label: int
     row: CategoryRow
 
 
 OpenImage = Callable[[CocoImage], Image.Image]
+"""Gives the upright RGB picture of an entry; called from several threads."""
 
 
-def crop_dataset(  # noqa: PLR0913 - the options of `starter data crops`, one to one
+@dataclass(frozen=True)
+class _Seen:
+    """What is known of a picture from looking at it once."""
+
+    size: Size
+    look: Look
+
+
+def crop_dataset(  # noqa: PLR0913 - the options of `starter data crops`
     annotations: Path,
     images: Path,
     out: Path,
     *,
     name: str = "",
     mapping: Path | None = None,
-    min_size: int = 24,
-    margin: float = 0.0,
-    max_side: int | None = None,
-    quality: int = 90,
-    seed: int = 0,
-    test_share: float = 0.3,
-    public_share: float = 0.5,
+    options: CropOptions = CropOptions(),
+    shares: Shares = Shares(),  # noqa: B008 - frozen
+    near_duplicates: bool = True,
+    lost: Collection[str] = (),
     zip_images: bool = False,
     version: str = "1",
     licence: str = "not stated",
     source: str = "",
     made_by: Sequence[str] = (),
     open_image: OpenImage | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] = lambda *_: None,
 ) -> CropReport:
     """Cut the boxes of `annotations` out of the pictures below `images` into the new data set `out`.
 
-    Without a `mapping` the categories are the classes. `open_image` gives the upright RGB
-    picture of an entry; the default reads the file. `progress` is called with (pictures done, all).
+    Without a `mapping` the categories are the classes. The boxes of the file names in `lost`
+    are skipped. With `near_duplicates` such pictures are kept in one split. `open_image` gives
+    the picture of an entry; the default reads the file. `progress` is called with (done, all).
 
     Raises:
         UsageError: `out` exists (U106), the COCO file is not valid (U204), the mapping does
-            not fit it (U205), or pictures are missing or broken (U203); all are listed.
+            not fit it (U205), pictures are missing or broken (U203; all are listed), or no
+            box is left (U202).
     """
     refuse_existing(out)
     coco = read_coco(annotations)
     classes = read_mapping(mapping, coco)
-    options = _CropOptions(min_size, margin, max_side, quality)
-    rows, crops = _plan(coco, classes, options)
-    splits = assign_splits(
-        [crop.label for crop in crops],
-        [crop.image.file_name for crop in crops],
-        seed=seed, test_share=test_share, public_share=public_share,
-    )  # fmt: skip
-    cutter = _Cutter(open_image or _reader(images), options, progress)
+    rows, planned = _plan(coco, classes, options, frozenset(lost))
+    seen = _look_at([c.image for c in planned], images, open_image, progress)
+    crops, other_shape = _fitting(planned, seen, options)
+    if not crops:
+        raise usage_error(
+            Code.BAD_DATASET, where=str(annotations), got="no box to cut", expected="boxes that can be used"
+        )
+    names, alike = _groups(crops, seen) if near_duplicates else ({}, [])
+    groups = [names.get(crop.image.file_name, crop.image.file_name) for crop in crops]
+    splits = assign_splits([crop.label for crop in crops], groups, shares)
+    stem = shuffled_numbers(len(crops), shares.seed)
+
+    def items() -> Iterator[Item]:
+        for i, data in _cut_all(crops, seen, open_image or _reader(images), options, progress):
+            yield Item(f"{stem(i)}.jpg", data, crops[i].label, splits[i], group=groups[i])
+
     description = Description(
         name=name or annotations.stem, classes=tuple(classes.classes), version=version, licence=licence,
         source=source or annotations.name, made_by=tuple(made_by),
     )  # fmt: skip
-    dataset = write_dataset(out, cutter.items(crops, splits, seed), description, zip_images=zip_images)
-    return CropReport(dataset, rows, cutter.other_size)
+    dataset = write_dataset(out, items(), description, zip_images=zip_images)
+    used = {crop.image.id: crop.image for crop in crops}.values()
+    scaled = sum(seen[image.id].size != (image.width, image.height) for image in used)
+    return CropReport(dataset, rows, other_shape, scaled, alike)
 
 
-def _plan(coco: CocoFile, mapping: Mapping, options: _CropOptions) -> tuple[list[CategoryRow], list[_Crop]]:
+def _plan(
+    coco: CocoFile, mapping: Mapping, options: CropOptions, lost: Collection[str]
+) -> tuple[list[CategoryRow], list[_Crop]]:
     """Decide about every box from the annotations alone."""
     place = {name: label for label, group in enumerate(mapping.classes.values()) for name in group}
     classes = list(mapping.classes)
@@ -164,106 +194,142 @@ def _plan(coco: CocoFile, mapping: Mapping, options: _CropOptions) -> tuple[list
         row.boxes += 1
         key = (annotation.image_id, annotation.category_id, annotation.bbox)
         label = labels[annotation.category_id]
-        reason = (
-            SKIPPED if label is None else DUPLICATE if key in seen else _unfit(annotation, image, options)
-        )
+        if label is None:
+            row.skipped[SKIPPED] += 1
+            continue
+        reason = DUPLICATE if key in seen else _unfit(annotation, image, options)
+        if not reason and image.file_name in lost:
+            reason = LOST
         seen.add(key)
-        if reason or label is None:
+        if reason:
             row.skipped[reason] += 1
             continue
         row.used += 1
-        crops.append(_Crop(image, _clip(annotation.bbox, image, options.margin), label, row))
+        crops.append(_Crop(image, annotation.bbox, label, row))
     return list(rows.values()), crops
 
 
-def _unfit(annotation: CocoAnnotation, image: CocoImage, options: _CropOptions) -> str:
+def _unfit(annotation: CocoAnnotation, image: CocoImage, options: CropOptions) -> str:
     """Why a box cannot be used; empty if it can."""
     if annotation.iscrowd:
         return CROWD
     if min(annotation.bbox[2:]) <= 0:
         return NO_AREA
-    left, top, right, bottom = _clip(annotation.bbox, image, 0)
+    left, top, right, bottom = _clip(annotation.bbox, (image.width, image.height), 0)
     if right <= left or bottom <= top:
         return OUTSIDE
     return SMALL if min(right - left, bottom - top) < options.min_size else ""
 
 
-def _clip(
-    bbox: tuple[float, float, float, float], image: CocoImage, margin: float
-) -> tuple[int, int, int, int]:
+def _clip(bbox: tuple[float, float, float, float], size: Size, margin: float) -> tuple[int, int, int, int]:
     """Whole pixels (left, top, right, bottom) that hold the box with its margin, inside the picture."""
     left, top, wide, tall = bbox
     rim = margin * max(wide, tall)
     return (
         max(0, math.floor(left - rim)),
         max(0, math.floor(top - rim)),
-        min(image.width, math.ceil(left + wide + rim)),
-        min(image.height, math.ceil(top + tall + rim)),
+        min(size[0], math.ceil(left + wide + rim)),
+        min(size[1], math.ceil(top + tall + rim)),
     )
 
 
+def _box(crop: _Crop, size: Size, margin: float) -> tuple[int, int, int, int]:
+    """The box in a picture of that size, with its margin."""
+    x, y = size[0] / crop.image.width, size[1] / crop.image.height
+    left, top, wide, tall = crop.bbox
+    return _clip((left * x, top * y, wide * x, tall * y), size, margin)
+
+
 def _reader(folder: Path) -> OpenImage:
-    def read(entry: CocoImage) -> Image.Image:
-        """Open one picture upright; as stored, if only then it has the annotated size."""
-        with Image.open(folder / entry.file_name) as stored:
-            upright = ImageOps.exif_transpose(stored)
-            annotated = (entry.width, entry.height)
-            fits_as_stored = upright.size != annotated == stored.size
-            return (stored if fits_as_stored else upright).convert("RGB")
-
-    return read
+    return lambda entry: open_picture(find_file(folder, entry.file_name), entry)[0]
 
 
-class _Cutter:
-    """Opens each picture once and yields its crops."""
+def _look_at(
+    entries: Sequence[CocoImage],
+    folder: Path,
+    open_image: OpenImage | None,
+    progress: Callable[[int, int], None],
+) -> dict[int, _Seen]:
+    """Open every picture once; raises UsageError if any is missing or broken, with all of them."""
 
-    def __init__(
-        self, open_image: OpenImage, options: _CropOptions, progress: Callable[[int, int], None] | None
-    ) -> None:
-        self._open, self._options, self._progress = open_image, options, progress
-        self.other_size: list[str] = []
-        self._broken: list[Problem] = []
-
-    def items(self, crops: list[_Crop], splits: list[Split], seed: int) -> Iterator[Item]:
-        """Yield the crops; raises UsageError at the end if pictures could not be opened."""
-        stem = shuffled_numbers(len(crops), seed)
-        of_picture = defaultdict(list)
-        for position, crop in enumerate(crops):
-            of_picture[crop.image.id].append(position)
-        for done, positions in enumerate(of_picture.values(), start=1):
-            entry = crops[positions[0]].image
-            picture = self._picture(entry, [crops[i].row for i in positions])
-            for i in positions if picture and not self._broken else ():
-                assert picture
-                data = self._cut(picture, crops[i].box)
-                yield Item(f"{stem(i)}.jpg", data, crops[i].label, splits[i], group=entry.file_name)
-            if self._progress:
-                self._progress(done, len(of_picture))
-        if self._broken:
-            raise UsageError(self._broken)
-
-    def _picture(self, entry: CocoImage, rows: list[CategoryRow]) -> Image.Image | None:
+    def glance(entry: CocoImage) -> _Seen | str:
         try:
-            picture = self._open(entry)
+            if open_image:
+                picture = open_image(entry)
+                return _Seen(picture.size, look(picture))
+            picture, size = open_picture(find_file(folder, entry.file_name), entry, reduced=True)
+            return _Seen(size, look(picture))
         # PIL's decoders raise nearly anything on damaged bytes.
         except Exception as error:  # noqa: BLE001 - kept as a problem; all broken pictures are named
             reason = "no such file" if isinstance(error, FileNotFoundError) else "cannot be decoded"
-            self._broken.append(problem(Code.BROKEN_IMAGES, where=entry.file_name, got=f"{reason}: {error}"))
-            return None
-        if picture.size == (entry.width, entry.height):
-            return picture
-        self.other_size.append(
-            f"{entry.file_name}: {picture.width}x{picture.height}, annotated as {entry.width}x{entry.height}"
-        )
-        for row in rows:
-            row.used -= 1
-            row.skipped[OTHER_SIZE] += 1
-        return None
+            return f"{reason}: {error}"
 
-    def _cut(self, picture: Image.Image, box: tuple[int, int, int, int]) -> bytes:
-        crop = picture.crop(box)
-        if side := self._options.max_side:
-            crop.thumbnail((side, side), Image.Resampling.LANCZOS)
-        buffer = io.BytesIO()
-        crop.save(buffer, "JPEG", quality=self._options.quality, optimize=True)
-        return buffer.getvalue()
+    once = list({entry.id: entry for entry in entries}.values())
+    seen, problems = {}, []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, (entry, found) in enumerate(zip(once, pool.map(glance, once), strict=True), start=1):
+            if isinstance(found, str):
+                problems.append(problem(Code.BROKEN_IMAGES, where=entry.file_name, got=found))
+            else:
+                seen[entry.id] = found
+            progress(done, 2 * len(once))
+    if problems:
+        raise UsageError(problems)
+    return seen
+
+
+def _fitting(
+    crops: Sequence[_Crop], seen: dict[int, _Seen], options: CropOptions
+) -> tuple[list[_Crop], list[str]]:
+    """Leave out the boxes of pictures of another shape, and those that a scaled picture makes too small."""
+    kept, other_shape = [], {}
+    for crop in crops:
+        size, annotated = seen[crop.image.id].size, (crop.image.width, crop.image.height)
+        left, top, right, bottom = _box(crop, size, 0)
+        reason = ""
+        if not same_shape(annotated, size):
+            reason = OTHER_SHAPE
+            shown = f"{size[0]}x{size[1]}, annotated as {annotated[0]}x{annotated[1]}"
+            other_shape[crop.image.id] = f"{crop.image.file_name}: {shown}"
+        elif min(right - left, bottom - top) < options.min_size:
+            reason = SMALL
+        if reason:
+            crop.row.used -= 1
+            crop.row.skipped[reason] += 1
+        else:
+            kept.append(crop)
+    return kept, list(other_shape.values())
+
+
+def _groups(crops: Sequence[_Crop], seen: dict[int, _Seen]) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Return the group of each file name, and the pairs that are nearly the same."""
+    used = list({crop.image.id: crop.image for crop in crops}.values())
+    names = [image.file_name for image in used]
+    pairs = alike_pairs([seen[image.id].look for image in used])
+    merged = merged_groups(names, pairs)
+    return dict(zip(names, merged, strict=True)), [(names[i], names[j]) for i, j in pairs]
+
+
+def _cut_all(
+    crops: Sequence[_Crop], seen: dict[int, _Seen], open_image: OpenImage, options: CropOptions,
+    progress: Callable[[int, int], None],
+) -> Iterator[tuple[int, bytes]]:  # fmt: skip
+    """Open each picture once and yield (position, JPEG file) of its crops."""
+    of_picture = defaultdict(list)
+    for position, crop in enumerate(crops):
+        of_picture[crop.image.id].append(position)
+    for done, positions in enumerate(of_picture.values(), start=1):
+        picture = open_image(crops[positions[0]].image)
+        for i in positions:
+            box = _box(crops[i], seen[crops[i].image.id].size, options.margin)
+            yield i, _cut(picture, box, options)
+        progress(len(of_picture) + done, 2 * len(of_picture))
+
+
+def _cut(picture: Image.Image, box: tuple[int, int, int, int], options: CropOptions) -> bytes:
+    crop = picture.crop(box)
+    if side := options.max_side:
+        crop.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    crop.save(buffer, "JPEG", quality=options.quality, optimize=True)
+    return buffer.getvalue()

@@ -4,6 +4,7 @@ Only what the cropping needs is read, and all of it is checked.
 Source of the format: Lin et al. 2014, Microsoft COCO, arXiv:1405.0312.
 """
 
+import json
 import math
 import tomllib
 from collections import Counter
@@ -13,7 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from starter.errors import Code, UsageError, problem, usage_error
+from starter.errors import Code, Problem, UsageError, problem, usage_error
 
 
 class CocoImage(BaseModel):
@@ -26,6 +27,12 @@ class CocoImage(BaseModel):
     """Pixels, upright."""
     height: int
     """Pixels, upright."""
+    flickr_url: str | None = None
+    """Where the photograph is, in its original size; TACO's files have it."""
+    flickr_640_url: str | None = None
+    """Where a copy is whose longer side is 640 pixels."""
+    coco_url: str | None = None
+    """Another place."""
 
 
 class CocoAnnotation(BaseModel):
@@ -134,8 +141,26 @@ def read_mapping(path: Path | None, coco: CocoFile) -> Mapping:
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError) as error:
         raise usage_error(Code.BAD_MAPPING, where=str(path), got=str(error)) from error
     placed = Counter(name for group in (*mapping.classes.values(), mapping.skip) for name in group)
-    wrong = [f"{name!r} is listed {count} times" for name, count in placed.items() if count > 1]
-    wrong += [f"{name!r} is not listed" for name in names if name not in placed]
-    if wrong:
-        raise UsageError([problem(Code.BAD_MAPPING, where=str(path), got=got) for got in wrong])
+    problems = [
+        problem(Code.BAD_MAPPING, where=str(path), got=f"{name!r} is listed {count} times")
+        for name, count in placed.items()
+        if count > 1
+    ]
+    if missing := [name for name in names if name not in placed]:
+        problems.append(_unmapped(path, missing))
+    if problems:
+        raise UsageError(problems)
     return mapping
+
+
+def _unmapped(path: Path, names: list[str]) -> Problem:
+    """Name all categories that a mapping forgets, ready to be pasted into it."""
+    shown = ", ".join(json.dumps(name, ensure_ascii=False) for name in names)
+    what = "1 category is" if len(names) == 1 else f"{len(names)} categories are"
+    return problem(
+        Code.BAD_MAPPING,
+        where=str(path),
+        got=f"{what} in no class and not skipped: {shown}",
+        hint=f"Put each into a class, or add skip = [{shown}] at the top of a copy of the file; "
+        "then type the same command again with --mapping COPY.",
+    )

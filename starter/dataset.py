@@ -72,6 +72,8 @@ class Labelled:
     """Position of its class in DatasetInfo.classes."""
     group: str = ""
     """Images of one group (one photograph) belong into one split; empty if not known."""
+    is_validation: bool = False
+    """Whether it is marked for choosing among models rather than for training."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,8 @@ class Dataset:
         """Hash of what the data set says: "sha256:" and 64 hex digits.
 
         It covers the classes, the rows and the images' bytes, and not how they are stored:
-        images/ and images.zip of one content, or other line ends, give the same.
+        images/ and images.zip of one content, or other line ends, give the same. What is marked
+        for validation does not count: it moves no score.
 
         Raises:
             ImageError: an image is missing.
@@ -230,10 +233,14 @@ class _Tables:
 
     def train(self) -> list[Labelled]:
         rows = self.rows(TRAIN_NAME, ("image_id", "label"))
-        return [
-            Labelled(row["image_id"], self.label(where, row["label"]), row.get("group", ""))
-            for where, row in rows
-        ]
+        trained = []
+        for where, row in rows:
+            split = row.get("split", "") or "train"
+            if split not in {"train", "validation"}:
+                self.note(where, f"split {split!r}", "train or validation")
+            label, group = self.label(where, row["label"]), row.get("group", "")
+            trained.append(Labelled(row["image_id"], label, group, split == "validation"))
+        return trained
 
     def test(self) -> list[str]:
         return [row["image_id"] for _, row in self.rows(TEST_NAME, ("image_id",))]

@@ -29,7 +29,24 @@ from starter.dataset import (
 )
 from starter.errors import Code, usage_error
 
-Split = Literal["train", "Public", "Private"]
+Split = Literal["train", "validation", "Public", "Private"]
+
+TRAINED = ("train", "validation")
+"""The splits that stand in train.csv."""
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How images are shared out, and what the draw depends on."""
+
+    test: float = 0.3
+    """Share of all images that is evaluated on."""
+    public: float = 0.5
+    """Share of those that is Public; the rest is Private."""
+    validation: float = 0.0
+    """Share of the others that is marked as validation images in train.csv; 0: no marks."""
+    seed: int = 0
+    """The same seed draws the same split."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +91,7 @@ def write_dataset(
     """
     refuse_existing(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    building = Path(tempfile.mkdtemp(prefix=".building-", dir=out.parent))
     try:
         _write(building, items, description, zip_images=zip_images)
         open_dataset(building)
@@ -97,16 +114,20 @@ def _write(root: Path, items: Iterable[Item], description: Description, *, zip_i
     with _ImageWriter(root, zip_images=zip_images) as images:
         for item in items:
             images.add(item.image_id, item.data)
-            if item.split == "train":
+            if item.split in TRAINED:
                 pixels.add(item)
             rows.append((item.image_id, description.classes[item.label], item.group, item.split))
     rows.sort()
     info = DatasetInfo(**vars(description), mean=pixels.mean(), std=pixels.std())
     (root / INFO_NAME).write_text(_toml(info), encoding="utf-8")
-    train = [row[:3] for row in rows if row[3] == "train"]
-    test = [row for row in rows if row[3] != "train"]
+    train = [row for row in rows if row[3] in TRAINED]
+    test = [row for row in rows if row[3] not in TRAINED]
+    # The column is there only if it says anything.
+    columns = 4 if any(row[3] == "validation" for row in train) else 3
     solution = [(image_id, label, split, group) for image_id, label, group, split in test]
-    _write_csv(root / TRAIN_NAME, ("image_id", "label", "group"), train)
+    _write_csv(
+        root / TRAIN_NAME, ("image_id", "label", "group", "split")[:columns], [r[:columns] for r in train]
+    )
     _write_csv(root / TEST_NAME, ("image_id",), [row[:1] for row in test])
     _write_csv(root / SOLUTION_NAME, ("image_id", "label", "Usage", "group"), solution)
 
@@ -178,22 +199,28 @@ def _triple(values: NDArray[np.float64]) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def assign_splits(
-    labels: Sequence[int], groups: Sequence[str], *, seed: int, test_share: float, public_share: float
-) -> list[Split]:
-    """Choose the split of each image: train, Public or Private.
+def assign_splits(labels: Sequence[int], groups: Sequence[str], shares: Shares) -> list[Split]:
+    """Choose the split of each image: train, validation, Public or Private.
 
-    `test_share` of all images is for testing, `public_share` of those for the public
-    leaderboard. Groups stay whole; each class is shared out alike as far as they allow.
+    Groups stay whole; each class is shared out alike as far as they allow.
     """
-    rng = np.random.default_rng([seed, 1])
-    tested = _draw(labels, groups, test_share, rng)
-    positions = [i for i, chosen in enumerate(tested) if chosen]
-    public = _draw([labels[i] for i in positions], [groups[i] for i in positions], public_share, rng)
-    splits: list[Split] = ["train"] * len(labels)
-    for i, chosen in zip(positions, public, strict=True):
-        splits[i] = "Public" if chosen else "Private"
+    rng = np.random.default_rng([shares.seed, 1])
+    tested = _draw(labels, groups, shares.test, rng)
+    splits: list[Split] = ["Private" if chosen else "train" for chosen in tested]
+    _move(splits, "Private", "Public", labels, groups, shares.public, rng)
+    _move(splits, "train", "validation", labels, groups, shares.validation, rng)
     return splits
+
+
+def _move(
+    splits: list[Split], source: Split, target: Split, labels: Sequence[int], groups: Sequence[str],
+    share: float, rng: np.random.Generator,
+) -> None:  # fmt: skip
+    """Move a share of one split into another."""
+    positions = [i for i, split in enumerate(splits) if split == source]
+    chosen = _draw([labels[i] for i in positions], [groups[i] for i in positions], share, rng)
+    for i in (i for i, moved in zip(positions, chosen, strict=True) if moved):
+        splits[i] = target
 
 
 def _draw(labels: Sequence[int], groups: Sequence[str], share: float, rng: np.random.Generator) -> list[bool]:

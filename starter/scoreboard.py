@@ -8,6 +8,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -44,6 +45,11 @@ def clean(text: str) -> str:
 def inline(text: str) -> str:
     """Return a text on one line: a line break in a name could show a row that is none."""
     return clean(text).replace("\n", " ")
+
+
+def pad(text: str, width: int) -> str:
+    """Fill a text with spaces to a width in columns; Hangul and the like take two each."""
+    return text + " " * (width - cell_len(inline(text)))
 
 
 def say(console: Console, text: str = "", style: str = "") -> None:

@@ -76,7 +76,8 @@ class TrainSettings(BaseModel):
     clip_norm: float = Field(default=5.0, gt=0)
     """The largest norm of the gradient."""
     validation_share: float = Field(default=0.15, ge=0, le=0.5)
-    """Share of the training images that chooses the best epoch; 0 trains on all and keeps the last."""
+    """Share of the training images that chooses the best epoch, unless the data set marks them itself;
+    0 trains on all and keeps the last."""
     from_weights: bool = False
     """Whether to go on from the weights beside the plugin."""
     seed: int = 0
@@ -357,9 +358,14 @@ def class_weights(labels: Tensor, num_classes: int, balance: str) -> Tensor:
 
 
 def split(rows: Sequence[Labelled], settings: TrainSettings) -> tuple[list[Labelled], list[Labelled]]:
-    """Part the training rows into training and validation, by class, a group never in both."""
+    """Part the training rows into training and validation, by class, a group never in both.
+
+    Rows that the data set marks for validation are taken as they are; else they are drawn.
+    """
     if settings.validation_share == 0:
         return list(rows), []
+    if any(row.is_validation for row in rows):
+        return [r for r in rows if not r.is_validation], [r for r in rows if r.is_validation]
     most = max(Counter(row.label for row in rows).values())
     if most < 2:
         raise usage_error(

@@ -17,7 +17,7 @@ from PIL import Image
 from starter.dataset import ImageError, ImageStore, open_dataset
 from starter.dataset_check import check
 from starter.dataset_import import import_folder
-from starter.dataset_writer import Description, Item, Split, assign_splits, write_dataset
+from starter.dataset_writer import Description, Item, Shares, Split, assign_splits, write_dataset
 from starter.errors import Code, UsageError
 
 PACKAGED = Path(__file__).parents[1] / "data" / "waste"
@@ -256,7 +256,7 @@ def test_a_photograph_is_never_in_two_splits(photographs: list[list[int]], seed:
     labels = [label for photograph in photographs for label in photograph]
     groups = [str(number) for number, photograph in enumerate(photographs) for _ in photograph]
 
-    splits = assign_splits(labels, groups, seed=seed, test_share=0.4, public_share=0.5)
+    splits = assign_splits(labels, groups, Shares(test=0.4, validation=0.2, seed=seed))
 
     assert len(set(zip(groups, splits, strict=True))) == len(photographs)
 
@@ -264,7 +264,7 @@ def test_a_photograph_is_never_in_two_splits(photographs: list[list[int]], seed:
 def test_every_class_is_shared_out_alike() -> None:
     """100, 50 and 10 images, 0.3 for testing, half of those public: 15, 7.5 and 1.5 each."""
     labels = [0] * 100 + [1] * 50 + [2] * 10
-    splits = assign_splits(labels, list(map(str, range(160))), seed=0, test_share=0.3, public_share=0.5)
+    splits = assign_splits(labels, list(map(str, range(160))), Shares())
 
     counts = {
         (label, split): sum(pair == (label, split) for pair in zip(labels, splits, strict=True))
@@ -309,7 +309,7 @@ def test_a_folder_is_imported_byte_for_byte_under_names_that_tell_nothing(
 
 def test_another_seed_gives_another_split(folder: Path, tmp_path: Path) -> None:
     first, again, other = (
-        import_folder(folder, tmp_path / name, seed=seed).dataset.fingerprint()
+        import_folder(folder, tmp_path / name, shares=Shares(seed=seed)).dataset.fingerprint()
         for name, seed in (("a", 0), ("b", 0), ("c", 1))
     )
     assert first == again != other

@@ -1,5 +1,6 @@
 """Every command of the README is run, in order, as it stands there but for paths and lengths."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import GOOD, drawn_image
+from photo_server import SIZE, PhotoServer, photograph, serving
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -51,6 +53,27 @@ def test_the_commands_for_participants(competition: Path) -> None:
     assert "unranked" not in first_score  # the template scores as it is, with no edit
 
 
+def taco(folder: Path, server: PhotoServer) -> Path:
+    """Twelve photographs on a server, with a can and a bottle each, in TACO's format."""
+    server.files |= {f"/{number}.jpg": photograph(number) for number in range(12)}
+    width, height = SIZE
+    coco = {
+        "images": [
+            {"id": n, "file_name": f"{n}.jpg", "flickr_url": f"{server.url}/{n}.jpg",
+             "width": width, "height": height}
+            for n in range(12)
+        ],
+        "annotations": [
+            {"id": 2 * n + c, "image_id": n, "category_id": c, "bbox": [100 * c, 20, 90, 90]}
+            for n in range(12)
+            for c in range(2)
+        ],
+        "categories": [{"id": 0, "name": "Drink can"}, {"id": 1, "name": "Clear plastic bottle"}],
+    }  # fmt: skip
+    (folder / "taco.json").write_text(json.dumps(coco), encoding="utf-8")
+    return folder / "taco.json"
+
+
 def test_the_commands_for_organizers(tmp_path: Path) -> None:
     for label, name in enumerate(("Metal", "Paper", "Plastic")):
         for i in range(12):
@@ -64,10 +87,15 @@ def test_the_commands_for_organizers(tmp_path: Path) -> None:
     lines = commands("Your competition")
 
     kinds = {tuple(line.split()[1:3]) for line in lines}
-    assert {("data", "folder"), ("data", "crops"), ("data", "synth"), ("data", "check")} <= kinds
+    assert {("data", name) for name in ("folder", "crops", "taco", "synth", "check", "show")} <= kinds
     scenes = tmp_path / "drawn"
     in_order = sorted(lines, key=lambda line: " synth " not in line)  # something to crop comes first
     for line in in_order:
+        if " taco " in line:
+            with serving() as server:
+                stand_ins = {"TACO_json": taco(tmp_path, server), "DATA": "taco"}
+                run(line, tmp_path, **stand_ins)
+            continue
         if " crops " in line:
             stand_ins = {"COCO_json": scenes / "annotations.json", "DIR": scenes / "images", "DATA": "crops"}
         else:
