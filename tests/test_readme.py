@@ -99,7 +99,13 @@ def test_the_commands_for_organizers(tmp_path: Path) -> None:
         if " crops " in line:
             stand_ins = {"COCO_json": scenes / "annotations.json", "DIR": scenes / "images", "DATA": "crops"}
         else:
-            stand_ins = {"IMAGES": tmp_path / "photographs", "SCENES": scenes, "100": "6"}
+            stand_ins = {
+                "IMAGES": tmp_path / "photographs",
+                "SCENES": scenes,
+                "100": "6",
+                "ENTRIES": tmp_path / "submissions",
+            }
         run(line, tmp_path, **stand_ins)
     assert (tmp_path / "DATA" / "solution.csv").is_file()
     assert (tmp_path / "baseline" / "reference.json").is_file()
+    assert (tmp_path / "SITE" / "index.html").is_file()
