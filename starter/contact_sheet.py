@@ -112,8 +112,16 @@ def png(title: str, sheets: Sequence[ClassSheet]) -> bytes:
 
 
 def undrawable(names: Iterable[str]) -> list[str]:
-    """Return the names that no font of this machine has the signs for; the PNG shows their numbers."""
-    return [name for name in names if _font_file(inline(name)) is None]
+    """Return the names that no font of this machine has the letters for; the PNG shows their numbers."""
+    letters = {name: _letters(inline(name)) for name in names}
+    return [name for name, text in letters.items() if not text or _font_file(text) is None]
+
+
+def _letters(text: str) -> str:
+    """Leave out emoji and the like where no font has them: a name can be read without."""
+    if _font_file(text) is None:
+        text = "".join(sign for sign in text if sign.isascii() or sign.isalnum()).strip()
+    return text
 
 
 def _write(
@@ -121,9 +129,9 @@ def _write(
     width: int = 0,
 ) -> None:  # fmt: skip
     """Write a text in a font that has all of its signs, shortened to the width."""
-    shown = inline(text)
+    shown = _letters(inline(text))
     path = _font_file(shown)
-    if path is None:
+    if path is None or not shown:
         shown, path = fallback, _font_file(fallback)
     font = ImageFont.truetype(str(path), size)
     whole = shown

@@ -87,6 +87,7 @@ def test_a_name_that_no_font_can_draw_is_shown_by_number_and_told(
     code, text = show(data, "--png", tmp_path / "a.png")
     assert code == 0
     assert "no font here can draw 금속: shown as class numbers" in text
+    assert contact_sheet.undrawable(["can 🥫", "Dose ü"]) == []  # only the emoji is left out
 
 
 def test_broken_images_are_told_and_left_out_of_the_page(data: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +263,15 @@ def test_a_photograph_is_never_on_both_sides_and_classes_keep_their_shares() -> 
     assert len(kept) + len(held_out) == 420
     assert len(held_out) == 60  # a seventh, the nearest to 0.15
     assert sum(row.label == 0 for row in held_out) == 40
+
+
+def test_images_that_the_data_set_marks_are_the_validation_images() -> None:
+    marked = [replace(row, is_validation=i % 5 == 0) for i, row in enumerate(rows(*[0, 1] * 20))]
+
+    kept, held_out = training.split(marked, settings())
+    assert (len(kept), len(held_out)) == (32, 8)
+    assert all(row.is_validation for row in held_out)
+    assert training.split(marked, settings(validation_share=0)) == (marked, [])
 
 
 def test_a_class_with_one_image_does_not_stop_the_split() -> None:
