@@ -102,6 +102,8 @@ class Code(StrEnum):
     NO_TEAM = "U403"
     BAD_REPORT = "U404"
     NOT_VERIFIED = "U405"
+    MISSING_EXTRA = "U501"
+    OTHER_RUN = "U502"
     RUNNER_FAILED = "H101"
     WORKER_FAILED = "H102"
     CANARY_FAILED = "H103"

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "starter"
 
 ROWS = (
     {"errors", "hookspecs", "alternatives", "lockdown", "supervisor", "tables", "uncertainty"},
-    {"competition", "image_store"},
+    {"competition", "extras", "image_store"},
     {"discovery", "scene_textures"},
     {"schema", "template"},
     {"archive", "scoring", "dataset", "graph", "records", "sandbox", "transforms", "scene_objects"},
@@ -34,15 +34,28 @@ ROWS = (
     {"macs", "measure", "memory_access", "program", "coco", "synthetic", "plugins"},
     {"export", "evaluate", "canaries", "guidelines"},
     {"board", "cost_rules", "profiler", "recording"},
-    {"worker", "runner", "training"},
+    {"training_settings"},
+    {"optimization", "training_data", "training_state"},
+    {"augment"},
+    {"distillation", "worker", "runner"},
+    {"training"},
     {"baseline", "batch", "scoreboard", "verify"},
     {"board_page", "board_text", "profile_view", "standings"},
     {"cli_shared"},
-    {"cli_baseline", "cli_batch", "cli_data", "cli_doctor", "cli_leaderboard", "cli_pack", "cli_profile"},
+    {
+        "cli_baseline",
+        "cli_batch",
+        "cli_data",
+        "cli_doctor",
+        "cli_leaderboard",
+        "cli_pack",
+        "cli_profile",
+        "cli_train",
+    },
     {"cli"},
 )
 ROW_OF = {name: i for i, row in enumerate(ROWS) for name in row}
-RUNS_STRANGERS_CODE = {"plugins", "export", "worker", "training"}
+RUNS_STRANGERS_CODE = {"plugins", "export", "worker", "training", "distillation"}
 """What the process that scores must never import."""
 
 

@@ -1,0 +1,21 @@
+"""Optional packages: what is not installed is told by the name of the extra that brings it."""
+
+from importlib.util import find_spec
+
+from starter.errors import Code, usage_error
+
+EXTRAS = {"tensorboard": "tensorboard"}
+"""Modules that not every installation has, and the extra of each."""
+
+
+def need(module: str, where: str) -> None:
+    """See that an optional module can be imported.
+
+    Raises:
+        UsageError: U501, it is not installed.
+    """
+    if find_spec(module) is None:
+        command = f"pip install 'starter[{EXTRAS[module]}]'"
+        raise usage_error(
+            Code.MISSING_EXTRA, where=where, got=f"no module {module}", hint=f"Install it: {command}"
+        )
