@@ -16,6 +16,7 @@ import typer
 from starter import __version__
 from starter.cli_baseline import baseline_app
 from starter.cli_batch import batch
+from starter.cli_compress import compress
 from starter.cli_data import data_app
 from starter.cli_doctor import doctor
 from starter.cli_leaderboard import leaderboard, verify
@@ -173,6 +174,7 @@ app.command()(batch)
 app.command()(leaderboard)
 app.command()(verify)
 app.command()(train)
+app.command()(compress)
 
 
 @app.command()

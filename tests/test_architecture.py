@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "starter"
 
 ROWS = (
-    {"errors", "hookspecs", "alternatives", "lockdown", "supervisor", "tables", "uncertainty"},
+    {"errors", "hookspecs", "alternatives", "lockdown", "rebuilding", "supervisor", "tables", "uncertainty"},
     {"competition", "extras", "image_store"},
     {"discovery", "scene_textures"},
     {"schema", "template"},
@@ -37,14 +37,17 @@ ROWS = (
     {"training_settings"},
     {"optimization", "training_data", "training_state"},
     {"augment"},
-    {"distillation", "worker", "runner"},
-    {"training"},
+    {"costing", "distillation", "worker", "runner"},
+    {"compressed_plugin", "training"},
+    {"factorization", "pruning", "reparameterization"},
+    {"compression"},
     {"baseline", "batch", "scoreboard", "verify"},
     {"board_page", "board_text", "profile_view", "standings"},
     {"cli_shared"},
     {
         "cli_baseline",
         "cli_batch",
+        "cli_compress",
         "cli_data",
         "cli_doctor",
         "cli_leaderboard",
@@ -55,7 +58,15 @@ ROWS = (
     {"cli"},
 )
 ROW_OF = {name: i for i, row in enumerate(ROWS) for name in row}
-RUNS_STRANGERS_CODE = {"plugins", "export", "worker", "training", "distillation"}
+RUNS_STRANGERS_CODE = {
+    "plugins",
+    "export",
+    "worker",
+    "training",
+    "distillation",
+    "compressed_plugin",
+    "costing",
+}
 """What the process that scores must never import."""
 
 
