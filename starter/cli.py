@@ -22,6 +22,7 @@ from starter.cli_doctor import doctor
 from starter.cli_leaderboard import leaderboard, verify
 from starter.cli_pack import pack
 from starter.cli_profile import profile
+from starter.cli_search import search
 from starter.cli_shared import (
     EXIT_HOST,
     EXIT_INTERRUPTED,
@@ -175,6 +176,7 @@ app.command()(leaderboard)
 app.command()(verify)
 app.command()(train)
 app.command()(compress)
+app.command()(search)
 
 
 @app.command()

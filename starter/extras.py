@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 from starter.errors import Code, usage_error
 
-EXTRAS = {"tensorboard": "tensorboard", "torch_pruning": "compress"}
+EXTRAS = {"optuna": "search", "tensorboard": "tensorboard", "torch_pruning": "compress"}
 """Modules that not every installation has, and the extra of each."""
 
 

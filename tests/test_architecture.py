@@ -14,7 +14,17 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "starter"
 
 ROWS = (
-    {"errors", "hookspecs", "alternatives", "lockdown", "rebuilding", "supervisor", "tables", "uncertainty"},
+    {
+        "errors",
+        "hookspecs",
+        "alternatives",
+        "chart",
+        "lockdown",
+        "rebuilding",
+        "supervisor",
+        "tables",
+        "uncertainty",
+    },
     {"competition", "extras", "image_store"},
     {"discovery", "scene_textures"},
     {"schema", "template"},
@@ -39,10 +49,11 @@ ROWS = (
     {"augment"},
     {"costing", "distillation", "worker", "runner"},
     {"compressed_plugin", "training"},
-    {"factorization", "pruning", "reparameterization"},
+    {"factorization", "pruning", "reparameterization", "search"},
     {"compression"},
     {"baseline", "batch", "scoreboard", "verify"},
-    {"board_page", "board_text", "profile_view", "standings"},
+    {"page"},
+    {"board_page", "board_text", "profile_view", "search_page", "standings"},
     {"cli_shared"},
     {
         "cli_baseline",
@@ -53,6 +64,7 @@ ROWS = (
         "cli_leaderboard",
         "cli_pack",
         "cli_profile",
+        "cli_search",
         "cli_train",
     },
     {"cli"},
