@@ -16,11 +16,13 @@ import typer
 from starter import __version__
 from starter.cli_baseline import baseline_app
 from starter.cli_batch import batch
+from starter.cli_compress import compress
 from starter.cli_data import data_app
 from starter.cli_doctor import doctor
 from starter.cli_leaderboard import leaderboard, verify
 from starter.cli_pack import pack
 from starter.cli_profile import profile
+from starter.cli_search import search
 from starter.cli_shared import (
     EXIT_HOST,
     EXIT_INTERRUPTED,
@@ -34,17 +36,15 @@ from starter.cli_shared import (
     can_be_made,
     err,
     evaluate_all,
-    open_data,
     out,
-    progress,
     worst,
-    write_json,
     wrote_json,
 )
 from starter.cli_show import show
 from starter.cli_taco import taco
+from starter.cli_train import train
 from starter.competition import CompetitionFile, load_competition
-from starter.discovery import Candidate, discover, discover_installed, discover_one
+from starter.discovery import Candidate, discover, discover_installed
 from starter.errors import CATALOGUE, Code, HostError, ParticipantError, StarterError, usage_error
 from starter.scoreboard import say, show_costs, show_error, show_scores
 
@@ -178,6 +178,9 @@ app.command()(pack)
 app.command()(batch)
 app.command()(leaderboard)
 app.command()(verify)
+app.command()(train)
+app.command()(compress)
+app.command()(search)
 
 
 @app.command()
@@ -221,62 +224,6 @@ def explain(
     entry = CATALOGUE[Code(code.upper())]
     say(out, f"{code.upper()}  {entry.title}\n")
     say(out, f"status {entry.status}\nstage  {entry.stage}\nwhy    {entry.why}\nfix    {entry.fix}")
-
-
-@app.command()
-def train(  # noqa: PLR0913, PLR0917 - the recipe's switches, one to one
-    path: Annotated[Path, typer.Argument(help="The plugin; its weights are written beside it.")],
-    data: DataOption = None,
-    competition: RulesOption = None,
-    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 60,
-    batch_size: Annotated[int, typer.Option(help="Images per step.")] = 64,
-    optimizer: Annotated[str, typer.Option(help="adamw or sgd.")] = "adamw",
-    lr: Annotated[float, typer.Option(help="The highest learning rate; try 0.3 with sgd.")] = 3e-3,
-    weight_decay: Annotated[float, typer.Option(help="On weights, not on norms and biases.")] = 0.05,
-    warmup: Annotated[float, typer.Option(help="Share of the steps in which the rate rises.")] = 0.05,
-    label_smoothing: Annotated[
-        float, typer.Option(help="Share of the target spread over all classes.")
-    ] = 0.1,
-    balance: Annotated[str, typer.Option(help="Class weights in the loss: none, sqrt or inverse.")] = "sqrt",
-    ema_decay: Annotated[float, typer.Option(help="How slowly the averaged weights follow.")] = 0.995,
-    augment: Annotated[float, typer.Option(help="Strength of the augmentation, 0 to 3.")] = 1.0,
-    flip: Annotated[bool, typer.Option(help="Mirror images left to right.")] = True,
-    clip_norm: Annotated[float, typer.Option(help="The largest norm of the gradient.")] = 5.0,
-    validation_share: Annotated[
-        float, typer.Option(help="Share that chooses the best epoch; 0: none.")
-    ] = 0.15,
-    from_weights: Annotated[
-        bool, typer.Option("--from-weights", help="Go on from the weights there.")
-    ] = False,
-    seed: Annotated[int, typer.Option(help="The same seed repeats a run on the same machine.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    json_to: JsonOption = None,
-) -> None:
-    """Train a plugin's model on the training images; this runs its code here, so only your own."""
-    switches = {k: v for k, v in locals().items() if k not in ("path", "data", "competition", "json_to")}
-    from pydantic import ValidationError
-
-    from starter.training import TrainSettings
-    from starter.training import train as run
-
-    try:
-        settings = TrainSettings(**switches)
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = str(first["loc"][0]).replace("_", "-")
-        raise typer.BadParameter(
-            f"{first['msg']}, got {first['input']!r}", param_hint=f"--{option}"
-        ) from error
-    dataset = open_data(data, load_competition(competition))
-    with progress("training") as tick:
-        report = run(discover_one(path), dataset, settings, log=lambda line: say(err, line), progress=tick)
-    if json_to is not None:
-        write_json(json_to, report.model_dump(mode="json"))
-    if json_to == "-":
-        return
-    shown = "" if report.macro_f1 is None else f", validation macro F1 {report.macro_f1:.4f}"
-    say(out, f"{report.weights}  epoch {report.best_epoch}{shown}, {report.seconds:.0f} s")
-    say(err, f"next: starter score {shlex.quote(str(path))}")
 
 
 def _candidates(paths: list[Path] | None, rules: CompetitionFile, baseline: Path) -> list[Candidate]:

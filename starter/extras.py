@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 from starter.errors import Code, usage_error
 
-EXTRAS = {"ray": "ray"}
+EXTRAS = {"optuna": "search", "ray": "ray", "tensorboard": "tensorboard", "torch_pruning": "compress"}
 """Modules that not every installation has, and the extra of each."""
 
 

@@ -67,6 +67,26 @@ def load_plugin(
     return LoadedPlugin(submission, path, loaded, tuple(problems))
 
 
+def load_plugin_apart(
+    candidate: Candidate, competition: Competition, *, load_weights: bool = True
+) -> LoadedPlugin:
+    """As `load_plugin`, where several plugins meet in one process and each may have a network.py.
+
+    The modules that the plugin brought along are no longer found by their names afterwards.
+
+    Raises:
+        ParticipantError: as `load_plugin`.
+    """
+    path, known = list(sys.path), set(sys.modules)
+    try:
+        return load_plugin(candidate, competition, load_weights=load_weights)
+    finally:
+        sys.path[:] = path
+        for name in set(sys.modules) - known:
+            if candidate.owns(getattr(sys.modules[name], "__file__", None) or ""):
+                del sys.modules[name]
+
+
 def own_line(error: BaseException, candidate: Candidate) -> str:
     """Return "file.py:31 in forward" for the deepest line of the participant's own code in a traceback."""
     if isinstance(error, SyntaxError) and error.filename:

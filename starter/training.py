@@ -1,134 +1,57 @@
-"""The training recipe of `starter train`, top to bottom: one file, to be read and changed.
+"""The training recipe of `starter train`, top to bottom, to be read and changed.
 
-AdamW or SGD, warm-up and cosine, label smoothing, class balance, an exponential
-moving average of the weights, light augmentation on tensors. The images are decoded
-and transformed once and kept in memory. The best weights by validation macro F1 go
-beside the plugin as safetensors. Measured: the packaged baseline reaches the F1 in
-baseline/reference.json in the time told in baseline/README.md, on two CPU cores.
+AdamW or SGD, warm-up and cosine, label smoothing, class balance, an exponential moving
+average of the weights, augmentation on tensors, and what teachers say. The images are
+decoded and transformed once and kept in memory. The best weights by validation macro F1
+go beside the plugin as safetensors, when the run is over. The switches are in
+training_settings.py, their worth in docs/training.md. Measured: the packaged baseline
+reaches the F1 in baseline/reference.json in the time told in baseline/README.md.
 """
 
+import contextlib
 import hashlib
-import json
-import math
-import random
+import os
+import statistics
 import time
-import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-from safetensors.torch import save_file
-from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from starter import pipeline, transforms
-from starter.dataset import Dataset, Labelled
+from starter.augment import Policy, apply_view, draw_mix, draw_view
+from starter.dataset import Dataset
 from starter.discovery import Candidate
-from starter.errors import (
-    Code,
-    ParticipantError,
-    Problem,
-    UsageError,
-    participant_error,
-    problem,
-    usage_error,
-)
+from starter.distillation import Teachers, distillation_loss
+from starter.errors import Code, ParticipantError, Problem, participant_error, problem
 from starter.export import probe_model
-from starter.image_store import ImageError
-from starter.plugins import describe_error, load_plugin, own_line
+from starter.extras import need
+from starter.optimization import amp_type, make_average, make_optimizer, make_schedule
+from starter.plugins import LoadedPlugin, describe_error, load_plugin_apart, own_line
 from starter.scoring import macro_f1
+from starter.training_data import class_weights, epoch_order, load, split
+from starter.training_settings import SeedResult, TrainReport, TrainSettings, device_of
+from starter.training_state import RunFolder, State, random_state, seed_everything, set_random_state
+
+__all__ = ["TrainReport", "TrainSettings", "train"]
+
+Log = Callable[[str], None]
+Progress = Callable[[int, int], None]
 
 
-class TrainSettings(BaseModel):
-    """Every switch of the recipe; the defaults suit small networks trained from scratch on a CPU."""
+@dataclass
+class _Best:
+    """The best weights of a run so far."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    epochs: int = Field(default=60, ge=1)
-    """Passes over the training images."""
-    batch_size: int = Field(default=64, ge=2)
-    """Images per step."""
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    """AdamW, or SGD with Nesterov momentum 0.9."""
-    lr: float = Field(default=3e-3, gt=0)
-    """The highest learning rate; try 0.3 with SGD."""
-    weight_decay: float = Field(default=0.05, ge=0)
-    """On weights of two and more dimensions only, not on norms and biases; try 5e-4 with SGD."""
-    warmup: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises linearly; then it falls as a cosine."""
-    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
-    """How much of the target goes to all classes alike."""
-    balance: Literal["none", "sqrt", "inverse"] = "sqrt"
-    """Weight of a class in the loss: 1, or 1 over the (square root of the) number of its images."""
-    ema_decay: float = Field(default=0.995, ge=0, lt=1)
-    """How slowly the averaged weights follow; the averaged weights are what is kept."""
-    augment: float = Field(default=1.0, ge=0, le=3)
-    """Strength of shift, scale, rotation, brightness, contrast and erasing; 0 switches them off."""
-    flip: bool = True
-    """Whether images are mirrored left to right."""
-    clip_norm: float = Field(default=5.0, gt=0)
-    """The largest norm of the gradient."""
-    validation_share: float = Field(default=0.15, ge=0, le=0.5)
-    """Share of the training images that chooses the best epoch, unless the data set marks them itself;
-    0 trains on all and keeps the last."""
-    from_weights: bool = False
-    """Whether to go on from the weights beside the plugin."""
-    seed: int = 0
-    """Of weights' order, augmentation and split; the same seed repeats a run on the same machine."""
-    device: str = "auto"
-    """auto, cpu or cuda."""
-
-    @field_validator("device")
-    @classmethod
-    def _is_there(cls, name: str) -> str:
-        try:
-            torch.empty(0, device=_device(name))
-        except (RuntimeError, AssertionError) as error:  # the latter: a build of torch without CUDA
-            raise ValueError(f"cannot compute on it: {str(error).splitlines()[0]}") from error
-        return name
-
-
-class TrainReport(BaseModel):
-    """What a training run gave."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    weights: str
-    """The file that was written."""
-    sha256: str
-    """Its digest."""
-    best_epoch: int
-    """The epoch whose averaged weights were kept, from 1; 0: none was better than what it went on from."""
-    macro_f1: float | None
-    """On the validation images; None without them."""
-    num_train: int
-    """Images trained on."""
-    num_validation: int
-    """Images validated on."""
-    seconds: float
-    """Wall-clock time."""
-    images_per_second: float
-    """Training images, augmentation and validation included."""
-    interrupted: bool
-    """Whether it was stopped before its last epoch."""
-    settings: TrainSettings
-    """What it was run with."""
-
-
-class Split(BaseModel):
-    """Images in memory: float (images, C, H, W) as the plugin's transforms give them, and labels."""
-
-    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
-
-    images: Tensor
-    labels: Tensor
+    epoch: int | None = None
+    f1: float = -1.0
+    tensors: dict[str, Tensor] | None = None
+    """None where the best are those that it went on from."""
 
 
 def train(
@@ -136,8 +59,10 @@ def train(
     dataset: Dataset,
     settings: TrainSettings,
     *,
-    log: Callable[[str], None] = print,
-    progress: Callable[[int, int], None] = lambda *_: None,
+    resume: bool = False,
+    tensorboard: Path | None = None,
+    log: Log = print,
+    progress: Progress = lambda *_: None,
 ) -> TrainReport:
     """Train a plugin's model and write its weights beside it.
 
@@ -145,139 +70,211 @@ def train(
         candidate: the plugin; its code is run in this process.
         dataset: its training images; the evaluation images are not touched.
         settings: the switches.
+        resume: whether to go on from the checkpoints of a run that was killed, where there are any.
+        tensorboard: a folder for TensorBoard's files.
         log: takes one line for each epoch.
         progress: takes the number of finished steps and of all steps.
 
     Raises:
         ParticipantError: the plugin is not valid, cannot be trained, or its loss is no longer a number.
-        UsageError: image files are broken, or there are too few images to part.
+        UsageError: image files are broken, there are too few images to part, or there is nothing that
+            could be resumed.
         KeyboardInterrupt: stopped before there were any weights to keep.
     """
     started = time.monotonic()
-    _seed(settings.seed)
-    plugin = load_plugin(candidate, dataset.competition, load_weights=settings.from_weights)
-    if settings.from_weights and not plugin.weights_loaded:
-        raise participant_error(
-            Code.WEIGHTS_MISSING, where=str(plugin.weights_path), got="nothing to go on from"
+    if tensorboard is not None:
+        need("tensorboard", "--tensorboard")
+    with _deterministic(enabled=settings.deterministic):
+        session = _Session(candidate, dataset, settings)
+        fits: list[_Fit] = []
+        interrupted = False
+        for place in range(settings.seeds):
+            fit = session.fit(settings.seed + place)
+            fits.append(fit)
+            if settings.seeds > 1:
+                log(f"seed {fit.settings.seed}, {place + 1} of {settings.seeds}")
+            if place == 0:
+                sizes = f"{len(fit.training.labels):,} training and {len(fit.validation.labels):,}"
+                log(f"{sizes} validation images, on {fit.device}")
+            try:
+                with _scalars(tensorboard, candidate.name, fit.settings) as scalars:
+                    fit.run(
+                        session.folder,
+                        log,
+                        _share_of(progress, place, settings.seeds),
+                        scalars=scalars,
+                        resume=resume,
+                    )
+            except KeyboardInterrupt:
+                if all(f.best.epoch is None for f in fits):
+                    raise
+                interrupted = True
+                log("stopped; the best weights so far are kept")
+                break
+    return _report(session, fits, settings, interrupted=interrupted, started=started)
+
+
+class _Session:
+    """What all seeds of a call have in common: the images, the teachers, the folder."""
+
+    def __init__(self, candidate: Candidate, dataset: Dataset, settings: TrainSettings) -> None:
+        self._candidate, self._dataset, self._settings = candidate, dataset, settings
+        self.device = device_of(settings.device)
+        plugin = self._load(settings.seed)
+        self.weights_path = plugin.weights_path
+        records = transforms.describe(plugin.submission.transforms)
+        shape, num_classes = pipeline.input_shape(records), len(dataset.info.classes)
+        problems = probe_model(plugin.submission.model, shape, num_classes, candidate)
+        problems = problems or _training_problems(plugin.submission.model, shape, num_classes, candidate)
+        if problems:
+            raise ParticipantError(problems)
+        rows_train, rows_validation = split(dataset.train(), settings.validation_share, settings.seed)
+        self.training, self.validation = (
+            load(dataset, rows, records) for rows in (rows_train, rows_validation)
         )
-    records = transforms.describe(plugin.submission.transforms)
-    shape, num_classes = pipeline.input_shape(records), len(dataset.info.classes)
-    problems = probe_model(plugin.submission.model, shape, num_classes, candidate)
-    problems = problems or _training_problems(plugin.submission.model, shape, num_classes, candidate)
-    if problems:
-        raise ParticipantError(problems)
-    rows_train, rows_validation = split(dataset.train(), settings)
-    training, validation = (_load(dataset, rows, records) for rows in (rows_train, rows_validation))
-    device = _device(settings.device)
-    model = _placed(plugin.submission.model, device)
-    fit = _Fit(model, training, validation, dataset.info.classes, settings, plugin.weights_path)
-    log(f"{len(rows_train):,} training and {len(rows_validation):,} validation images, on {device}")
-    interrupted = False
-    try:
-        fit.run(log, progress)
-    except KeyboardInterrupt:
-        if fit.best_epoch is None:
-            raise
-        interrupted = True
-        log("stopped; the best weights so far are kept")
-    assert fit.best_epoch is not None
-    seconds = time.monotonic() - started
-    return TrainReport(
-        weights=str(plugin.weights_path),
-        sha256=hashlib.sha256(plugin.weights_path.read_bytes()).hexdigest(),
-        best_epoch=fit.best_epoch,
-        macro_f1=fit.best_f1 if len(rows_validation) else None,
-        num_train=len(rows_train),
-        num_validation=len(rows_validation),
-        seconds=round(seconds, 1),
-        images_per_second=round(fit.images_seen / seconds, 1),
-        interrupted=interrupted,
-        settings=settings,
-    )
+        self.folder = RunFolder(candidate, plugin.weights_path, dataset)
+        self.policy = None if settings.policy == "none" else Policy(settings.policy, records)
+        self.teachers = Teachers(dataset, rows_train, settings, self.device) if settings.teachers else None
+
+    def fit(self, seed: int) -> "_Fit":
+        """Return a run of its own, with a model whose first weights are drawn by the seed."""
+        model = self._load(seed).submission.model
+        settings = self._settings.model_copy(update={"seed": seed})
+        return _Fit(_placed(model, self.device, settings), self, self._dataset.info.classes, settings)
+
+    def _load(self, seed: int) -> LoadedPlugin:
+        seed_everything(seed)
+        from_weights = self._settings.from_weights
+        plugin = load_plugin_apart(self._candidate, self._dataset.competition, load_weights=from_weights)
+        if from_weights and not plugin.weights_loaded:
+            where = str(plugin.weights_path)
+            raise participant_error(Code.WEIGHTS_MISSING, where=where, got="nothing to go on from")
+        return plugin
 
 
 class _Fit:
     """One run: the model, its average, and the best that was seen."""
 
     def __init__(
-        self,
-        model: nn.Module,
-        training: Split,
-        validation: Split,
-        class_names: Sequence[str],
-        settings: TrainSettings,
-        weights_path: Path,
+        self, model: nn.Module, session: _Session, class_names: Sequence[str], settings: TrainSettings
     ) -> None:
-        self.model, self.training, self.validation = model, training, validation
-        self.class_names, self.settings, self.weights_path = class_names, settings, weights_path
-        self.best_epoch: int | None = None
-        self.best_f1, self.images_seen = -1.0, 0
-        self.device = next(model.parameters()).device
-        self.batch_size = min(settings.batch_size, len(training.labels))
-        self.steps_per_epoch = len(training.labels) // self.batch_size
-        self.optimizer = _optimizer(model, settings)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._lr_factor)
+        self.model, self.class_names, self.settings = model, class_names, settings
+        self.training, self.validation = session.training, session.validation
+        self.teachers, self.policy, self.device = session.teachers, session.policy, session.device
+        self.best, self.epoch, self.images_seen = _Best(), 0, 0
+        self.batch_size = min(settings.batch_size, len(self.training.labels))
+        self.steps_per_epoch = len(self.training.labels) // self.batch_size
+        self.steps = settings.epochs * self.steps_per_epoch
+        self.optimizer = make_optimizer(model, settings)
+        self.schedule = make_schedule(self.optimizer, self.steps, settings.warmup)
         self.loss = nn.CrossEntropyLoss(
-            weight=class_weights(training.labels, len(class_names), settings.balance).to(self.device),
+            weight=class_weights(self.training.labels, len(class_names), settings.balance).to(self.device),
             label_smoothing=settings.label_smoothing,
         )
-        forget = 10 / (settings.epochs * self.steps_per_epoch)
-        _quicken_norms(model, forget)
-        ema = _warm_ema(min(settings.ema_decay, 1 - min(1.0, forget)))
-        self.average = AveragedModel(model, multi_avg_fn=ema, use_buffers=True)
+        self.amp = amp_type(settings.amp, self.device)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp is torch.float16)
+        self.average = make_average(model, self.steps, settings.ema_decay)
 
-    def run(self, log: Callable[[str], None], progress: Callable[[int, int], None]) -> None:
-        """Train for all epochs; after each, validate the average and keep it if it is the best."""
-        if self.settings.from_weights and len(self.validation.labels):
-            self.best_epoch, (_, self.best_f1) = 0, self._validate()
-            log(f"the weights it goes on from: validation macro F1 {self.best_f1:.4f}")
-        for epoch in range(1, self.settings.epochs + 1):
-            started, lr = time.monotonic(), self.schedule.get_last_lr()[0]
+    def run(
+        self,
+        folder: RunFolder,
+        log: Log,
+        progress: Progress,
+        *,
+        scalars: Callable[[int, dict[str, float]], None],
+        resume: bool,
+    ) -> None:
+        """Train for all epochs; after each, validate the average, note the best, write a checkpoint."""
+        state = folder.load(self.settings) if resume else None
+        if state is not None:
+            self._restore(state)
+            log(f"resumed after epoch {self.epoch}")
+        elif resume:
+            log("nothing to resume: from the beginning")
+        if state is None and self.settings.from_weights and len(self.validation.labels):
+            self.best = _Best(0, self._validate()[1])
+            log(f"the weights it goes on from: validation macro F1 {self.best.f1:.4f}")
+        while self.epoch < self.settings.epochs and not self._is_stale(log):
+            epoch, started, lr = self.epoch + 1, time.monotonic(), self.schedule.get_last_lr()[0]
             loss = self._one_epoch(epoch, progress)
-            text, f1, better = f"loss {loss:.4f}", None, True
+            text, f1 = f"loss {loss:.4f}", -1.0
+            values: dict[str, float] = {"loss/training": loss, "lr": float(lr)}
+            better = True
             if len(self.validation.labels):
                 validation_loss, f1 = self._validate()
-                better = f1 > self.best_f1
+                values |= {"loss/validation": validation_loss, "macro F1": f1}
+                better = f1 > self.best.f1
                 text += f"  validation loss {validation_loss:.4f} macro F1 {f1:.4f}{' *' if better else ''}"
             if better:
-                self._save(epoch, f1)
-                self.best_epoch, self.best_f1 = epoch, -1.0 if f1 is None else f1
+                self.best = _Best(epoch, f1, _on_cpu(self.average.module))
+            self.epoch = epoch
+            folder.save(self.settings, self._state())
             seconds = time.monotonic() - started
+            scalars(epoch, values | {"images per second": self.steps_per_epoch * self.batch_size / seconds})
             speed = f"{seconds:.1f} s, {self.steps_per_epoch * self.batch_size / seconds:,.0f} images/s"
             log(f"epoch {epoch:3d}/{self.settings.epochs}  lr {lr:.5f}  {text}  {speed}")
 
-    def _one_epoch(self, epoch: int, progress: Callable[[int, int], None]) -> float:
+    def result(self) -> SeedResult:
+        """Say what the run gave."""
+        assert self.best.epoch is not None
+        f1 = self.best.f1 if len(self.validation.labels) else None
+        return SeedResult(seed=self.settings.seed, best_epoch=self.best.epoch, macro_f1=f1, epochs=self.epoch)
+
+    def _one_epoch(self, epoch: int, progress: Progress) -> float:
         self.model.train()
         total = 0.0
-        for step, (images, labels) in enumerate(self._batches()):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-                loss = self.loss(self.model(images), labels)
+        for step, batch in enumerate(self._batches(epoch)):
+            with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
+                loss = self._loss(*batch)
             if not torch.isfinite(loss):
                 raise participant_error(
                     Code.DIVERGED, where=f"epoch {epoch}, step {step + 1}", got=f"a loss of {loss.item()}"
                 )
             self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
-            self.optimizer.step()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
             self.schedule.step()
             self.average.update_parameters(self.model)
             total += loss.item()
-            self.images_seen += len(labels)
-            progress(
-                (epoch - 1) * self.steps_per_epoch + step + 1, self.settings.epochs * self.steps_per_epoch
-            )
+            self.images_seen += self.batch_size
+            progress((epoch - 1) * self.steps_per_epoch + step + 1, self.steps)
         return total / self.steps_per_epoch
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        order = torch.randperm(len(self.training.labels))[: self.steps_per_epoch * self.batch_size]
+    def _loss(self, images: Tensor, targets: Tensor, taught: Tensor | None) -> Tensor:
+        logits = self.model(images)
+        loss: Tensor = self.loss(logits, targets)
+        if taught is None:
+            return loss
+        weight = self.settings.teacher_weight
+        return (1 - weight) * loss + weight * distillation_loss(logits, taught, self.settings.temperature)
+
+    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Yield augmented images, targets (labels; of mixed images probabilities), the teachers' answers."""
+        settings, labels = self.settings, self.training.labels
+        fixed = self.teachers.start_epoch(epoch, self.training.images.shape) if self.teachers else None
+        order = epoch_order(labels, settings.sampling)[: self.steps_per_epoch * self.batch_size]
         for chosen in torch.split(order, self.batch_size):
-            images = self.training.images[chosen].to(self.device).float()
-            images = augment(images, self.settings.augment, flip=self.settings.flip)
-            yield (
-                images.contiguous(memory_format=torch.channels_last),
-                self.training.labels[chosen].to(self.device),
+            images, targets = self.training.images[chosen].float(), labels[chosen].to(self.device)
+            view = (
+                draw_view(images.shape, settings.augment, flip=settings.flip, policy=settings.policy)
+                if fixed is None
+                else fixed.rows(chosen)
             )
+            if self.policy is not None:
+                images = self.policy(images, view.policy_seeds)
+            images = apply_view(images.to(self.device), view)
+            taught = self.teachers.probabilities(chosen, view) if self.teachers else None
+            if settings.mixup or settings.cutmix:
+                mix = draw_mix(images.shape, settings.mixup, settings.cutmix)
+                images = mix.images(images)
+                targets = mix.targets(F.one_hot(targets, len(self.class_names)).float())
+                taught = None if taught is None else mix.targets(taught)
+            if settings.channels_last:
+                images = images.contiguous(memory_format=torch.channels_last)
+            yield images, targets, taught
 
     def _validate(self) -> tuple[float, float]:
         """Return the average's loss (unweighted, unsmoothed) and macro F1 on the validation images."""
@@ -293,94 +290,69 @@ class _Fit:
         predictions = logits.argmax(1).tolist()
         return loss, macro_f1(self.validation.labels.tolist(), predictions, self.class_names).macro
 
-    def _save(self, epoch: int, f1: float | None) -> None:
-        """Write the average's weights; a kill leaves the old file or the new one, never half of one."""
-        state = self.average.module.state_dict()
-        tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
-        made_by = {"epoch": epoch, "validation_macro_f1": f1, "settings": self.settings.model_dump()}
-        self.weights_path.parent.mkdir(parents=True, exist_ok=True)
-        # One entry only: safetensors writes several in an order that differs from run to run.
-        partial = self.weights_path.with_suffix(".partial")
-        save_file(tensors, partial, metadata={"training": json.dumps(made_by)})
-        partial.replace(self.weights_path)
+    def _is_stale(self, log: Log) -> bool:
+        patience = self.settings.patience
+        if patience == 0 or self.best.epoch is None or self.epoch - self.best.epoch < patience:
+            return False
+        log(f"no better validation score for {patience} epochs: ends after epoch {self.epoch}")
+        return True
 
-    def _lr_factor(self, step: int) -> float:
-        total = self.settings.epochs * self.steps_per_epoch
-        warm = max(1, round(self.settings.warmup * total))
-        if step < warm:
-            return (step + 1) / warm
-        return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "average": self.average,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+            "scaler": self.scaler,
+        }
 
+    def _state(self) -> State:
+        state = {name: part.state_dict() for name, part in self._parts().items()}
+        best = (self.best.epoch, self.best.f1, self.best.tensors)
+        return state | {"epoch": self.epoch, "best": best, "random": random_state()}
 
-def augment(images: Tensor, strength: float, *, flip: bool) -> Tensor:
-    """Vary a batch: float (batch, C, H, W) in, the same out.
-
-    At strength 1: shift 10 %, scale 0.75 to 1.2, rotation 12 degrees, contrast and
-    brightness 25 % of a standard deviation, one erased box of up to a quarter of each
-    side in a quarter of the images.
-    """
-    batch = len(images)
-    mirror = torch.where(torch.rand(batch) < 0.5, -1.0, 1.0) if flip else torch.ones(batch)
-    if strength:
-        angle = math.radians(12) * strength * (2 * torch.rand(batch) - 1)
-        zoom = torch.exp(strength * (0.5 * torch.rand(batch) - 0.2))
-        shift = 0.2 * strength * (2 * torch.rand(batch, 2) - 1)
-        cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
-        rows = (
-            torch.stack([cos * mirror, -sin, shift[:, 0]], 1),
-            torch.stack([sin * mirror, cos, shift[:, 1]], 1),
-        )
-        grid = F.affine_grid(torch.stack(rows, 1).to(images.device), list(images.shape), align_corners=False)
-        images = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-        shape = (batch, 1, 1, 1)
-        gain = 1 + 0.25 * strength * (2 * torch.rand(shape, device=images.device) - 1)
-        offset = 0.25 * strength * (2 * torch.rand(shape, device=images.device) - 1)
-        return _erase(images * gain + offset, 0.25 * strength)
-    return torch.where(mirror.to(images.device)[:, None, None, None] < 0, images.flip(3), images)
+    def _restore(self, state: State) -> None:
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self.epoch, self.best = state["epoch"], _Best(*state["best"])
+        set_random_state(state["random"])
 
 
-def _erase(images: Tensor, share: float) -> Tensor:
-    """Blank one box of up to a quarter of each side in a share of the images."""
-    _, _, height, width = images.shape
-    for i in (torch.rand(len(images)) < share).nonzero().flatten().tolist():
-        h, w = (1 + int(torch.randint(max(1, side // 4), (1,))) for side in (height, width))
-        y, x = int(torch.randint(height - h + 1, (1,))), int(torch.randint(width - w + 1, (1,)))
-        images[i, :, y : y + h, x : x + w] = 0
-    return images
-
-
-def class_weights(labels: Tensor, num_classes: int, balance: str) -> Tensor:
-    """Return float (num_classes,), 1 on average over the images; absent classes get 1."""
-    power = {"none": 0.0, "sqrt": 0.5, "inverse": 1.0}[balance]
-    counts = torch.bincount(labels, minlength=num_classes).float()
-    weights = torch.where(counts > 0, counts.clamp(min=1).pow(-power), 1.0)
-    return weights * (counts.sum() / (weights * counts).sum())
-
-
-def split(rows: Sequence[Labelled], settings: TrainSettings) -> tuple[list[Labelled], list[Labelled]]:
-    """Part the training rows into training and validation, by class, a group never in both.
-
-    Rows that the data set marks for validation are taken as they are; else they are drawn.
-    """
-    if settings.validation_share == 0:
-        return list(rows), []
-    if any(row.is_validation for row in rows):
-        return [r for r in rows if not r.is_validation], [r for r in rows if r.is_validation]
-    most = max(Counter(row.label for row in rows).values())
-    if most < 2:
-        raise usage_error(
-            Code.BAD_DATASET,
-            where="train.csv",
-            got=f"{len(rows)} images, no two of a class",
-            expected="more images, or a validation share of 0",
-        )
-    num_folds = min(round(1 / settings.validation_share), most)
-    folds = StratifiedGroupKFold(num_folds, shuffle=True, random_state=settings.seed)
-    groups = [row.group or row.image_id for row in rows]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class")  # it may be missing on one side
-        kept, held_out = next(iter(folds.split(np.zeros(len(rows)), [row.label for row in rows], groups)))
-    return [rows[i] for i in kept], [rows[i] for i in held_out]
+def _report(
+    session: _Session, fits: Sequence[_Fit], settings: TrainSettings, *, interrupted: bool, started: float
+) -> TrainReport:
+    """Put the best weights of all seeds in place and say what the runs gave."""
+    done = [fit for fit in fits if fit.best.epoch is not None]
+    kept = max(done, key=lambda fit: fit.best.f1)
+    replaced = None
+    if kept.best.tensors is not None:
+        made_by = {
+            "epoch": kept.best.epoch,
+            "validation_macro_f1": kept.result().macro_f1,
+            "settings": kept.settings.model_dump(mode="json"),
+        }
+        replaced = session.folder.install(kept.best.tensors, made_by)
+    if not interrupted:
+        session.folder.forget()
+    results = tuple(fit.result() for fit in done)
+    scores = [r.macro_f1 for r in results if r.macro_f1 is not None]
+    seconds = time.monotonic() - started
+    return TrainReport(
+        weights=str(session.weights_path),
+        sha256=hashlib.sha256(session.weights_path.read_bytes()).hexdigest(),
+        replaced=None if replaced is None else str(replaced),
+        best_epoch=kept.result().best_epoch,
+        macro_f1=kept.result().macro_f1,
+        runs=results,
+        macro_f1_mean=statistics.mean(scores) if scores else None,
+        macro_f1_std=statistics.stdev(scores) if len(scores) > 1 else None,
+        num_train=len(session.training.labels),
+        num_validation=len(session.validation.labels),
+        seconds=round(seconds, 1),
+        images_per_second=round(sum(fit.images_seen for fit in fits) / seconds, 1),
+        interrupted=interrupted,
+        settings=settings,
+    )
 
 
 def _training_problems(
@@ -411,65 +383,50 @@ def _training_problems(
     ]
 
 
-def _placed(model: nn.Module, device: torch.device) -> nn.Module:
+def _placed(model: nn.Module, device: torch.device, settings: TrainSettings) -> nn.Module:
     """Move the model to the device, in the memory format that is fast for convolutions."""
     has_5d = any(tensor.dim() == 5 for tensor in model.state_dict().values())  # channels-last is for 4-d
-    return model.to(device) if has_5d else model.to(device).to(memory_format=torch.channels_last)
+    if has_5d or not settings.channels_last:
+        return model.to(device)
+    return model.to(device).to(memory_format=torch.channels_last)
 
 
-def _load(dataset: Dataset, rows: Sequence[Labelled], records: Sequence[transforms.TransformRecord]) -> Split:
-    """Decode and transform every image once."""
-    transform, shape = pipeline.build(records), pipeline.input_shape(records)
-    images = torch.empty(len(rows), *shape, dtype=torch.half)
-    broken: list[Problem] = []
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # handing such small pieces to threads takes longer than the work
-    for i, row in enumerate(rows):
-        try:
-            images[i] = transform(dataset.images.open(row.image_id))
-        except ImageError as error:
-            broken.append(problem(Code.BROKEN_IMAGES, where=error.image_id, got=error.reason))
-    torch.set_num_threads(threads)
-    if broken:
-        raise UsageError(broken)
-    return Split(images=images, labels=torch.tensor([row.label for row in rows], dtype=torch.long))
+def _on_cpu(model: nn.Module) -> dict[str, Tensor]:
+    return {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
 
 
-def _optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=settings.lr, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(groups, lr=settings.lr)
+def _share_of(progress: Progress, place: int, runs: int) -> Progress:
+    """Count the steps of one run of several among those of all."""
+    return lambda done, total: progress(place * total + done, runs * total)
 
 
-def _warm_ema(decay: float) -> Callable[..., None]:
-    """Average fast at first: with a fixed decay the random first weights would stay in for long."""
+@contextlib.contextmanager
+def _scalars(
+    folder: Path | None, name: str, settings: TrainSettings
+) -> Iterator[Callable[[int, dict[str, float]], None]]:
+    """Give what takes an epoch and its figures, and writes them for TensorBoard where a folder is named."""
+    if folder is None:
+        yield lambda *_: None
+        return
+    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an optional package
 
-    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
-        now = min(decay, (1 + int(count)) / (10 + int(count)))
-        get_ema_multi_avg_fn(now)(averaged, current, count)  # type: ignore[no-untyped-call]
+    with SummaryWriter(folder / f"{name}-seed{settings.seed}") as writer:
 
-    return update
+        def write(epoch: int, values: dict[str, float]) -> None:
+            for key, value in values.items():
+                writer.add_scalar(key, value, epoch)
 
-
-def _quicken_norms(model: nn.Module, share: float) -> None:
-    """Let batch norms follow fast enough for a short run: torchvision's MobileNetV3 takes 1 % of a step."""
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.momentum is not None:  # noqa: SLF001 - the only name for all of them
-            module.momentum = min(1.0, max(module.momentum, share))
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+        yield write
 
 
-def _seed(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - for participants' code that uses the global generator
-    torch.manual_seed(seed)
+@contextlib.contextmanager
+def _deterministic(*, enabled: bool) -> Iterator[None]:
+    """Refuse operators without a repeatable algorithm, for the time of a run."""
+    before = torch.are_deterministic_algorithms_enabled()
+    if enabled:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to repeat itself
+        torch.use_deterministic_algorithms(mode=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

@@ -17,7 +17,7 @@ from conftest import GOOD
 
 from starter.dataset import Dataset
 from starter.errors import CATALOGUE
-from starter.training import TrainSettings
+from starter.training_settings import TrainSettings
 
 COMPETITION = """
 name = "test"
@@ -372,11 +372,12 @@ def test_ctrl_c_ends_everything_with_one_line(competition: Path, tmp_path: Path)
 def test_the_options_of_train_have_the_recipes_defaults() -> None:
     import inspect
 
-    from starter.cli import train
+    from starter.cli_train import train
 
     options = inspect.signature(train).parameters
-    for name, field in TrainSettings.model_fields.items():
-        assert options[name].default == field.default, name
+    assert options["teacher"].default is None
+    for name in TrainSettings.model_fields.keys() - {"teachers"}:
+        assert options[name].default == TrainSettings.model_fields[name].default, name
 
 
 def test_init_writes_a_submission_and_overwrites_nothing(competition: Path, tmp_path: Path) -> None:

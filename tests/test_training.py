@@ -1,8 +1,12 @@
 """The recipe: what it writes, that it repeats, how it stops, what it says to a model it cannot train."""
 
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,15 +14,17 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import GOOD
 from pydantic import ValidationError
 from safetensors import safe_open
-from torch import nn
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
-from starter import training
+from starter import augment, optimization, training_data, training_settings
 from starter.dataset import Dataset, Labelled, open_dataset
 from starter.discovery import discover_one
 from starter.errors import Code, ParticipantError, StarterError, UsageError
-from starter.plugins import load_plugin
+from starter.plugins import load_plugin, load_plugin_apart
 from starter.training import TrainReport, TrainSettings, train
 
 NETWORK = '''
@@ -181,7 +187,21 @@ def test_all_images_can_be_trained_on(write_plugin: WritePlugin, easy_dataset: D
     assert (report.num_validation, report.macro_f1, report.best_epoch) == (0, None, 3)
 
 
-@pytest.mark.parametrize("change", [{"optimizer": "sgd", "lr": 0.3}, {"balance": "inverse"}, {"augment": 0}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"optimizer": "sgd", "lr": 0.3},
+        {"balance": "inverse"},
+        {"sampling": "balanced"},
+        {"augment": 0},
+        {"amp": "bfloat16"},
+        {"channels_last": False},
+        {"deterministic": True},
+        {"mixup": 0.2},
+        {"cutmix": 0.2},
+        {"mixup": 0.2, "cutmix": 0.2, "epochs": 30},
+    ],
+)
 def test_the_other_switches_learn_as_well(
     write_plugin: WritePlugin, easy_dataset: Dataset, change: dict[str, Any]
 ) -> None:
@@ -193,6 +213,176 @@ def test_the_other_switches_learn_as_well(
 def test_to_go_on_from_weights_there_must_be_some(write_plugin: WritePlugin, easy_dataset: Dataset) -> None:
     error = refusal(write_plugin("mine", text=NETWORK), easy_dataset, from_weights=True)
     assert error.problems[0].code is Code.WEIGHTS_MISSING
+
+
+def tensors(report: TrainReport) -> dict[str, Tensor]:
+    return load_file(report.weights)
+
+
+def test_the_weights_before_are_kept_and_only_replaced_at_the_end(
+    write_plugin: WritePlugin, easy_dataset: Dataset
+) -> None:
+    path = write_plugin("mine", text=NETWORK)
+    weights = path.with_suffix(".safetensors")
+    first = run(path, easy_dataset, epochs=2)
+    before = weights.read_bytes()
+    during: set[bytes] = set()
+    second = train(
+        discover_one(path),
+        easy_dataset,
+        settings(epochs=3, seed=1),
+        log=silent,
+        progress=lambda *_: during.add(weights.read_bytes()),
+    )
+
+    assert first.replaced is None
+    assert during == {before}
+    assert second.replaced is not None
+    assert Path(second.replaced).read_bytes() == before
+    assert weights.read_bytes() != before
+
+
+def test_a_run_without_patience_left_ends_early(write_plugin: WritePlugin, easy_dataset: Dataset) -> None:
+    """At a rate of nearly 0 nothing gets better than what it goes on from."""
+    path = write_plugin("mine", text=NETWORK)
+    run(path, easy_dataset, epochs=2)
+    lines: list[str] = []
+    report = run(path, easy_dataset, from_weights=True, lr=1e-12, patience=3, log=lines.append)
+
+    assert report.runs[0].epochs == 3
+    assert "no better validation score for 3 epochs" in lines[-1]
+
+
+def test_the_best_of_several_seeds_is_kept_with_mean_and_spread(
+    write_plugin: WritePlugin, easy_dataset: Dataset
+) -> None:
+    """Two numbers have the sample standard deviation of half their distance times the root of two."""
+    path = write_plugin("mine", text=NETWORK)
+    report = run(path, easy_dataset, epochs=4, seed=3, seeds=2)
+    scores = [result.macro_f1 or 0 for result in report.runs]
+
+    assert [result.seed for result in report.runs] == [3, 4]
+    assert report.macro_f1 == max(scores)
+    assert report.macro_f1_mean == pytest.approx(sum(scores) / 2)
+    assert report.macro_f1_std == pytest.approx(abs(scores[0] - scores[1]) / 2**0.5)
+    alone = run(path, easy_dataset, epochs=4, seed=3)
+    assert alone.runs[0] == report.runs[0]
+
+
+def test_a_killed_run_is_resumed_to_the_same_weights(
+    write_plugin: WritePlugin, easy_dataset: Dataset
+) -> None:
+    """The process is killed after its second epoch, as by a machine that is switched off."""
+    whole = run(write_plugin("whole", text=NETWORK), easy_dataset, epochs=40, seeds=2, mixup=0.2)
+    path = write_plugin("killed", text=NETWORK)
+    (path.parent / "competition.toml").write_text('name = "mine"\n', encoding="utf-8")
+    switches = ("--epochs", "40", "--batch-size", "8", "--lr", "0.02", "--mixup", "0.2", "--seeds", "2")
+    command = [sys.executable, "-m", "starter", "train", path, "--data", easy_dataset.root, *switches]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    checkpoint = path.parent / ".starter" / "killed" / "seed-0.pt"
+    options: dict[str, Any] = {"cwd": path.parent, "env": environment, "text": True}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, **options) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("epoch   2/40"):
+                process.kill()
+                break
+    assert process.returncode == -signal.SIGKILL
+    assert checkpoint.is_file()
+    assert not path.with_suffix(".safetensors").exists()
+    lines: list[str] = []
+    resumed = train(
+        discover_one(path),
+        easy_dataset,
+        settings(epochs=40, seeds=2, mixup=0.2),
+        resume=True,
+        log=lines.append,
+    )
+
+    assert any(re.fullmatch(r"resumed after epoch [23]?[0-9]", line) for line in lines)
+    assert resumed.runs == whole.runs
+    assert all(torch.equal(value, tensors(whole)[key]) for key, value in tensors(resumed).items())
+    assert not checkpoint.exists()
+
+
+def test_a_run_of_other_settings_cannot_be_resumed(write_plugin: WritePlugin, easy_dataset: Dataset) -> None:
+    path = write_plugin("mine", text=NETWORK)
+    train(discover_one(path), easy_dataset, settings(), log=silent, progress=Interrupt(step=5))
+    with pytest.raises(UsageError, match=r"U502 .* lr 0\.02, now 0\.01"):
+        train(discover_one(path), easy_dataset, settings(lr=0.01), log=silent, resume=True)
+    path.write_text(NETWORK + "# changed\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="plugin and data"):
+        train(discover_one(path), easy_dataset, settings(), log=silent, resume=True)
+
+
+def test_without_a_checkpoint_resume_begins_anew(write_plugin: WritePlugin, easy_dataset: Dataset) -> None:
+    path, lines = write_plugin("mine", text=NETWORK), list[str]()
+    train(discover_one(path), easy_dataset, settings(epochs=1), log=lines.append, resume=True)
+    assert "nothing to resume: from the beginning" in lines
+
+
+TEACHER = GOOD.replace("(8, 8)", "(12, 12)").replace("torch.eye(3)", "20 * torch.eye(3)")
+"""Exactly right, at another resolution than the student's."""
+
+
+@pytest.fixture
+def teacher(write_plugin: WritePlugin, easy_dataset: Dataset) -> Path:
+    path = write_plugin("teacher", text=TEACHER)
+    model = load_plugin(discover_one(path), easy_dataset.competition).submission.model
+    save_file(model.state_dict(), path.with_suffix(".safetensors"))
+    return path
+
+
+@pytest.mark.parametrize("views", [0, 2])
+@pytest.mark.parametrize("policy", ["none", "trivialaugment"])
+def test_a_student_learns_from_teachers_alone(
+    write_plugin: WritePlugin, easy_dataset: Dataset, teacher: Path, views: int, policy: str
+) -> None:
+    """With a teacher weight of 1 the labels are not in the loss at all."""
+    path = write_plugin("student", text=NETWORK)
+    learnt = {"teachers": (teacher, teacher), "teacher_weight": 1, "temperature": 1}
+    report = run(path, easy_dataset, teacher_views=views, policy=policy, epochs=30, **learnt)
+
+    assert report.macro_f1 is not None
+    assert report.macro_f1 > 0.8
+
+
+def test_a_teacher_needs_weights(write_plugin: WritePlugin, easy_dataset: Dataset) -> None:
+    untrained = write_plugin("untrained", text=NETWORK)
+    (found,) = refusal(write_plugin("mine", text=NETWORK), easy_dataset, teachers=(untrained,)).problems
+
+    assert found.code is Code.WEIGHTS_MISSING
+    assert found.where.endswith("untrained.safetensors")
+
+
+def test_two_plugins_may_have_modules_of_one_name(easy_dataset: Dataset, tmp_path: Path) -> None:
+    """Each names itself by a text in its network.py."""
+    names = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        text = "from network import NAME\n" + GOOD.replace("model=Network()", "name=NAME, model=Network()")
+        (folder / "plugin.py").write_text(text, encoding="utf-8")
+        (folder / "network.py").write_text(f"NAME = {name!r}\n", encoding="utf-8")
+        names.append(load_plugin_apart(discover_one(folder), easy_dataset.competition).submission.name)
+
+    assert names == ["one", "two"]
+    assert not any(folder in sys.path for folder in (str(tmp_path / "one"), str(tmp_path / "two")))
+
+
+def test_figures_go_to_tensorboard(write_plugin: WritePlugin, easy_dataset: Dataset, tmp_path: Path) -> None:
+    folder = tmp_path / "figures"
+    train(
+        discover_one(write_plugin("mine", text=NETWORK)),
+        easy_dataset,
+        settings(epochs=3),
+        log=silent,
+        tensorboard=folder,
+    )
+    (events,) = folder.rglob("events.*")
+    assert events.parent.name == "mine-seed0"
+    for tag in (b"loss/training", b"loss/validation", b"macro F1", b"images per second"):
+        assert events.read_bytes().count(tag) == 3
 
 
 RETURNS = "        return self.head(features)"
@@ -257,7 +447,7 @@ def rows(*labels: int, group_size: int = 1) -> list[Labelled]:
 
 def test_a_photograph_is_never_on_both_sides_and_classes_keep_their_shares() -> None:
     labels = [0] * 280 + [1] * 140
-    kept, held_out = training.split(rows(*labels, group_size=4), settings())
+    kept, held_out = training_data.split(rows(*labels, group_size=4), 0.15, seed=0)
 
     assert not {row.group for row in kept} & {row.group for row in held_out}
     assert len(kept) + len(held_out) == 420
@@ -268,32 +458,37 @@ def test_a_photograph_is_never_on_both_sides_and_classes_keep_their_shares() -> 
 def test_images_that_the_data_set_marks_are_the_validation_images() -> None:
     marked = [replace(row, is_validation=i % 5 == 0) for i, row in enumerate(rows(*[0, 1] * 20))]
 
-    kept, held_out = training.split(marked, settings())
+    kept, held_out = split(marked, 0.15, 0)
     assert (len(kept), len(held_out)) == (32, 8)
     assert all(row.is_validation for row in held_out)
-    assert training.split(marked, settings(validation_share=0)) == (marked, [])
+    assert split(marked, 0, 0) == (marked, [])
 
 
 def test_a_class_with_one_image_does_not_stop_the_split() -> None:
-    kept, held_out = training.split(rows(*[0] * 20, 1), settings())
+    kept, held_out = training_data.split(rows(*[0] * 20, 1), 0.15, seed=0)
     assert len(kept) + len(held_out) == 21
 
 
 def test_too_few_images_to_part_are_told_so() -> None:
     with pytest.raises(UsageError, match="3 images, no two of a class"):
-        training.split(rows(0, 1, 2), settings())
+        training_data.split(rows(0, 1, 2), 0.15, seed=0)
+
+
+def varied(images: Tensor, strength: float, *, flip: bool) -> Tensor:
+    return augment.apply_view(images, augment.draw_view(images.shape, strength, flip=flip))
 
 
 IMAGES = torch.rand(64, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+SMOOTH = torch.nn.functional.interpolate(IMAGES[:, :, :3, :3], size=(16, 16), mode="bilinear")
 
 
 def test_without_strength_and_flip_images_stay_as_they_are() -> None:
-    assert torch.equal(training.augment(IMAGES, 0, flip=False), IMAGES)
+    assert torch.equal(varied(IMAGES, 0, flip=False), IMAGES)
 
 
 def test_about_half_of_the_images_are_mirrored() -> None:
     torch.manual_seed(0)
-    out = training.augment(IMAGES, 0, flip=True)
+    out = varied(IMAGES, 0, flip=True)
     same = (out == IMAGES).flatten(1).all(1)
     mirrored = (out == IMAGES.flip(3)).flatten(1).all(1)
 
@@ -301,12 +496,64 @@ def test_about_half_of_the_images_are_mirrored() -> None:
     assert 20 < mirrored.sum() < 44
 
 
+@pytest.mark.parametrize("name", ["randaugment", "trivialaugment"])
+def test_a_policy_draws_the_same_for_one_seed_at_any_resolution(name: str) -> None:
+    """Images of one colour differ by the drawn colours only, whatever their size is."""
+    policy = augment.Policy(name, [])
+    seeds = torch.arange(24)
+    small, large = (
+        policy(torch.full((24, 3, side, side), 0.4), seeds)[:, :, side // 2, side // 2] for side in (16, 32)
+    )
+
+    torch.testing.assert_close(small, large)
+    assert len(set(small.flatten().tolist())) > 2
+
+
+def test_a_view_is_the_same_at_another_resolution() -> None:
+    """Enlarged before or after, an image comes out nearly the same; the wrong view would not."""
+    torch.manual_seed(0)
+    view = augment.draw_view(SMOOTH.shape, 1, flip=True)
+    enlarge = torch.nn.Upsample(scale_factor=2, mode="bilinear")
+    after, before = enlarge(augment.apply_view(SMOOTH, view)), augment.apply_view(enlarge(SMOOTH), view)
+
+    assert (after - before).abs().mean() < 0.02
+    assert (after - before.roll(1, 0)).abs().mean() > 0.1
+
+
+def test_a_pasted_box_counts_by_its_area() -> None:
+    torch.manual_seed(1)
+    images = torch.arange(8.0)[:, None, None, None].expand(8, 1, 10, 10)
+    mix = augment.draw_mix(images.shape, mixup=0, cutmix=1)
+    mixed = mix.images(images)
+    own = (mixed == images).float().mean((1, 2, 3))[mix.partner != torch.arange(8)]
+
+    assert 0 < mix.share < 1
+    torch.testing.assert_close(own, torch.full_like(own, mix.share))
+
+
+def test_blended_images_and_targets_have_the_same_shares() -> None:
+    torch.manual_seed(0)
+    images = torch.arange(8.0)[:, None, None, None].expand(8, 1, 4, 4)
+    mix = augment.draw_mix(images.shape, mixup=1, cutmix=0)
+
+    assert torch.equal(mix.images(images)[:, 0, 0, 0], mix.targets(torch.arange(8.0)))
+
+
+def test_balanced_sampling_shows_every_class_equally_often() -> None:
+    torch.manual_seed(0)
+    labels = torch.tensor([0] * 900 + [1] * 100)
+    order = training_data.epoch_order(labels, "balanced")
+
+    assert len(order) == 1000
+    assert 420 < labels[order].sum() < 580
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("strength", [0.3, 1, 3])
 def test_augmented_images_vary_and_stay_finite(strength: float, channels: int) -> None:
     torch.manual_seed(0)
     images = IMAGES[:, :channels]
-    out = training.augment(images, strength, flip=True)
+    out = varied(images, strength, flip=True)
 
     assert out.shape == images.shape
     assert out.isfinite().all()
@@ -320,15 +567,15 @@ def test_class_weights_are_one_on_average_over_the_images() -> None:
     """
     labels = torch.tensor([0, 0, 0, 0, 1])
 
-    assert training.class_weights(labels, 2, "none").tolist() == [1, 1]
-    assert training.class_weights(labels, 2, "inverse").tolist() == [0.625, 2.5]
-    torch.testing.assert_close(training.class_weights(labels, 2, "sqrt"), torch.tensor([5 / 6, 5 / 3]))
-    assert training.class_weights(labels, 3, "sqrt").isfinite().all()
+    assert training_data.class_weights(labels, 2, "none").tolist() == [1, 1]
+    assert training_data.class_weights(labels, 2, "inverse").tolist() == [0.625, 2.5]
+    torch.testing.assert_close(training_data.class_weights(labels, 2, "sqrt"), torch.tensor([5 / 6, 5 / 3]))
+    assert training_data.class_weights(labels, 3, "sqrt").isfinite().all()
 
 
 def test_norms_and_biases_do_not_decay() -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
-    optimizer = training._optimizer(model, settings())
+    optimizer = optimization.make_optimizer(model, settings())
     decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
 
     assert [decays[id(p)] > 0 for p in model.parameters()] == [True, False, False, False]
@@ -343,6 +590,6 @@ def test_a_setting_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
 
 
 def test_every_setting_has_its_line_of_text() -> None:
-    source = Path(training.__file__).read_text(encoding="utf-8")
+    source = Path(training_settings.__file__).read_text(encoding="utf-8")
     for name in TrainSettings.model_fields:
         assert re.search(rf'^    {name}: .*\n    """', source, re.MULTILINE), name

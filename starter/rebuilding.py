@@ -1,0 +1,245 @@
+"""Change a network as a plan says: what `starter compress` does, and what a compressed plugin does again.
+
+This file is copied beside every compressed plugin, so it needs torch and nothing else. A
+plan is a list of steps, data only. A step keeps what the network computes where it can;
+only where channels are gone the values come from the weights file alone.
+"""
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+Step = dict[str, Any]
+
+
+def rebuild(model: nn.Module, steps: Sequence[Step]) -> nn.Module:
+    """Apply the steps of a plan in order, in place where possible; return the network."""
+    for step in steps:
+        model = STEPS[step["kind"]](model, step)
+    return model
+
+
+def resize(model: nn.Module, step: Step) -> nn.Module:
+    """Give a module other numbers of channels: `sizes` are its attributes, `shapes` those of its tensors."""
+    module = model.get_submodule(step["module"])
+    for name, size in step["sizes"].items():
+        setattr(module, name, size)
+    for name, shape in step["shapes"].items():
+        old = getattr(module, name)
+        new = torch.zeros(shape, dtype=old.dtype)
+        setattr(module, name, nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new)
+    return model
+
+
+def factorize(model: nn.Module, step: Step) -> nn.Module:
+    """Put two or three thin convolutions in the place of one: its Tucker-2 decomposition.
+
+    `rank_in` and `rank_out` are the channels in between; one of them may be None, and a 1x1
+    kernel has `rank_out` only. Truncated HOSVD, as Kim et al. 2016, arXiv:1511.06530.
+    """
+    old = model.get_submodule(step["module"])
+    assert isinstance(old, nn.Conv2d)
+    rank_in, rank_out = step["rank_in"], step["rank_out"]
+    core = old.weight.detach()
+    layers: list[nn.Module] = []
+    last: list[nn.Module] = []
+    if rank_in is not None:
+        basis = leading_vectors(core, 1, rank_in)
+        core = torch.einsum("oikl,ir->orkl", core, basis)
+        layers.append(_convolution(basis.T[:, :, None, None]))
+    if rank_out is not None:
+        basis = leading_vectors(core, 0, rank_out)
+        core = torch.einsum("oikl,or->rikl", core, basis)
+        last.append(_convolution(basis[:, :, None, None], old.bias))
+    bias = old.bias if rank_out is None else None
+    layers += [_convolution(core, bias, like=old), *last]
+    _put(model, step["module"], nn.Sequential(*layers))
+    return model
+
+
+def leading_vectors(weight: Tensor, dim: int, count: int) -> Tensor:
+    """Return the `count` leading singular vectors of a tensor unfolded along a dimension, as columns."""
+    unfolded = weight.movedim(dim, 0).flatten(1)
+    vectors: Tensor = torch.linalg.svd(unfolded, full_matrices=False).U
+    return vectors[:, :count]
+
+
+def _convolution(weight: Tensor, bias: Tensor | None = None, like: nn.Conv2d | None = None) -> nn.Conv2d:
+    """Return a convolution of these values, with the stride and border of another."""
+    out, into, height, width = weight.shape
+    options: dict[str, Any] = {}
+    if like is not None:
+        options = {"stride": like.stride, "padding": like.padding, "dilation": like.dilation}
+        options |= {"padding_mode": like.padding_mode, "groups": like.groups}
+        into *= like.groups
+    made = nn.Conv2d(into, out, (height, width), bias=bias is not None, **options)
+    with torch.no_grad():
+        made.weight.copy_(weight)
+        if bias is not None and made.bias is not None:
+            made.bias.copy_(bias)
+    return made
+
+
+def fold(model: nn.Module, step: Step) -> nn.Module:
+    """Multiply a batch norm into the convolution or linear layer before it (`module`), which gets a bias."""
+    layer, norm = model.get_submodule(step["module"]), model.get_submodule(step["norm"])
+    assert isinstance(layer, nn.Conv2d | nn.Linear)
+    scale, shift = _affine(norm)
+    with torch.no_grad():
+        layer.weight.mul_(scale.reshape(-1, *[1] * (layer.weight.dim() - 1)))
+        before = torch.zeros_like(shift) if layer.bias is None else layer.bias
+        layer.bias = nn.Parameter(before * scale + shift)
+    _put(model, step["norm"], nn.Identity())
+    return model
+
+
+def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Return what a batch norm multiplies each channel by, and what it adds."""
+    assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
+    assert norm.running_var is not None
+    assert norm.running_mean is not None
+    scale = (norm.running_var + norm.eps).rsqrt()
+    shift = -norm.running_mean * scale
+    if norm.affine:
+        scale, shift = scale * norm.weight.detach(), shift * norm.weight.detach() + norm.bias.detach()
+    return scale, shift
+
+
+def reparameterize(model: nn.Module, step: Step) -> nn.Module:
+    """Ask every module that knows how to fold its own branches: the methods that timm's models have."""
+    for name, child in model.named_children():
+        if callable(fuse := getattr(child, "fuse", None)):
+            setattr(model, name, fuse())
+            continue
+        for method in ("reparameterize", "switch_to_deploy"):
+            if callable(call := getattr(child, method, None)):
+                call()
+                break
+        reparameterize(child, step)
+    return model
+
+
+def merge(model: nn.Module, step: Step) -> nn.Module:
+    """Sum parallel branches of one input (convolutions, batch norms, nothing) into one convolution each.
+
+    RepVGG's way (Ding et al. 2021, arXiv:2101.03697), on the traced network: an addition
+    whose operands are all linear in one input becomes one kernel.
+    """
+    del step
+    traced = fx.symbolic_trace(model)
+    for node in list(traced.graph.nodes):
+        if _is_sum(node) and not any(_is_sum(user) for user in node.users):
+            _merge_sum(traced, node)
+    traced.graph.eliminate_dead_code()
+    traced.delete_all_unused_submodules()
+    traced.recompile()
+    return traced
+
+
+def _is_sum(node: fx.Node) -> bool:
+    return node.op == "call_function" and node.target in (operator.add, operator.iadd, torch.add)
+
+
+def _merge_sum(traced: fx.GraphModule, node: fx.Node) -> None:
+    terms = _terms(traced, node)
+    branches = [_branch(traced, term) for term in terms]
+    dense = [b for b in branches if b is not None and isinstance(b[1], nn.Conv2d)]
+    if not dense:
+        return
+    source, like = max(dense, key=lambda b: b[1].weight.shape[-1])[:2]  # type: ignore[union-attr]
+    assert isinstance(like, nn.Conv2d)
+    kernel, bias = torch.zeros_like(like.weight), torch.zeros(like.out_channels)
+    merged = []
+    for term, branch in zip(terms, branches, strict=True):
+        found = (term, None, None) if term is source and branch is None else branch
+        part = None if found is None or found[0] is not source else _as_kernel(found[1], found[2], like)
+        if part is not None:
+            kernel, bias = kernel + part[0], bias + part[1]
+            merged.append(term)
+    if len(merged) < 2:
+        return
+    name = f"merged_{node.name}"
+    traced.add_submodule(name, _convolution(kernel, bias, like=like))
+    with traced.graph.inserting_before(node):
+        result = traced.graph.call_module(name, (source,))
+        for other in (term for term in terms if term not in merged):
+            result = traced.graph.call_function(operator.add, (result, other))
+    node.replace_all_uses_with(result)
+
+
+def _terms(traced: fx.GraphModule, node: fx.Node) -> list[fx.Node]:
+    """Return the operands of a chain of additions."""
+    found: list[fx.Node] = []
+    for operand in node.all_input_nodes if len(node.all_input_nodes) == len(node.args) else ():
+        source = _behind_identities(traced, operand)
+        found += _terms(traced, source) if _is_sum(source) and len(source.users) == 1 else [source]
+    return found
+
+
+def _behind_identities(traced: fx.GraphModule, node: fx.Node) -> fx.Node:
+    while _calls(traced, node, nn.Identity):
+        node = node.all_input_nodes[0]
+    return node
+
+
+def _branch(
+    traced: fx.GraphModule, node: fx.Node
+) -> tuple[fx.Node, nn.Conv2d | None, nn.Module | None] | None:
+    """Take a branch apart: its input, its convolution and its batch norm; None if it is anything else."""
+    convolution = norm = None
+    for kind in (nn.BatchNorm2d, nn.Conv2d):
+        if len(node.users) == 1 and _calls(traced, node, kind):
+            module = traced.get_submodule(str(node.target))
+            norm = module if kind is nn.BatchNorm2d else norm
+            convolution = module if isinstance(module, nn.Conv2d) else convolution
+            node = _behind_identities(traced, node.all_input_nodes[0])
+    return None if convolution is None and norm is None else (node, convolution, norm)
+
+
+def _calls(traced: fx.GraphModule, node: fx.Node, kind: type[nn.Module]) -> bool:
+    return node.op == "call_module" and isinstance(traced.get_submodule(str(node.target)), kind)
+
+
+def _as_kernel(
+    convolution: nn.Conv2d | None, norm: nn.Module | None, like: nn.Conv2d
+) -> tuple[Tensor, Tensor] | None:
+    """Return kernel and bias of a branch in the shape of a larger convolution; None if it does not fit."""
+    height, width = like.kernel_size
+    centred = like.padding == (height // 2, width // 2) and height % 2 == width % 2 == 1
+    kernel, bias = torch.zeros_like(like.weight), torch.zeros(like.out_channels)
+    if convolution is None:
+        if like.in_channels != like.out_channels or like.stride != (1, 1) or not centred:
+            return None
+        rows = torch.arange(like.out_channels)
+        kernel[rows, rows % (like.in_channels // like.groups), height // 2, width // 2] = 1
+    else:
+        alike = ("in_channels", "out_channels", "stride", "groups", "padding_mode", "dilation")
+        h, w = convolution.kernel_size
+        same = convolution.kernel_size == like.kernel_size and convolution.padding == like.padding
+        inner = centred and h % 2 == w % 2 == 1 and convolution.padding == (h // 2, w // 2)
+        if any(getattr(convolution, k) != getattr(like, k) for k in alike) or not (same or inner):
+            return None
+        top, left = (height - h) // 2, (width - w) // 2
+        kernel[:, :, top : top + h, left : left + w] = convolution.weight.detach()
+        bias = bias if convolution.bias is None else convolution.bias.detach()
+    if norm is not None:
+        scale, shift = _affine(norm)
+        kernel, bias = kernel * scale[:, None, None, None], bias * scale + shift
+    return kernel, bias
+
+
+def _put(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, last = name.rpartition(".")
+    setattr(model.get_submodule(parent), last, module)
+
+
+STEPS: dict[str, Callable[[nn.Module, Step], nn.Module]] = {
+    "factorize": factorize,
+    "fold": fold,
+    "merge": merge,
+    "reparameterize": reparameterize,
+    "resize": resize,
+}
