@@ -458,10 +458,10 @@ def test_a_photograph_is_never_on_both_sides_and_classes_keep_their_shares() -> 
 def test_images_that_the_data_set_marks_are_the_validation_images() -> None:
     marked = [replace(row, is_validation=i % 5 == 0) for i, row in enumerate(rows(*[0, 1] * 20))]
 
-    kept, held_out = split(marked, 0.15, 0)
+    kept, held_out = training_data.split(marked, 0.15, seed=0)
     assert (len(kept), len(held_out)) == (32, 8)
     assert all(row.is_validation for row in held_out)
-    assert split(marked, 0, 0) == (marked, [])
+    assert training_data.split(marked, 0, seed=0) == (marked, [])
 
 
 def test_a_class_with_one_image_does_not_stop_the_split() -> None:
