@@ -307,8 +307,10 @@ def main() -> None:
     """Serve one room until the command lets go of it."""
     parent = socket.socket(fileno=0)
     ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    spec = json.loads(parent.recv(1 << 18))
-    room = Room(spec, parent)
+    spec = parent.recv(1 << 18)
+    if not spec:
+        return  # the command has gone already
+    room = Room(json.loads(spec), parent)
     try:
         failed = room.wait_until_ready()
         parent.send(json.dumps({"failed": failed}).encode())
