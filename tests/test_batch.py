@@ -25,6 +25,10 @@ from starter.records import Context
 from starter.schema import Reference
 from starter.store import Store
 
+KILLS = int(os.environ.get("STARTER_BATCH_KILLS", "3"))
+CROWD = int(os.environ.get("STARTER_BATCH_CROWD", "30"))
+"""How often a batch of how many entries is killed; a release kills one of 200 twenty times."""
+
 
 def test_every_entry_of_a_crowd_is_accounted_for(
     starter: Command, place: Path, easy_dataset: Dataset
@@ -51,13 +55,12 @@ def test_every_entry_of_a_crowd_is_accounted_for(
 def test_a_batch_that_is_killed_goes_on_and_does_nothing_twice(
     starter: Command, place: Path, easy_dataset: Dataset
 ) -> None:
-    kinds = crowd.write_crowd(place / "entries", 30)
+    kinds = crowd.write_crowd(place / "entries", CROWD)
     chance = random.Random(1)
     said: Counter[str] = Counter()
     before: dict[str, tuple[Status, float]] = {}
     command = [sys.executable, "-m", "starter", "batch", "entries", "--jobs", "2", "--isolation", "auto"]
-    kills = 0
-    while kills < 3:
+    for _ in range(KILLS):
         process = subprocess.Popen(
             command, cwd=place, stderr=subprocess.PIPE, text=True, stdout=subprocess.DEVNULL
         )
@@ -72,7 +75,6 @@ def test_a_batch_that_is_killed_goes_on_and_does_nothing_twice(
         assert before.items() <= now.items()
         assert said.keys() <= now.keys()
         before = now
-        kills += 1
     last = starter("batch", "entries", "--jobs", 2, "--isolation", "auto")
     said.update(told(last.stderr))
 
