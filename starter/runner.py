@@ -1,6 +1,6 @@
 """Our own process on a stranger's data: read, check, count and run a graph.
 
-Started by evaluate.py as `python -I -B -m starter.runner`, kept alive over many
+Started by evaluate.py as `python -I -m starter.runner`, kept alive over many
 submissions. Requests and replies are lines of JSON on stdin and stdout. It reads
 image files, never a label: what it returns are logits, in a file of the parent's.
 """

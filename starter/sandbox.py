@@ -62,8 +62,9 @@ class Child:
     ) -> None:
         self.scratch = scratch
         self.allowance = allowance
-        # -I: no environment variable, no working folder on the path; -B: writes no bytecode.
-        command = [sys.executable, "-I", "-B", "-m", module, *arguments]
+        # -I: no environment variable, no working folder on the path. It may write bytecode: importing a
+        # torch that nobody has compiled takes thrice the time, here and in every worker, which may not.
+        command = [sys.executable, "-I", "-m", module, *arguments]
         self.process = subprocess.Popen(  # noqa: S603 - our own module, in our own interpreter
             command,
             stdin=subprocess.PIPE,

@@ -85,7 +85,7 @@ class Room:
         self.log = LogTail(65536)
         self._used: dict[str, float] = {}
         self._clean = False
-        self._reply = 0
+        self._reply = self._worker = 0
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own worker, perhaps inside bubblewrap
                 spec["command"],
@@ -109,6 +109,7 @@ class Room:
                 word, pid = _vouched(self._control)
                 if word != b"ready":
                     break
+                self._worker = pid
                 return unfit(pid, forks=self._spec["forks"]) if self._spec["locked"] else ""
         self._process.kill()
         status = self._process.wait()
@@ -236,7 +237,7 @@ class Room:
     def _disk(self, pid: int, limits: dict[str, float]) -> list[Any] | None:
         if self._spec["box"]:
             try:
-                found = os.statvfs(f"/proc/{self._process_root(pid)}/root/room")
+                found = os.statvfs(f"/proc/{self._worker}/root/room")
             except OSError:
                 return None
             used, files = (found.f_blocks - found.f_bfree) * found.f_frsize, found.f_files - found.f_ffree
@@ -251,10 +252,6 @@ class Room:
         if files > limits["scratch_files"]:
             return ["scratch_files", limits["scratch_files"], files]
         return None
-
-    def _process_root(self, pid: int) -> int:
-        """Return a live process of the room: the template where there is one."""
-        return pid if not self._spec["forks"] else next(iter(descendants(self._process.pid)), pid)
 
     def _status(self, killed: bool) -> int:
         """Return how the process ended, as waitpid says it."""

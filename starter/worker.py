@@ -99,6 +99,7 @@ def _preload() -> None:
     # While torch is imported the collector would look through a million objects that all stay: a second.
     gc.disable()
     import thop  # noqa: F401
+    import torch.export._trace  # noqa: F401 - torch.export imports it when it is first called: a second
     import torchvision.models  # noqa: F401
 
     from starter import export, pipeline, plugins, transforms  # noqa: F401
