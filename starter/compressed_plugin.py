@@ -5,7 +5,7 @@ How it becomes smaller: pruning.py, factorization.py, reparameterization.py.
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -55,11 +55,20 @@ class Original:
         self.model: nn.Module = self.plugin.submission.model.eval()
         self.shape = pipeline.input_shape(transforms.describe(self.plugin.submission.transforms))
         self.num_classes = len(dataset.info.classes)
-        self.macs = self.count(self.model)
+        self._counted: dict[str, int] = {}
+        self.macs = self.compressed(self.model, ()).macs
 
     def count(self, model: nn.Module) -> int:
         """Return the MACs of one image."""
         return count_model(model, self.shape, self.candidate).macs
+
+    def compressed(self, model: nn.Module, steps: Iterable[Step]) -> Compressed:
+        """Return what has become of it, counted; the same plan is counted once."""
+        plan = tuple(steps)
+        key = json.dumps(plan)
+        if key not in self._counted:
+            self._counted[key] = self.count(model)
+        return Compressed(model, plan, self._counted[key])
 
     def images(self) -> Tensor:
         """Return two images of noise, the same at each call."""

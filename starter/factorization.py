@@ -32,7 +32,7 @@ def _factorize(original: Original, sizes: dict[str, tuple[int, int]], energy: fl
         if (step := _ranks(original.model, name, pixels_in, pixels_out, energy)) is not None
     )
     model = rebuild(deepcopy(original.model), steps)
-    return Compressed(model, steps, original.count(model))
+    return original.compressed(model, steps)
 
 
 def _ranks(model: nn.Module, name: str, pixels_in: int, pixels_out: int, energy: float) -> Step | None:

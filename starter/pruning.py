@@ -57,7 +57,7 @@ def _prune(original: Original, keep: float) -> Compressed:
         raise participant_error(
             Code.NOT_COMPRESSED, where=where, got=f"torch-pruning: {describe_error(error)}"
         ) from error
-    return Compressed(model, tuple(_resized(original.model, model)), original.count(model))
+    return original.compressed(model, _resized(original.model, model))
 
 
 def _resized(before: nn.Module, after: nn.Module) -> list[Step]:

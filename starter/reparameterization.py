@@ -43,7 +43,7 @@ def reparameterize(original: Original) -> Compressed:
         raise usage_error(
             Code.NOT_SMALLER, where=str(original.candidate.path), got="no branch and no batch norm to fold"
         )
-    return Compressed(model, tuple(steps), original.count(model))
+    return original.compressed(model, steps)
 
 
 def _tried(model: nn.Module, step: Step, images: Tensor, wanted: Tensor) -> nn.Module | None:
