@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from starter import transforms
+from starter import pipeline, transforms
 from starter.competition import load_competition
 from starter.dataset import Dataset, open_dataset
 from starter.discovery import Candidate, discover_one
@@ -113,7 +113,7 @@ def main() -> None:
         for number in range(given.rounds):
             ours = recipe(candidate, dataset, given.epochs)
             submission = load_plugin_apart(candidate, dataset.competition, load_weights=False).submission
-            side = transforms.input_shape(transforms.describe(submission.transforms))[1]
+            side = pipeline.input_shape(transforms.describe(submission.transforms))[1]
             plain = plain_loop(submission.model, images, side, dataset, given.epochs)
             ratios.append(ours / plain)
             print(f"{number + 1:5d}  {ours:16,.0f}  {plain:20,.0f}  {ratios[-1]:5.2f}", flush=True)
