@@ -91,12 +91,12 @@ def honest(number: int) -> str:
     return GOOD.replace("v2.Resize((8, 8))", f"v2.Resize(({8 + number % 5}, 8))") + f"# {number}\n"
 
 
-def write_crowd(folder: Path, count: int) -> dict[str, str]:
-    """Write entries; return what each is by its name."""
+def write_crowd(folder: Path, count: int, *, every: int = 10) -> dict[str, str]:
+    """Write entries, one of `every` so many poison; return what each is by its name."""
     folder.mkdir()
     kinds = {}
     for number in range(count):
-        kind = POISONS[number // 10 % len(POISONS)] if number % 10 == 7 else "honest"
+        kind = POISONS[number // every % len(POISONS)] if number % every == every - 3 else "honest"
         name = f"{kind}{number:03d}"
         kinds[name] = kind
         if kind in _ZIPS:

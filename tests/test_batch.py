@@ -33,7 +33,7 @@ CROWD = int(os.environ.get("STARTER_BATCH_CROWD", "30"))
 def test_every_entry_of_a_crowd_is_accounted_for(
     starter: Command, place: Path, easy_dataset: Dataset
 ) -> None:
-    kinds = crowd.write_crowd(place / "entries", 118)  # each poison once
+    kinds = crowd.write_crowd(place / "entries", 60, every=5)  # each poison once
 
     run = starter("batch", "entries", "--jobs", 2, "--isolation", "auto", "--json", "results.json")
 
@@ -42,13 +42,13 @@ def test_every_entry_of_a_crowd_is_accounted_for(
     wrong = {n: s for n, (s, _) in found.items() if s not in crowd.EXPECTED[kinds[n]]}
     assert wrong == {}
     assert sorted(told(run.stderr)) == sorted(kinds)
-    assert "118 entries: 118 evaluated now" in run.stdout
+    assert "60 entries: 60 evaluated now" in run.stdout
     written = json.loads((place / "results.json").read_text())
-    assert len(written["results"]) == len(written["entries"]) == 118
+    assert len(written["results"]) == len(written["entries"]) == 60
     assert not re.search("Private|private", json.dumps(written["results"]))
     again = starter("batch", "entries", "--jobs", 2)
     assert told(again.stderr) == []
-    assert "118 entries: 118 done" in again.stdout
+    assert "60 entries: 60 done" in again.stdout
     assert stored(place, easy_dataset) == found
 
 
