@@ -50,4 +50,4 @@ def test_every_example_runs(starter: Command, place: Path, easy_dataset: Dataset
     assert (place / "site" / "index.html").is_file()
     assert (place / "final" / "index.html").is_file()
     assert (place / "reports" / "red" / "second" / "predictions.csv").is_file()
-    assert "Private" in (place / "final" / "index.html").read_text(encoding="utf-8")
+    assert "Final order" in (place / "final" / "index.html").read_text(encoding="utf-8")
