@@ -198,7 +198,8 @@ class Room:
 
     def _box(self) -> list[str]:
         """Return bubblewrap's command line: an empty root, and the Python environment read-only in it."""
-        command = ["bwrap", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
+        bubblewrap = shutil.which("bwrap") or "bwrap"  # by our PATH; the worker has the system's
+        command = [bubblewrap, "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
         command += ["--unshare-cgroup-try", "--hostname", "room", "--as-pid-1", "--die-with-parent"]
         command += ["--new-session", "--cap-drop", "ALL"]
         if self._user is None:

@@ -20,7 +20,7 @@ from starter.errors import Code, Problem, problem
 from starter.folders import folder_usage
 from starter.observe import private_bytes
 
-_INHERITED = ("PATH", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
+_INHERITED = ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
 _PROCESSOR_SETTINGS = "OPENBLAS_"  # administrators set them where the library misjudges the processor
 
 
@@ -161,6 +161,7 @@ def clean_environment(scratch: Path, threads: int) -> dict[str, str]:
     }
     return {
         **kept,
+        "PATH": os.defpath,  # ours names folders of ours
         "HOME": str(scratch),
         "TMPDIR": str(scratch),
         "TORCH_HOME": str(scratch),

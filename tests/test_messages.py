@@ -4,6 +4,7 @@ Plugins that fail at every stage tell all that they can see, one after another i
 """
 
 import json
+import os
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -101,25 +102,24 @@ def told(
         path = place / f"{name}.py"
         path.write_text(text, encoding="utf-8")
         candidates.append(Candidate(name, path, Kind.FILE))
-    context = Context(data="", baseline="", rules="", cost_version="")
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        Evaluator(RULES, easy_dataset, mode=Mode.FULL, isolation=request.param) as evaluator,
-    ):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(place))
+        patch.setenv("PATH", str(place / "bin"), prepend=os.pathsep)
         patch.setenv("STARTER_STORE_PASSWORD", "hunter2")
-        return {
-            found.result.name: EvaluationRecord(
-                submission="",
-                context=context,
-                evaluated_at=datetime.now(UTC),
-                result=found.result,
-                limits=LIMITS,
-            )
-            .for_participant()
-            .model_dump(mode="json")
-            for found in evaluator.evaluate(candidates)
-        }
+        with Evaluator(RULES, easy_dataset, mode=Mode.FULL, isolation=request.param) as evaluator:
+            evaluated = list(evaluator.evaluate(candidates))
+    return {
+        found.result.name: EvaluationRecord(
+            submission="",
+            context=Context(data="", baseline="", rules="", cost_version=""),
+            evaluated_at=datetime.now(UTC),
+            result=found.result,
+            limits=LIMITS,
+        )
+        .for_participant()
+        .model_dump(mode="json")
+        for found in evaluated
+    }
 
 
 @pytest.mark.parametrize("name", FAILURES)
