@@ -13,6 +13,7 @@ are cores, with one thread each; the faster one is the peer. Plugins and images 
 import argparse
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,8 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import numpy as np
 
 from starter.dataset import Dataset, open_dataset
 from starter.dataset_writer import Description, Item, write_dataset
@@ -130,6 +133,12 @@ def loop_seconds(paths: Sequence[Path], data: Path, at_once: int, threads: int) 
     return time.perf_counter() - started
 
 
+def processor_seconds() -> float:
+    """Return what all children that have ended took, theirs included."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def against_the_loop(place: Path, cores: int, isolation: str) -> None:
     """Print the batch's time and the loop's, in turns."""
     entries = place / "forty"
@@ -149,12 +158,22 @@ def against_the_loop(place: Path, cores: int, isolation: str) -> None:
 
 
 def growth(place: Path, cores: int, isolation: str) -> None:
-    """Print the time of each submission of small and large batches."""
+    """Print the time of each submission of small and large batches, and what one more costs."""
+    taken = {}
     for count in (10, 40, 160):
         entries = place / f"entries{count}"
         write_plugins(entries, count)
+        busy = processor_seconds()
         seconds = batch_seconds(place, entries, count, cores, isolation)
-        print(f"{count:4} submissions  {seconds:7.1f} s  {seconds / count:6.2f} s each", flush=True)
+        busy = processor_seconds() - busy
+        taken[count] = np.array([seconds, busy])
+        print(
+            f"{count:4} submissions  {seconds:7.1f} s  {seconds / count:6.2f} s each,"
+            f"  processor {busy / count:5.2f} s each",
+            flush=True,
+        )
+    wall, busy = (taken[160] - taken[40]) / 120
+    print(f"one more: {wall:.2f} s on {cores} cores, {busy:.2f} s of processor")
 
 
 def images(place: Path, cores: int, isolation: str) -> None:
