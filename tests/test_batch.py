@@ -119,6 +119,7 @@ def test_what_changes_makes_results_stale_and_new_ones_are_made(starter: Command
     assert told(starter("batch", "entries").stderr) == ["a"]
 
     rules = place / "competition.toml"
+    old = shutil.copy(rules, place / "old.toml")
     rules.write_text(rules.read_text().replace("wall_seconds = 6", "wall_seconds = 7"))
     board = json.loads(starter("leaderboard", "--json", "-").stdout)
     assert [row["name"] for row in board["rows"]] == ["good"]
@@ -130,6 +131,10 @@ def test_what_changes_makes_results_stale_and_new_ones_are_made(starter: Command
     board = json.loads(starter("leaderboard", "--json", "-").stdout)
     assert {row["name"] for row in board["rows"] if row["place"]} == {"a", "b"}
     assert board["others"] == []
+
+    assert told(starter("batch", "entries", "--competition", old).stderr) == []  # kept under the old rules
+    board = json.loads(starter("leaderboard", "--competition", old, "--json", "-").stdout)
+    assert {row["name"] for row in board["rows"] if row["place"]} == {"a", "b"}
 
 
 def test_only_what_failed_is_tried_again(starter: Command, place: Path) -> None:
