@@ -100,7 +100,7 @@ def write_crowd(folder: Path, count: int, *, every: int = 10) -> dict[str, str]:
         name = f"{kind}{number:03d}"
         kinds[name] = kind
         if kind in _ZIPS:
-            (folder / f"{name}.zip").write_bytes(_poisoned(kind))
+            (folder / f"{name}.zip").write_bytes(_poisoned(kind, number))
             continue
         source = honest(number) + "\n" + _AT_IMPORT.get(kind, "")
         shape = number % 3
@@ -122,8 +122,8 @@ def _zipped(members: dict[str, bytes]) -> bytes:
     return file.getvalue()
 
 
-def _poisoned(kind: str) -> bytes:
-    plugin = GOOD.encode()
+def _poisoned(kind: str, number: int) -> bytes:
+    plugin = honest(number).encode()
     if kind == "slip":
         return _zipped({"plugin.py": plugin, "../../evil.py": b"x"})
     if kind == "bomb":
