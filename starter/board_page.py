@@ -15,10 +15,12 @@ from markupsafe import Markup, escape
 
 from starter.board import Board, Details, Row
 from starter.chart import HEIGHT, LEFT, RIGHT, WIDTH, Axes, front, front_line, grid
+from starter.errors import Code, usage_error
 from starter.page import environment, policy, source
 from starter.scoreboard import inline
 from starter.scoring import f1_terms, scored_macs
 
+_OURS = b'<meta name="generator" content="starter leaderboard">'
 _SPARK = (84, 18)
 _LEVELS = (-0.4, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
 
@@ -28,8 +30,15 @@ def write_board(board: Board, folder: Path, details: Iterable[Details]) -> Path:
 
     Returns:
         Path: index.html.
+
+    Raises:
+        UsageError: U106, the folder holds something else than an older site.
     """
-    partial = folder.with_name(folder.name + ".partial")
+    if other := _not_ours(folder):
+        raise usage_error(
+            Code.TARGET_EXISTS, where=str(folder), expected="a new name or an older site", got=other
+        )
+    partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "entries").mkdir(parents=True)
     page = environment().get_template("entry.html")
@@ -39,13 +48,28 @@ def write_board(board: Board, folder: Path, details: Iterable[Details]) -> Path:
         text = page.render(_common(board) | dict(entry) | {"heaviest": _heaviest(entry)})
         (partial / "entries" / f"{entry.row.id}.html").write_text(text, encoding="utf-8")
     (partial / "index.html").write_text(_index(board, linked), encoding="utf-8")
-    old = folder.with_name(folder.name + ".old")
+    old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)
     partial.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
     return folder / "index.html"
+
+
+def _not_ours(folder: Path) -> str:
+    """Return what a new site would destroy; nothing where there is only an older one."""
+    if not folder.exists():
+        return ""
+    if not folder.is_dir():
+        return "a file of that name"
+    names = {path.name for path in folder.iterdir()}
+    if other := sorted(names - {"index.html", "entries"}):
+        return f"{other[0]} in it"
+    index = folder / "index.html"
+    if names and not (index.is_file() and _OURS in index.read_bytes()):
+        return "files of something else in it"
+    return ""
 
 
 def _index(board: Board, linked: set[str]) -> str:

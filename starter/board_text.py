@@ -58,12 +58,12 @@ def show_board(console: Console, board: Board) -> None:
     say(console)
     if console.is_terminal:
         console.print(_table(board))
+        if any(row.tie_group is not None for row in board.rows):
+            say(console)
+            say(console, "tie: entries of one group are not told apart by these images.", "dim")
     else:
         for row in board.rows:
             say(console, _line(row))
-    if any(row.tie_group is not None for row in board.rows):
-        say(console)
-        say(console, "tie: entries of one group are not told apart by these images.", "dim")
     if board.others:
         say(console)
         say(console, "without a place:", "bold")

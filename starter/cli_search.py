@@ -45,7 +45,7 @@ def search(  # noqa: PLR0913, PLR0917 - options of the command line
     json_to: JsonOption = None,
 ) -> None:
     """Search small mobile networks: two objectives, MACs and macro F1; costs are counted before training."""
-    from starter.search import Search, SearchSettings
+    from starter.search import Search, SearchSettings, write_front
     from starter.search_page import write_page
     from starter.training import TrainSettings
 
@@ -64,8 +64,9 @@ def search(  # noqa: PLR0913, PLR0917 - options of the command line
     running = Search(open_data(data, rules), settings, study or to / "study.sqlite", to)
     with progress("searching", estimate=True) as tick:
         running.run(lambda line: say(err, line), tick)
-    best = running.write_front()
-    page = write_page(running.found(), best, to, rules.name)
+    found = running.found()
+    best = write_front(to, found)
+    page = write_page(found, best, to, rules.name)
     if json_to is not None:
         write_json(json_to, {"front": [item.model_dump(mode="json") for item in best]})
     if json_to != "-":

@@ -6,12 +6,13 @@ study in one SQLite file, each trained network as a plugin folder.
 """
 
 import contextlib
+import filecmp
 import json
 import multiprocessing
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from importlib.resources import files
 from pathlib import Path
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 NUM_STAGES = 3
 _STUDY = "starter"
 _POPULATION = 20
+_NO_BYTECODE = shutil.ignore_patterns("__pycache__")
 _MOST_REFUSALS = 2000
 """Proposals outside the budget, one after another, before the search gives up."""
 
@@ -120,6 +122,42 @@ def write_candidate(folder: Path, config: dict[str, Any]) -> Path:
     return folder
 
 
+def write_front(folder: Path, found: Sequence[Found]) -> list[Found]:
+    """Copy each network of the Pareto front to a plugin folder in front/; return them by rising MACs.
+
+    What was changed there since, as by more training, stays as it is.
+    """
+    best = []
+    for i in front([(item.macs, item.macro_f1) for item in found]):
+        place = _front_place(found[i])
+        if not (folder / place).exists():
+            partial = folder / "front.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(folder / found[i].folder, partial, ignore=_NO_BYTECODE)
+            (folder / place).parent.mkdir(exist_ok=True)
+            partial.rename(folder / place)
+        best.append(found[i].model_copy(update={"folder": place}))
+    on_front = {item.folder for item in best}
+    for item in found:
+        place = _front_place(item)
+        if place not in on_front and _alike(folder / item.folder, folder / place):
+            shutil.rmtree(folder / place)
+    return best
+
+
+def _front_place(item: Found) -> str:
+    return f"front/mobile-{item.macs / 1e6:.2f}M-{item.number}"
+
+
+def _alike(one: Path, other: Path) -> bool:
+    """Return whether two folders hold the same files, bytecode aside."""
+    if not other.is_dir():
+        return False
+    names = [{path.name for path in folder.iterdir()} - {"__pycache__"} for folder in (one, other)]
+    match, _, _ = filecmp.cmpfiles(one, other, names[0], shallow=False)
+    return names[0] == names[1] == set(match)
+
+
 class Search:
     """A study and its folder.
 
@@ -197,24 +235,6 @@ class Search:
             )
             for trial in self._study.get_trials(deepcopy=False, states=(self._states.COMPLETE,))
         ]
-
-    def write_front(self) -> list[Found]:
-        """Copy each network of the Pareto front to a plugin folder in front/; return them by rising MACs."""
-        found = self.found()
-        target = self._folder / "front"
-        partial = self._folder / "front.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        best = []
-        for i in front([(item.macs, item.macro_f1) for item in found]):
-            name = f"mobile-{found[i].macs / 1e6:.2f}M-{found[i].number}"
-            shutil.copytree(
-                self._folder / found[i].folder, partial / name, ignore=shutil.ignore_patterns("__pycache__")
-            )
-            best.append(found[i].model_copy(update={"folder": f"front/{name}"}))
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
-        return best
 
     def _place(self, number: int) -> Path:
         return self._folder / "trials" / f"trial-{number:04d}"

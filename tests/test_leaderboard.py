@@ -24,6 +24,7 @@ from starter.board_page import write_board
 from starter.board_text import show_board, to_csv
 from starter.competition import CompetitionFile, Leaderboard, load_competition
 from starter.dataset import Dataset, open_dataset
+from starter.errors import Code, UsageError
 from starter.evaluate import read_reference
 from starter.schema import Reference
 from starter.scoring import macro_f1
@@ -304,11 +305,25 @@ def test_a_new_site_takes_the_place_of_the_old_and_is_the_same_for_the_same_boar
     public: tuple[Board, list[Details]], tmp_path: Path
 ) -> None:
     first = write_board(public[0], tmp_path / "site", public[1]).read_bytes()
-    (tmp_path / "site" / "left over.html").write_text("x")
+    (tmp_path / "site" / "entries" / "left over.html").write_text("x")
     second = write_board(public[0], tmp_path / "site", public[1])
     assert second.read_bytes() == first
     assert {p.name for p in tmp_path.iterdir()} == {"site"}
-    assert not (tmp_path / "site" / "left over.html").exists()
+    assert not (tmp_path / "site" / "entries" / "left over.html").exists()
+
+
+@pytest.mark.parametrize("name", ["site", "site/index.html", "site/entries", "site/mine.txt"])
+def test_a_site_takes_the_place_of_nothing_else(
+    public: tuple[Board, list[Details]], tmp_path: Path, name: str
+) -> None:
+    theirs = tmp_path / name
+    theirs.parent.mkdir(exist_ok=True)
+    theirs.write_text("theirs", encoding="utf-8")
+    with pytest.raises(UsageError) as caught:
+        write_board(public[0], tmp_path / "site", public[1])
+    assert caught.value.problems[0].code is Code.TARGET_EXISTS
+    assert theirs.read_text(encoding="utf-8") == "theirs"
+    assert [p.name for p in tmp_path.iterdir()] == ["site"]
 
 
 def contrast(one: str, two: str) -> float:

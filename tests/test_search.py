@@ -19,7 +19,7 @@ from starter.dataset import Dataset
 from starter.discovery import discover, discover_one
 from starter.errors import UsageError
 from starter.plugins import load_plugin_apart
-from starter.search import Found, Search, SearchSettings, write_candidate
+from starter.search import Found, Search, SearchSettings, write_candidate, write_front
 from starter.search_page import write_page
 from starter.training_settings import TrainSettings
 
@@ -65,7 +65,8 @@ def test_a_search_trains_what_fits_and_leaves_plugins_and_a_page(
     lines: list[str] = []
     running = Search(easy_dataset, settings(jobs=2), tmp_path / "study.sqlite", tmp_path / "out")
     running.run(lines.append, nothing)
-    found, best = running.found(), running.write_front()
+    found = running.found()
+    best = write_front(tmp_path / "out", found)
     page = write_page(found, best, tmp_path / "out", "A <b> competition").read_text(encoding="utf-8")
     plugins = discover([tmp_path / "out" / "front"])
 
@@ -83,6 +84,31 @@ def test_a_search_trains_what_fits_and_leaves_plugins_and_a_page(
     assert "A &lt;b&gt; competition" in page
     assert page.count("<circle") == 2
     assert not re.search(r"(src|href)=.?https?:", page)
+
+    trained = tmp_path / "out" / best[0].folder / "weights.safetensors"
+    trained.write_bytes(b"trained on")
+    assert write_front(tmp_path / "out", found) == best
+    assert trained.read_bytes() == b"trained on"
+
+
+def test_the_front_loses_what_is_beaten_unless_it_was_changed(tmp_path: Path) -> None:
+    found = [
+        Found(number=n, macs=n * 10**6, macro_f1=0.5 + n / 10, config={}, folder=f"trials/{n}")
+        for n in (1, 2, 3)
+    ]
+    for item in found:
+        place = tmp_path / item.folder
+        place.mkdir(parents=True)
+        (place / "weights.safetensors").write_bytes(bytes(item.number))
+    one, two, three = (tmp_path / item.folder for item in write_front(tmp_path, found))
+    (two / "weights.safetensors").write_bytes(b"trained on")
+
+    better = found[0].model_copy(update={"number": 4, "macs": 900_000, "macro_f1": 0.9, "folder": "trials/3"})
+    found.append(better)
+    assert [item.number for item in write_front(tmp_path, found)] == [4]
+    assert not one.exists()
+    assert two.is_dir()
+    assert not three.exists()
 
 
 def test_a_study_goes_on_where_it_was_killed(easy_dataset: Dataset, tmp_path: Path) -> None:
