@@ -356,7 +356,7 @@ def _options(url: sa.engine.URL) -> dict[str, Any]:
     """Return what an engine needs, and make the folder of a SQLite file."""
     backend = url.get_backend_name()
     if backend == "sqlite":
-        if url.database and url.database != ":memory:":
+        if url.database and url.database != ":memory:" and not url.database.startswith("file:"):
             with contextlib.suppress(OSError):  # opening it will say what is wrong
                 Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         return {"connect_args": {"timeout": 60}}

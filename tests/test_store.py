@@ -358,6 +358,7 @@ def test_a_store_that_may_only_be_read_shows_and_says_so(tmp_path: Path) -> None
         with pytest.raises(HostError) as caught:
             store.put(context, record("b"), None)
         assert caught.value.problems[0].code is Code.STORE_READ_ONLY
+    assert not Path("file:").exists()
 
 
 @pytest.fixture

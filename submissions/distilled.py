@@ -1,0 +1,66 @@
+"""A student of a larger network: half the widths of submissions/separable, and a better F1.
+
+A teacher (Hinton et al. 2015, arXiv:1503.02531) is asked about 24 views of each image; the
+student learns from its answers for 700 epochs. The teacher is submissions/separable with
+more channels at 96 pixels (17.3 M MACs); benchmarks/front.py makes both with these commands:
+
+    starter train TEACHER --epochs 140 --mixup 0.2 --ema-decay 0.998 --validation-share 0
+    starter train submissions/distilled.py --teacher TEACHER --teacher-views 24 --teacher-weight 0.9 \
+        --epochs 700 --augment 0.7 --weight-decay 0.02 --ema-decay 0.998 --validation-share 0
+"""
+
+import torch
+from torch import nn
+from torchvision.transforms import v2
+
+from starter import Competition, Submission, hookimpl
+
+STEM = 12
+STAGES = ((24, 2), (56, 3), (112, 3))
+"""Channels and number of blocks; each stage halves the resolution."""
+
+
+def normalized(*convolution: int, groups: int = 1) -> tuple[nn.Module, nn.Module]:
+    """Return a convolution (channels in, out, kernel, stride, padding) and its batch norm."""
+    return nn.Conv2d(*convolution, groups=groups, bias=False), nn.BatchNorm2d(convolution[1])
+
+
+class Residual(nn.Sequential):
+    """Layers whose result is added to their input."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Float (batch, channels, H, W) to the same shape."""
+        result: torch.Tensor = super().forward(features)
+        return features + result
+
+
+def student(num_classes: int) -> nn.Sequential:
+    """Return the network: float (batch, 3, 64, 64) to logits (batch, num_classes)."""
+    blocks: list[nn.Module] = []
+    channels = STEM
+    for width, depth in STAGES:
+        for place in range(depth):
+            depthwise = normalized(channels, channels, 3, 1 if place else 2, 1, groups=channels)
+            pointwise = normalized(channels, width, 1, 1, 0)
+            kind = Residual if place else nn.Sequential
+            blocks.append(kind(*depthwise, *pointwise, nn.ReLU()))
+            channels = width
+    stem = (*normalized(3, STEM, 3, 2, 1), nn.ReLU())
+    return nn.Sequential(
+        *stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes)
+    )
+
+
+@hookimpl
+def starter_submission(competition: Competition) -> Submission:
+    """Return the student; its weights are beside this file."""
+    return Submission(
+        name="Distilled, 64 px",
+        model=student(competition.num_classes),
+        transforms=[
+            v2.Resize((64, 64)),
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(competition.mean, competition.std),
+        ],
+    )
