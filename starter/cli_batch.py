@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from starter.cluster_worker import Work
     from starter.competition import CompetitionFile
     from starter.evaluate import Evaluator
+    from starter.messages import KeptImages
     from starter.records import EvaluationRecord
-    from starter.schema import KeptImages
 
 
 class Retry(StrEnum):
@@ -101,8 +101,8 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     from starter.entries import find
     from starter.evaluate import Evaluator, read_reference
     from starter.extras import need
+    from starter.messages import KeptImages
     from starter.records import Context
-    from starter.schema import KeptImages
     from starter.store import Store
 
     rules = load_competition(competition)

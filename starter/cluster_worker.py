@@ -21,8 +21,9 @@ from starter.discovery import Candidate
 from starter.errors import Code, HostError, Problem, StarterError, UsageError, host_error
 from starter.hookspecs import Competition
 from starter.measure import Images, Measurement, Measurer
+from starter.messages import KeptImages, RunnerHello
 from starter.room import Level, choose
-from starter.schema import KeptImages, Record, RunnerHello
+from starter.schema import Record
 
 
 class Hello(Record):

@@ -13,8 +13,8 @@ import torchvision
 from starter.errors import Code, UsageError, problem
 from starter.image_cache import ImageCache, key_of
 from starter.image_store import ImageError, ImageStore
+from starter.messages import KeptImages
 from starter.pipeline import part
-from starter.schema import KeptImages
 from starter.transforms import TransformRecord
 
 

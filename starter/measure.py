@@ -26,9 +26,9 @@ from starter.competition import CompetitionFile
 from starter.discovery import Candidate, Kind
 from starter.errors import HostError, Problem, UsageError
 from starter.hookspecs import Competition
+from starter.messages import KeptImages, RunnerHello, RunnerReply, RunnerRequest, WorkerReport
 from starter.processes import Exported, Runner, export
 from starter.room import Level, Room
-from starter.schema import KeptImages, RunnerHello, RunnerReply, RunnerRequest, WorkerReport
 
 _AHEAD = 1
 """How many submissions are exported before they can be run: each may hold its weights on the disk."""

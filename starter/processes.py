@@ -23,9 +23,9 @@ from starter.competition import Limits
 from starter.discovery import Candidate, Kind
 from starter.errors import Code, HostError, Problem, UsageError, host_error, problem
 from starter.hookspecs import Competition
+from starter.messages import RunnerHello, RunnerReply, RunnerRequest, WorkerJob, WorkerReport
 from starter.room import Room
 from starter.sandbox import Allowance, Child
-from starter.schema import RunnerHello, RunnerReply, RunnerRequest, WorkerJob, WorkerReport
 from starter.supervisor import POLL_SECONDS
 
 PARTS = ("report", "graph", "weights", "transforms")

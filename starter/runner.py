@@ -24,9 +24,9 @@ from starter.graph import read_graph
 from starter.image_batches import image_batches
 from starter.interpreter import trace
 from starter.macs import count_macs
+from starter.messages import RunnerHello, RunnerReply, RunnerRequest
 from starter.profiler import profile
 from starter.program import Program
-from starter.schema import RunnerHello, RunnerReply, RunnerRequest
 
 
 def main() -> None:

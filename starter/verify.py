@@ -23,6 +23,7 @@ from starter.competition import CompetitionFile
 from starter.dataset import Dataset
 from starter.errors import Code, usage_error
 from starter.evaluate import Judge
+from starter.messages import RunnerRequest
 from starter.processes import Runner
 from starter.recording import USAGES
 from starter.records import (
@@ -35,7 +36,7 @@ from starter.records import (
     predictions_csv,
     sha256,
 )
-from starter.schema import EvaluationResult, Reference, RunnerRequest, UsageScore
+from starter.schema import EvaluationResult, Reference, UsageScore
 
 RECORD, PREDICTIONS, PROGRAM = "result.json", "predictions.csv", "program.zip"
 """The files of a report."""

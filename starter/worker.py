@@ -23,8 +23,8 @@ from starter.discovery import Candidate, Kind
 from starter.errors import Code, ParticipantError, Problem, problem
 from starter.folders import empty_folder
 from starter.lockdown import lock_down
+from starter.messages import WorkerJob, WorkerReport
 from starter.processes import EXIT_OUTPUT, PARTS
-from starter.schema import WorkerJob, WorkerReport
 
 if TYPE_CHECKING:
     import torch

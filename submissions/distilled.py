@@ -20,9 +20,13 @@ STAGES = ((24, 2), (56, 3), (112, 3))
 """Channels and number of blocks; each stage halves the resolution."""
 
 
-def normalized(*convolution: int, groups: int = 1) -> tuple[nn.Module, nn.Module]:
-    """Return a convolution (channels in, out, kernel, stride, padding) and its batch norm."""
-    return nn.Conv2d(*convolution, groups=groups, bias=False), nn.BatchNorm2d(convolution[1])
+def normalized(
+    channels_in: int, channels_out: int, kernel: int, stride: int, groups: int = 1
+) -> tuple[nn.Module, nn.Module]:
+    """Return a convolution and its batch norm."""
+    padding = kernel // 2
+    convolution = nn.Conv2d(channels_in, channels_out, kernel, stride, padding, groups=groups, bias=False)
+    return convolution, nn.BatchNorm2d(channels_out)
 
 
 class Residual(nn.Sequential):
@@ -30,7 +34,9 @@ class Residual(nn.Sequential):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Float (batch, channels, H, W) to the same shape."""
-        result: torch.Tensor = super().forward(features)
+        result = features
+        for layer in self:
+            result = layer(result)
         return features + result
 
 
@@ -40,12 +46,12 @@ def student(num_classes: int) -> nn.Sequential:
     channels = STEM
     for width, depth in STAGES:
         for place in range(depth):
-            depthwise = normalized(channels, channels, 3, 1 if place else 2, 1, groups=channels)
-            pointwise = normalized(channels, width, 1, 1, 0)
+            depthwise = normalized(channels, channels, 3, 1 if place else 2, groups=channels)
+            pointwise = normalized(channels, width, 1, 1)
             kind = Residual if place else nn.Sequential
             blocks.append(kind(*depthwise, *pointwise, nn.ReLU()))
             channels = width
-    stem = (*normalized(3, STEM, 3, 2, 1), nn.ReLU())
+    stem = (*normalized(3, STEM, 3, 2), nn.ReLU())
     return nn.Sequential(
         *stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes)
     )

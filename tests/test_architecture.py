@@ -30,7 +30,17 @@ ROWS = (
     {"competition", "extras", "http_download", "image_cache", "image_store", "supervisor"},
     {"discovery", "scene_textures"},
     {"schema", "template"},
-    {"archive", "scoring", "dataset", "graph", "records", "sandbox", "transforms", "scene_objects"},
+    {
+        "archive",
+        "messages",
+        "scoring",
+        "dataset",
+        "graph",
+        "records",
+        "sandbox",
+        "transforms",
+        "scene_objects",
+    },
     {
         "entries",
         "operators",

@@ -23,11 +23,11 @@ from starter.graph import read_graph
 from starter.hookspecs import Competition
 from starter.interpreter import trace
 from starter.macs import count_macs
+from starter.messages import RunnerRequest
 from starter.processes import Exported, export
 from starter.program import Program
 from starter.room import Room
 from starter.runner import answer
-from starter.schema import RunnerRequest
 
 FOLDER = Path(__file__).parent / "submissions"
 NAMES = sorted(path.name for path in FOLDER.iterdir())

@@ -21,7 +21,7 @@ from starter.dataset import Dataset
 from starter.errors import ParticipantError, UsageError
 from starter.image_batches import image_batches
 from starter.image_cache import ImageCache, Images
-from starter.schema import KeptImages
+from starter.messages import KeptImages
 
 FLOAT = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
 NORMALIZE = v2.Normalize((0.4, 0.5, 0.6), (0.2, 0.3, 0.4))

@@ -21,9 +21,9 @@ from starter.discovery import Candidate, Kind
 from starter.errors import CATALOGUE, Code, HostError, Problem, Status
 from starter.evaluate import Evaluator
 from starter.hookspecs import Competition
+from starter.messages import RunnerRequest
 from starter.processes import PARTS, Exported, Runner, _read_report, _split, export
 from starter.room import Level, Room
-from starter.schema import RunnerRequest
 
 COMPETITION = Competition(
     num_classes=3, class_names=("Metal", "Paper", "Plastic"), mean=(0.5,) * 3, std=(0.2,) * 3
