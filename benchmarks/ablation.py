@@ -2,6 +2,7 @@
 
     python benchmarks/ablation.py submissions/separable --epochs 40 --seeds 3 --results ablation.jsonl
     python benchmarks/ablation.py submissions/separable --teacher submissions/big --results ablation.jsonl
+    python benchmarks/ablation.py submissions/separable --teacher submissions/big --seeds 0  # the table
 
 Every run is one line of the results file, and is not run again: a killed ablation goes on
 with the same command. Only runs of the same plugin, data, epochs and teachers are compared.
@@ -122,6 +123,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--teacher", type=Path, action="append", default=[])
     parser.add_argument("--only", action="append", default=[], help="variants whose name contains it")
+    parser.add_argument("--without", action="append", default=[], help="variants whose name does not")
     parser.add_argument("--results", type=Path, default=Path("ablation.jsonl"))
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
@@ -135,6 +137,7 @@ def main() -> None:
     if given.only:
         wanted = ("defaults", *given.only)
         variants = {name: v for name, v in variants.items() if any(part in name for part in wanted)}
+    variants = {name: v for name, v in variants.items() if not any(part in name for part in given.without)}
     source = hashlib.sha256(dataset.fingerprint().encode())
     for path in sorted(candidate.files()):
         if path.suffix == ".py":

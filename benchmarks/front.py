@@ -30,7 +30,7 @@ SOURCE = ROOT / "submissions" / "separable"
 TEACHER = "wide96"
 ALONE = "--mixup 0.2 --ema-decay 0.998 --validation-share 0"
 TAUGHT = "--teacher {teacher} --teacher-views 24 --teacher-weight 0.9 --ema-decay 0.998 --validation-share 0"
-STUDENT = f"--epochs 700 --augment 0.7 --weight-decay 0.02 {TAUGHT}"
+STUDENT = f"--augment 0.7 --weight-decay 0.02 {TAUGHT}"
 NARROW = (12, 24, 56, 112)
 
 
@@ -45,14 +45,14 @@ class Member:
 
 MEMBERS = {
     TEACHER: Member(96, (32, 64, 128, 208), f"--epochs 140 {ALONE}"),
-    "taught32": Member(32, NARROW, STUDENT),
-    "taught40": Member(40, NARROW, STUDENT),
-    "taught48": Member(48, NARROW, STUDENT),
-    "taught64": Member(64, NARROW, STUDENT),
-    "taught80": Member(80, NARROW, STUDENT),
-    "taught96": Member(96, (16, 32, 72, 144), f"--epochs 300 {TAUGHT}"),
-    "wide128": Member(128, (32, 64, 128, 208), f"--epochs 100 {TAUGHT}"),
-    "wider128": Member(128, (44, 88, 176, 288), f"--epochs 60 {TAUGHT}"),
+    "taught32": Member(32, NARROW, f"--epochs 700 {STUDENT}"),
+    "taught40": Member(40, NARROW, f"--epochs 700 {STUDENT}"),
+    "taught48": Member(48, NARROW, f"--epochs 700 {STUDENT}"),
+    "taught64": Member(64, NARROW, f"--epochs 700 {STUDENT}"),
+    "taught80": Member(80, NARROW, f"--epochs 500 {STUDENT}"),
+    "taught96": Member(96, (16, 32, 72, 144), f"--epochs 160 {TAUGHT}"),
+    "wide128": Member(128, (32, 64, 128, 208), f"--epochs 60 {TAUGHT}"),
+    "wider128": Member(128, (44, 88, 176, 288), f"--epochs 40 {TAUGHT}"),
 }
 
 

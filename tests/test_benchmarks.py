@@ -1,0 +1,65 @@
+"""The scripts in benchmarks/ start, and two that train do so on a small data set."""
+
+import runpy
+from pathlib import Path
+
+import ablation
+import front
+import pytest
+
+from starter.costing import count_model
+from starter.dataset import Dataset
+from starter.discovery import discover_one
+from starter.hookspecs import Competition
+from starter.plugins import load_plugin_apart
+
+ROOT = Path(__file__).parents[1]
+PEERS = {"peer_loop.py"}
+"""What a benchmark compares with: called by it, not by a person."""
+SCRIPTS = sorted({path.name for path in (ROOT / "benchmarks").glob("*.py")} - PEERS)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_says_how_it_is_used(
+    script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", [script, "--help"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(ROOT / "benchmarks" / script), run_name="__main__")
+    assert end.value.code in (0, None)
+    assert f"usage: {script}" in capsys.readouterr().out
+
+
+def test_the_ablation_compares_with_the_defaults_and_goes_on(
+    easy_dataset: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ["ablation.py", str(ROOT / "submissions" / "separable"), "--data", str(easy_dataset.root)]
+    command += ["--epochs", "1", "--only", "flip", "--results", str(tmp_path / "results.jsonl")]
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("sys.argv", [*command, "--seeds", "1"])
+    ablation.main()
+    assert "seed 0  --no-flip" in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", [*command, "--seeds", "2"])
+    ablation.main()
+    printed = capsys.readouterr().out
+    assert "seed 1  --no-flip" in printed
+    assert "seed 0" not in printed
+    rows = [line.split("|") for line in printed.splitlines() if line.startswith("| `")]
+    assert [(row[1].strip(), row[-2].strip()) for row in rows] == [("`defaults`", "2"), ("`--no-flip`", "2")]
+
+
+def test_the_front_reaches_from_half_a_million_to_more_than_fifty_million(tmp_path: Path) -> None:
+    competition = Competition(num_classes=6, class_names=tuple("abcdef"), mean=(0.5,) * 3, std=(0.2,) * 3)
+    macs = []
+    for name, member in front.MEMBERS.items():
+        front.build(member, tmp_path / name)
+        candidate = discover_one(tmp_path / name)
+        submission = load_plugin_apart(candidate, competition, load_weights=False).submission
+        assert submission.name == name
+        macs.append(count_model(submission.model, (3, member.side, member.side), candidate).macs)
+    assert min(macs) < 500_000
+    assert max(macs) > 50_000_000
+    assert len(set(macs)) == len(front.MEMBERS)
