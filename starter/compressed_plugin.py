@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from starter import pipeline, rebuilding, transforms
@@ -129,7 +129,7 @@ def write_plugin(original: Original, made: Compressed, folder: Path, command: st
     (partial / PLUGIN_FILE).write_text(template.read_text(encoding="utf-8"), encoding="utf-8")
     (partial / "plan.json").write_text(_plan(command, made.steps), encoding="utf-8")
     tensors = {k: v.detach().contiguous().clone() for k, v in made.model.state_dict().items()}
-    save_file(tensors, partial / "weights.safetensors")
+    (partial / "weights.safetensors").write_bytes(save(tensors))
     partial.rename(folder)
     return folder
 

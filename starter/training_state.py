@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from starter.dataset import Dataset
@@ -78,9 +78,10 @@ class RunFolder:
     def install(self, tensors: dict[str, Tensor], made_by: dict[str, Any]) -> Path | None:
         """Put weights in their place; return where the ones before are kept, if there were others."""
         self._weights_path.parent.mkdir(parents=True, exist_ok=True)
-        # One entry only: safetensors writes several in an order that differs from run to run.
         partial = self._weights_path.with_suffix(".partial")
-        save_file(tensors, partial, metadata={"training": json.dumps(made_by)})
+        # One entry only: safetensors writes several in an order that differs from run to run.
+        # Not save_file: what that writes may be read by its owner alone.
+        partial.write_bytes(save(tensors, metadata={"training": json.dumps(made_by)}))
         kept = self._keep() if self._weights_path.is_file() else None
         partial.replace(self._weights_path)
         return kept

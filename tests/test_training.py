@@ -94,6 +94,7 @@ def test_the_weights_are_written_load_again_and_beat_chance(
     assert report.macro_f1 is not None
     assert report.macro_f1 > 0.8
     assert Path(report.weights) == path.with_suffix(".safetensors")
+    assert Path(report.weights).stat().st_mode == path.stat().st_mode
     assert loaded.weights_loaded
     assert report.num_train + report.num_validation == len(easy_dataset.train())
     assert not list(path.parent.glob("*.partial"))
