@@ -112,12 +112,13 @@ def draw(results: list[dict[str, Any]], reference: dict[str, Any], path: Path) -
     axes = figure.add_subplot()
     best = [points[i] for i in front(points)]
     axes.step(*zip(*best, strict=True), where="post", color="#2563eb", alpha=0.4)
-    axes.scatter(*zip(*points, strict=True), color="#2563eb", zorder=3, label="the separable family, taught")
+    axes.scatter(*zip(*points, strict=True), color="#2563eb", zorder=3, label="the separable family")
     for result, (macs, f1) in zip(results, points, strict=True):
         axes.annotate(result["name"], (macs, f1), (6, -13), textcoords="offset points", fontsize=8)
     own = (reference["macs"] / 1e6, reference["macro_f1"])
     axes.scatter(*own, color="#b45309", marker="D", zorder=3, label="the baseline")
     axes.set_xscale("log")
+    axes.margins(x=0.08, y=0.1)
     ticks = [0.5, 1, 2, 5, 10, 20, 50]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)

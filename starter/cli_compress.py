@@ -45,7 +45,9 @@ def compress(  # noqa: PLR0913, PLR0917 - options of the command line
     ] = "reparameterize",
     keep: Annotated[
         float | None,
-        typer.Option(min=0.01, max=1, help="prune: share of the channels; tucker: share of the energy."),
+        typer.Option(
+            min=0.01, max=1, help="prune: share of the channels; tucker: share of the energy. Default: 0.5."
+        ),
     ] = None,
     macs: Annotated[
         int | None, typer.Option(min=1, help="Instead of --keep: the most that an image may cost.")
@@ -65,6 +67,8 @@ def compress(  # noqa: PLR0913, PLR0917 - options of the command line
         raise typer.BadParameter("give --keep or --macs, not both", param_hint="--macs")
     if method == "reparameterize" and (keep or macs):
         raise typer.BadParameter("re-parameterisation folds all it can: no --keep, no --macs")
+    if json_to is not None and not score:
+        raise typer.BadParameter("there are no results without a score", param_hint="--json")
     rules = load_competition(competition)
     candidate = discover_one(path)
     original = Original(candidate, open_data(data, rules))
@@ -73,7 +77,8 @@ def compress(  # noqa: PLR0913, PLR0917 - options of the command line
     shown += "" if macs is None else f" --macs {macs}"
     write_plugin(original, made, to, f"starter compress {candidate.name} --method {method}{shown}")
     say(err, f"{to}: {original.macs:,} MACs before, {made.macs:,} after")
-    say(err, f"next: starter train {shlex.quote(str(to))} --from-weights --lr 0.001")
+    next_step = "score {}" if method == "reparameterize" else "train {} --from-weights --lr 0.001"
+    say(err, "next: starter " + next_step.format(shlex.quote(str(to))))
     if not score:
         return EXIT_OK
     folder = rules.path(rules.baseline)

@@ -85,6 +85,10 @@ def fitting(
             got = f"{made.macs:,} MACs, {original.macs:,} before"
             raise usage_error(Code.NOT_SMALLER, where=str(original.candidate.path), got=got)
         return made
+    if macs >= original.macs:
+        got = f"{original.macs:,} MACs before"
+        expected = f"--macs below {original.macs:,}"
+        raise usage_error(Code.NOT_SMALLER, where=str(original.candidate.path), expected=expected, got=got)
     low, high, best = 0.0, 1.0, None
     cheapest = original.macs
     for _ in range(_SEARCH_STEPS):

@@ -15,7 +15,6 @@ def need(module: str, where: str) -> None:
         UsageError: U501, it is not installed.
     """
     if find_spec(module) is None:
-        command = f"pip install 'starter[{EXTRAS[module]}]'"
-        raise usage_error(
-            Code.MISSING_EXTRA, where=where, got=f"no module {module}", hint=f"Install it: {command}"
-        )
+        hint = "The environment that tox makes has it; elsewhere, in a clone of the kit: "
+        hint += f"pip install -e '.[{EXTRAS[module]}]'"
+        raise usage_error(Code.MISSING_EXTRA, where=where, got=f"no module {module}", hint=hint)

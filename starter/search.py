@@ -30,6 +30,7 @@ from starter.errors import Code, usage_error
 from starter.extras import need
 from starter.plugins import load_plugin_apart
 from starter.training import TrainSettings, train
+from starter.training_state import refuse_other_run
 
 if TYPE_CHECKING:
     import optuna
@@ -168,7 +169,7 @@ class Search:
         folder: where plugins and page go.
 
     Raises:
-        UsageError: U501 without Optuna.
+        UsageError: U501 without Optuna; U502, the study was trained with other settings or data.
     """
 
     def __init__(self, dataset: Dataset, settings: SearchSettings, study: Path, folder: Path) -> None:
@@ -188,6 +189,11 @@ class Search:
             load_if_exists=True,
         )
         known = self._study.get_trials(deepcopy=False)
+        # Another seed may go on: it chooses what is proposed, not what a network is worth.
+        made = settings.train.model_dump(mode="json", exclude={"seed"}) | {"data": dataset.fingerprint()}
+        if any(trial.state is self._states.COMPLETE for trial in known):
+            refuse_other_run(str(study), self._study.user_attrs.get("training", made), made)
+        self._study.set_user_attr("training", made)
         # Proposals are drawn in memory, where the many that are too large cost little. The seed
         # depends on what is known: a search that goes on must not draw the same networks again.
         sampler = optuna.samplers.NSGAIISampler(

@@ -77,8 +77,8 @@ def train(
 
     Raises:
         ParticipantError: the plugin is not valid, cannot be trained, or its loss is no longer a number.
-        UsageError: image files are broken, there are too few images to part, or there is nothing that
-            could be resumed.
+        UsageError: image files are broken, there are too few images to part, or the checkpoint is
+            of another run.
         KeyboardInterrupt: stopped before there were any weights to keep.
     """
     started = time.monotonic()
@@ -132,7 +132,7 @@ class _Session:
         self.training, self.validation = (
             load(dataset, rows, records) for rows in (rows_train, rows_validation)
         )
-        self.folder = RunFolder(candidate, plugin.weights_path, dataset)
+        self.folder = RunFolder(candidate, plugin.weights_path, dataset, settings.teachers)
         self.policy = None if settings.policy == "none" else Policy(settings.policy, records)
         self.teachers = Teachers(dataset, rows_train, settings, self.device) if settings.teachers else None
 

@@ -1,6 +1,6 @@
 """The switches of `starter train` and the report of a run: records, no computation.
 
-The defaults are those that made the packaged weights. What each switch is worth is
+The defaults are those that made the packaged baseline. What each switch is worth is
 measured by benchmarks/ablation.py and told in docs/training.md.
 """
 

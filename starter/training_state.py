@@ -9,6 +9,7 @@ import hashlib
 import json
 import random
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,23 @@ from safetensors.torch import save
 from torch import Tensor
 
 from starter.dataset import Dataset
-from starter.discovery import Candidate
+from starter.discovery import Candidate, discover_one
 from starter.errors import Code, usage_error
 from starter.training_settings import TrainSettings
 
 State = dict[str, Any]
 _FREE = frozenset({"device", "seeds"})
 """Settings that may change between a kill and its resumption."""
+
+
+def refuse_other_run(where: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """See that what goes on was begun with the same settings.
+
+    Raises:
+        UsageError: U502, these differ.
+    """
+    if changed := [f"{key} {old.get(key)!r}, now {new[key]!r}" for key in new if old.get(key) != new[key]]:
+        raise usage_error(Code.OTHER_RUN, where=where, got="; ".join(changed))
 
 
 class RunFolder:
@@ -34,15 +45,21 @@ class RunFolder:
         candidate: the plugin.
         weights_path: where its weights are.
         dataset: what it is trained on.
+        teachers: the plugins that it learns from.
     """
 
-    def __init__(self, candidate: Candidate, weights_path: Path, dataset: Dataset) -> None:
+    def __init__(
+        self, candidate: Candidate, weights_path: Path, dataset: Dataset, teachers: Sequence[Path]
+    ) -> None:
         self.folder = candidate.path.absolute().parent / ".starter" / candidate.name
         self._weights_path = weights_path
-        digest = hashlib.sha256(dataset.fingerprint().encode())
-        for path in sorted(candidate.files()):
-            if path != weights_path and path.suffix != ".pyc":
-                digest.update(path.name.encode() + path.read_bytes())
+        # The fingerprint is of what is evaluated on: not of how images are normalized or marked.
+        facts = (dataset.fingerprint(), dataset.info.mean, dataset.info.std, dataset.train())
+        digest = hashlib.sha256(repr(facts).encode())
+        for plugin in (candidate, *map(discover_one, teachers)):
+            for path in sorted(plugin.files()):
+                if path != weights_path and path.suffix != ".pyc":
+                    digest.update(path.name.encode() + path.read_bytes())
         self._source = digest.hexdigest()
 
     def save(self, settings: TrainSettings, state: State) -> None:
@@ -63,11 +80,7 @@ class RunFolder:
         if not path.is_file():
             return None
         state: State = torch.load(path, map_location="cpu", weights_only=True)
-        old, new = (json.loads(text) for text in (state["run"], self._identity(settings)))
-        if changed := [
-            f"{key} {old.get(key)!r}, now {new[key]!r}" for key in new if old.get(key) != new[key]
-        ]:
-            raise usage_error(Code.OTHER_RUN, where=str(path), got="; ".join(changed))
+        refuse_other_run(str(path), json.loads(state["run"]), json.loads(self._identity(settings)))
         return state
 
     def forget(self) -> None:
@@ -98,7 +111,7 @@ class RunFolder:
 
     def _identity(self, settings: TrainSettings) -> str:
         values = {k: v for k, v in settings.model_dump(mode="json").items() if k not in _FREE}
-        return json.dumps(values | {"plugin and data": self._source})
+        return json.dumps(values | {"plugin, teachers and data": self._source})
 
 
 def seed_everything(seed: int) -> None:

@@ -250,6 +250,8 @@ def test_what_cannot_be_made_smaller_is_told_so(original: Original) -> None:
         compress(original, "tucker", keep=None, macs=10)
     with pytest.raises(UsageError, match="U503"):
         compress(original, "tucker", keep=1.0, macs=None)
+    with pytest.raises(UsageError, match=f"U503 .* {original.macs:,} MACs before"):
+        compress(original, "prune", keep=None, macs=original.macs)
 
 
 def test_a_network_that_pruning_cannot_follow_is_told_so(

@@ -140,6 +140,9 @@ def test_a_study_goes_on_where_it_was_killed(easy_dataset: Dataset, tmp_path: Pa
     again = Search(easy_dataset, settings(trials=1), study, place)
     again.run(silent, nothing)
     assert again.found() == [found]
+    longer = settings(train=TrainSettings(epochs=2, batch_size=8))
+    with pytest.raises(UsageError, match=r"U502 .* epochs 1, now 2"):
+        Search(easy_dataset, longer, study, place)
 
 
 def test_a_budget_that_nothing_fits_is_told(

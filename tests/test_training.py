@@ -312,7 +312,7 @@ def test_a_run_of_other_settings_cannot_be_resumed(write_plugin: WritePlugin, ea
     with pytest.raises(UsageError, match=r"U502 .* lr 0\.02, now 0\.01"):
         train(discover_one(path), easy_dataset, settings(lr=0.01), log=silent, resume=True)
     path.write_text(NETWORK + "# changed\n", encoding="utf-8")
-    with pytest.raises(UsageError, match="plugin and data"):
+    with pytest.raises(UsageError, match="plugin, teachers and data"):
         train(discover_one(path), easy_dataset, settings(), log=silent, resume=True)
 
 
@@ -320,6 +320,17 @@ def test_without_a_checkpoint_resume_begins_anew(write_plugin: WritePlugin, easy
     path, lines = write_plugin("mine", text=NETWORK), list[str]()
     train(discover_one(path), easy_dataset, settings(epochs=1), log=lines.append, resume=True)
     assert "nothing to resume: from the beginning" in lines
+
+
+def test_a_run_of_another_teacher_cannot_be_resumed(
+    write_plugin: WritePlugin, easy_dataset: Dataset, teacher: Path
+) -> None:
+    path, learnt = write_plugin("student", text=NETWORK), settings(teachers=(teacher,))
+    train(discover_one(path), easy_dataset, learnt, log=silent, progress=Interrupt(step=5))
+    weights = teacher.with_suffix(".safetensors")
+    save_file({key: -value for key, value in load_file(weights).items()}, weights)
+    with pytest.raises(UsageError, match=r"U502 .* plugin, teachers and data"):
+        train(discover_one(path), easy_dataset, learnt, log=silent, resume=True)
 
 
 TEACHER = GOOD.replace("(8, 8)", "(12, 12)").replace("torch.eye(3)", "20 * torch.eye(3)")

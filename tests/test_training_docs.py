@@ -145,5 +145,5 @@ def test_a_missing_package_is_told_by_the_name_of_its_extra(
     extra = {"torch_pruning": "compress", "optuna": "search"}.get(module, module)
 
     assert ended.value.code == 2
-    assert f"starter[{extra}]" in "".join(capsys.readouterr())
+    assert f"-e '.[{extra}]'" in "".join(capsys.readouterr())
     assert (folder / "mine").is_dir()

@@ -61,7 +61,7 @@ def main() -> None:
     result = compress(source)
     save_file(result, HERE / "weights.safetensors")
     before, after = (sum(t.numel() for t in tensors.values()) for tensors in (source, result))
-    print(f"{before:,} values before, {after:,} after; next: starter train {HERE} --from-weights")
+    print(f"{before:,} values before, {after:,} after; next: starter train {HERE} --from-weights --lr 0.001")
 
 
 if __name__ == "__main__":
