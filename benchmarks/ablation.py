@@ -1,14 +1,15 @@
 """What each switch of `starter train` is worth: one change at a time, several seeds.
 
-    python benchmarks/ablation.py submissions/separable --epochs 40 --seeds 3 --results ablation.jsonl
-    python benchmarks/ablation.py submissions/separable --teacher submissions/big --results ablation.jsonl
-    python benchmarks/ablation.py submissions/separable --teacher submissions/big --seeds 0  # the table
+    python benchmarks/ablation.py submissions/separable --epochs 30 --seeds 3
+    python benchmarks/ablation.py submissions/separable --epochs 30 --only teacher --teacher front/wide96
+    python benchmarks/ablation.py submissions/separable --epochs 30 --seeds 0     # the table of what is there
 
 Every run is one line of the results file, and is not run again: a killed ablation goes on
-with the same command. Only runs of the same plugin, data, epochs and teachers are compared.
-F1 is on all images of solution.csv, which training does not touch. "+-" is the standard
-deviation over the seeds; "worth" is the mean difference from the defaults with the same
-seeds, with its standard error. The plugin itself is left as it is.
+with the same command. Only runs of the same plugin, data and epochs are compared. F1 is on
+all images of solution.csv, which training does not touch, by the trained module itself;
+`starter score` runs its graph. "+-" is the standard deviation over the seeds; "worth" is
+the mean difference from the defaults with the same seeds, with its standard error; "time"
+is the median ratio to those. The plugin itself is left as it is.
 """
 
 import argparse
@@ -67,7 +68,7 @@ def copied(candidate: Candidate, folder: Path) -> Candidate:
     """Copy a plugin without its weights, so that the one that is measured stays as it is."""
     if candidate.kind is Kind.FOLDER:
         target = folder / candidate.name
-        ignore = shutil.ignore_patterns("weights.safetensors", "__pycache__")
+        ignore = shutil.ignore_patterns("*.safetensors", "__pycache__")
         return discover_one(Path(shutil.copytree(candidate.path, target, ignore=ignore)))
     return discover_one(Path(shutil.copy(candidate.path, folder)))
 
@@ -119,7 +120,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("plugin", type=Path)
     parser.add_argument("--data", type=Path, help="default: the competition's")
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--teacher", type=Path, action="append", default=[])
     parser.add_argument("--only", action="append", default=[], help="variants whose name contains it")
@@ -132,32 +133,35 @@ def main() -> None:
     dataset = open_dataset(given.data or rules.path(rules.dataset))
     candidate = discover_one(given.plugin)
     teachers = tuple(given.teacher)
+    for teacher in teachers:
+        load_plugin_apart(discover_one(teacher), dataset.competition)  # before hours of training
     taught = {name: change | {"teachers": teachers} for name, change in TAUGHT.items()}
     variants = VARIANTS | (taught if teachers else {})
-    if given.only:
-        wanted = ("defaults", *given.only)
-        variants = {name: v for name, v in variants.items() if any(part in name for part in wanted)}
-    variants = {name: v for name, v in variants.items() if not any(part in name for part in given.without)}
+    wanted = ("defaults", *(given.only or [""]))
+    variants = {name: v for name, v in variants.items() if any(part in name for part in wanted)}
+    unwanted = [name for name in variants if any(part in name for part in given.without)]
+    variants = {name: v for name, v in variants.items() if name == "defaults" or name not in unwanted}
     source = hashlib.sha256(dataset.fingerprint().encode())
     for path in sorted(candidate.files()):
         if path.suffix == ".py":
             source.update(path.read_bytes())
-    key = {
-        "run": source.hexdigest()[:16],
-        "of_epochs": given.epochs,
-        "teachers": [str(t) for t in teachers],
-        "threads": given.threads,
-    }
+    key = {"run": source.hexdigest()[:16], "of_epochs": given.epochs, "threads": given.threads}
+    teachers_of = {name: [str(t) for t in teachers] if name in TAUGHT else [] for name in variants}
     text = given.results.read_text(encoding="utf-8") if given.results.exists() else ""
     lines = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
-    lines = [line for line in lines if all(line[k] == v for k, v in key.items())]
+    lines = [
+        line
+        for line in lines
+        if all(line[k] == v for k, v in key.items()) and line["teachers"] == teachers_of.get(line["variant"])
+    ]
     known = {(line["variant"], line["seed"]) for line in lines}
     for seed in range(given.seeds):
         for name, change in variants.items():
             if (name, seed) in known:
                 continue
             settings = TrainSettings(**{"epochs": given.epochs, "seed": seed} | change)
-            line = key | {"variant": name, "seed": seed} | run_once(candidate, dataset, settings)
+            line = key | {"variant": name, "teachers": teachers_of[name], "seed": seed}
+            line |= run_once(candidate, dataset, settings)
             with given.results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
             lines.append(line)

@@ -1,18 +1,20 @@
-"""Train nine networks of one family, from half a million to 60 million MACs, and draw their Pareto front.
+"""Train nine networks of one family, from under half a million to 55 million MACs; draw their Pareto front.
 
     python benchmarks/front.py front --png docs/front.png
     python benchmarks/front.py front --only taught64 --only taught80
 
 Each is `submissions/separable` at another resolution and with other widths, a plugin in
-the given folder. `wide96` is trained first, for it teaches the others. What has weights is
+the given folder. `wide96` is trained first, for it teaches the others. What is trained is
 not trained again: a killed run goes on with the same command. The commands are printed, so
 that each can be typed by hand. F1 is on all evaluation images, by `starter score`.
+All nine take about two hours on one thread.
 """
 
 import argparse
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,14 +25,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from starter.chart import front
+from starter.chart import front as pareto
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "submissions" / "separable"
 TEACHER = "wide96"
-ALONE = "--mixup 0.2 --ema-decay 0.998 --validation-share 0"
-TAUGHT = "--teacher {teacher} --teacher-views 24 --teacher-weight 0.9 --ema-decay 0.998 --validation-share 0"
-STUDENT = f"--augment 0.7 --weight-decay 0.02 {TAUGHT}"
+ALL_IMAGES = ("--ema-decay", "0.998", "--validation-share", "0")
+TAUGHT = (*ALL_IMAGES, "--teacher", TEACHER, "--teacher-views", "24", "--teacher-weight", "0.9")
+STUDENT = (*TAUGHT, "--augment", "0.7", "--weight-decay", "0.02")
 NARROW = (12, 24, 56, 112)
 
 
@@ -40,44 +42,56 @@ class Member:
 
     side: int
     widths: tuple[int, int, int, int]
-    switches: str
+    epochs: int
+    switches: tuple[str, ...]
+    """Of `starter train`."""
 
 
 MEMBERS = {
-    TEACHER: Member(96, (32, 64, 128, 208), f"--epochs 140 {ALONE}"),
-    "taught32": Member(32, NARROW, f"--epochs 700 {STUDENT}"),
-    "taught40": Member(40, NARROW, f"--epochs 700 {STUDENT}"),
-    "taught48": Member(48, NARROW, f"--epochs 700 {STUDENT}"),
-    "taught64": Member(64, NARROW, f"--epochs 700 {STUDENT}"),
-    "taught80": Member(80, NARROW, f"--epochs 500 {STUDENT}"),
-    "taught96": Member(96, (16, 32, 72, 144), f"--epochs 160 {TAUGHT}"),
-    "wide128": Member(128, (32, 64, 128, 208), f"--epochs 60 {TAUGHT}"),
-    "wider128": Member(128, (44, 88, 176, 288), f"--epochs 40 {TAUGHT}"),
+    TEACHER: Member(96, (32, 64, 128, 208), 140, (*ALL_IMAGES, "--mixup", "0.2")),
+    "taught32": Member(32, NARROW, 700, STUDENT),
+    "taught40": Member(40, NARROW, 700, STUDENT),
+    "taught48": Member(48, NARROW, 700, STUDENT),
+    "taught64": Member(64, NARROW, 700, STUDENT),
+    "taught80": Member(80, NARROW, 500, STUDENT),
+    "taught96": Member(96, (16, 32, 72, 144), 160, TAUGHT),
+    "wide128": Member(128, (32, 64, 128, 208), 60, TAUGHT),
+    "wider128": Member(128, (44, 88, 176, 288), 40, TAUGHT),
 }
 
 
 def build(member: Member, folder: Path) -> None:
     """Write the plugin without weights, all at once."""
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".front-"))
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    docstring = f'"""submissions/separable at {member.side} pixels, written by benchmarks/front.py."""'
     for path in SOURCE.glob("*.py"):
         text = path.read_text(encoding="utf-8").replace("(64, 64)", f"({member.side}, {member.side})")
         text = text.replace("(batch, 3, 64, 64)", f"(batch, 3, {member.side}, {member.side})")
         text = re.sub(r"^WIDTHS = .*$", f"WIDTHS = {member.widths}", text, flags=re.MULTILINE)
         text = re.sub(r'name="[^"]*"', f'name="{folder.name}"', text)
+        if path.name == "plugin.py":
+            text = re.sub(r'\A""".*?"""', docstring, text, flags=re.DOTALL)
         (partial / path.name).write_text(text, encoding="utf-8")
-    partial.chmod(0o755)
     partial.rename(folder)
 
 
+def is_trained(folder: Path) -> bool:
+    """Return whether a plugin has weights, and not those of a run that was stopped."""
+    checkpoints = (folder.parent / ".starter" / folder.name).glob("seed-*.pt")
+    return (folder / "weights.safetensors").exists() and not list(checkpoints)
+
+
 def train(name: str, place: Path) -> None:
-    """Train a member where it has no weights."""
-    folder = place / name
+    """Train a member where it is not trained."""
+    member, folder = MEMBERS[name], place / name
     if not folder.exists():
-        build(MEMBERS[name], folder)
-    if (folder / "weights.safetensors").exists():
+        build(member, folder)
+    if is_trained(folder):
         return
-    words = shlex.split(MEMBERS[name].switches.format(teacher=shlex.quote(str(place / TEACHER))))
-    command = ["starter", "train", str(folder), *words, "--seed", "0", "--resume"]
+    switches = [str(place / TEACHER) if word == TEACHER else word for word in member.switches]
+    command = ["starter", "train", str(folder), "--epochs", str(member.epochs), *switches, "--resume"]
     print(shlex.join(command), flush=True)
     started = time.monotonic()
     subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own
@@ -110,7 +124,7 @@ def draw(results: list[dict[str, Any]], reference: dict[str, Any], path: Path) -
     points = [(r["macs"] / 1e6, r["macro_f1"]) for r in results]
     figure = Figure(figsize=(9, 4.6), dpi=110, layout="constrained")
     axes = figure.add_subplot()
-    best = [points[i] for i in front(points)]
+    best = [points[i] for i in pareto(points)]
     axes.step(*zip(*best, strict=True), where="post", color="#2563eb", alpha=0.4)
     axes.scatter(*zip(*points, strict=True), color="#2563eb", zorder=3, label="the separable family")
     for result, (macs, f1) in zip(results, points, strict=True):
@@ -139,12 +153,14 @@ def main() -> None:
     given = parser.parse_args()
     place = given.folder.resolve()
     place.mkdir(parents=True, exist_ok=True)
-    for name in given.only or MEMBERS:
-        train(name, place)
-    results = scored([place / name for name in MEMBERS if (place / name / "weights.safetensors").exists()])
+    wanted = {TEACHER, *(given.only or MEMBERS)}
+    for name in MEMBERS:
+        if name in wanted:
+            train(name, place)
+    results = scored([place / name for name in MEMBERS if is_trained(place / name)])
     print(f"\n{table(results)}")
     points = [(r["macs"], r["macro_f1"]) for r in results]
-    print(f"\n{len(front(points))} of {len(points)} are on the Pareto front")
+    print(f"\n{len(pareto(points))} of {len(points)} are on the Pareto front")
     if given.png:
         reference = json.loads((ROOT / "baseline" / "reference.json").read_text(encoding="utf-8"))
         draw(results, reference, given.png)

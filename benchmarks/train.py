@@ -11,13 +11,13 @@ gradient clipping and a checkpoint after each epoch are all in it. The sides tak
 
 import argparse
 import os
-import shutil
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
 import torch
+from ablation import copied
 from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
@@ -47,7 +47,7 @@ def write_folder(dataset: Dataset, folder: Path) -> Path:
 def plain_loop(model: nn.Module, images: Path, side: int, dataset: Dataset, epochs: int) -> float:
     """Train the tutorial's way; return images per second."""
     started = time.perf_counter()
-    pipeline = v2.Compose(
+    augmented = v2.Compose(
         [
             v2.RGB(),
             v2.Resize((side, side)),
@@ -62,7 +62,7 @@ def plain_loop(model: nn.Module, images: Path, side: int, dataset: Dataset, epoc
     )
     workers = os.cpu_count() or 1
     loader = DataLoader(
-        ImageFolder(str(images), pipeline), BATCH, shuffle=True, num_workers=workers, drop_last=True
+        ImageFolder(str(images), augmented), BATCH, shuffle=True, num_workers=workers, drop_last=True
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.05)
     loss_function = nn.CrossEntropyLoss(label_smoothing=0.1)
@@ -104,12 +104,7 @@ def main() -> None:
     ratios = []
     with tempfile.TemporaryDirectory(prefix="starter-train-") as place:
         images = write_folder(dataset, Path(place) / "images")
-        ignore = shutil.ignore_patterns("*.safetensors", "__pycache__")
-        if original.path.is_dir():
-            copy = Path(shutil.copytree(original.path, Path(place) / original.name, ignore=ignore))
-        else:
-            copy = Path(shutil.copy(original.path, place))
-        candidate = discover_one(copy)
+        candidate = copied(original, Path(place))
         for number in range(given.rounds):
             ours = recipe(candidate, dataset, given.epochs)
             submission = load_plugin_apart(candidate, dataset.competition, load_weights=False).submission

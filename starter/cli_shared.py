@@ -1,6 +1,6 @@
 """What the parts of the command line share: consoles, options, progress, JSON, the data set.
 
-The parts are cli.py, cli_baseline.py and cli_data.py.
+Commands are in cli.py and the files cli_*.py.
 """
 
 import contextlib

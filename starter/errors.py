@@ -152,7 +152,7 @@ class Problem(BaseModel):
     code: Code
     """The stable code; `starter explain CODE` says more."""
     stage: str
-    """Where in the evaluation: load, weights, transforms, export, graph, cost, run, limits, usage, host."""
+    """Where: load, weights, transforms, export, graph, cost, run, train, limits, usage, host."""
     where: str
     """The file and line, field or node."""
     expected: str

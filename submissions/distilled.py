@@ -1,13 +1,14 @@
-"""A student of a larger network: half the widths of submissions/separable, and a better F1.
+"""A student of a larger network: fewer channels than submissions/separable, and a better F1.
 
 A teacher (Hinton et al. 2015, arXiv:1503.02531) is asked about 24 views of each image; the
 student learns from its answers for 700 epochs. The teacher is submissions/separable with
-more channels at 96 pixels (17.3 M MACs); benchmarks/front.py makes both with these commands:
+more channels at 96 pixels (17.3 M MACs). This trains both, in about an hour, and
+docs/training.md shows what the rest of that family reaches:
 
-    starter train TEACHER --epochs 140 --mixup 0.2 --ema-decay 0.998 --validation-share 0
-    starter train submissions/distilled.py --teacher TEACHER --teacher-views 24 --teacher-weight 0.9 \
-        --epochs 700 --augment 0.7 --weight-decay 0.02 --ema-decay 0.998 --validation-share 0
+    python benchmarks/front.py front --only taught64
 """
+
+from collections import OrderedDict
 
 import torch
 from torch import nn
@@ -51,10 +52,14 @@ def student(num_classes: int) -> nn.Sequential:
             kind = Residual if place else nn.Sequential
             blocks.append(kind(*depthwise, *pointwise, nn.ReLU()))
             channels = width
-    stem = (*normalized(3, STEM, 3, 2), nn.ReLU())
-    return nn.Sequential(
-        *stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes)
+    parts = OrderedDict[str, nn.Module](
+        stem=nn.Sequential(*normalized(3, STEM, 3, 2), nn.ReLU()),
+        blocks=nn.Sequential(*blocks),
+        pool=nn.AdaptiveAvgPool2d(1),
+        flatten=nn.Flatten(),
+        head=nn.Linear(channels, num_classes),
     )
+    return nn.Sequential(parts)
 
 
 @hookimpl
