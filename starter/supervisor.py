@@ -129,13 +129,12 @@ class Room:
             os.close(descriptor)
         theirs.close()
         with mine:
-            pid = self._greet(mine)
+            pid, watched = self._greet(mine)
         if pid == 0:
             os.close(output)
             os.close(log_file)
             self._drain(self._output, self.log)
             return {"lost": self.log.text().decode(errors="replace")[-4000:], "reusable": False}
-        watched = os.pidfd_open(pid)
         started = time.monotonic()
         self._used = dict.fromkeys(("cpu_seconds", "memory_mb"), 0.0)
         struck = self._watch(pid, watched, output, log, limits)
@@ -179,19 +178,20 @@ class Room:
             raise Stopped
         return ready
 
-    def _greet(self, mine: socket.socket) -> int:
-        """Wait for the process that will run the submission; return its number as seen from here.
+    def _greet(self, mine: socket.socket) -> tuple[int, int]:
+        """Wait for the process that will run the submission; return its number as seen from here and a pidfd.
 
         The kernel vouches for the number, and the process goes on only when told to, so that
         nothing of a stranger's runs before its process can be watched and killed.
         """
         if not self._wait([mine], _END_SECONDS):
-            return 0
+            return 0, -1
         word, pid = _vouched(mine)
         if word != b"R":
-            return 0
+            return 0, -1
+        watched = os.pidfd_open(pid)  # before it goes on, for then it may end at any time
         mine.sendall(b"G")
-        return pid
+        return pid, watched
 
     def _watch(
         self, pid: int, watched: int, output: int, log: LogTail, limits: dict[str, float]
@@ -209,7 +209,8 @@ class Room:
                 continue
             looked = now
             if is_headless(pid):
-                signal.pidfd_send_signal(watched, signal.SIGKILL)  # what is left of it cannot be measured
+                with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                    signal.pidfd_send_signal(watched, signal.SIGKILL)  # what is left cannot be measured
                 continue
             struck = self._exceeded(pid, now - started, log, limits)
             if struck is not None:
