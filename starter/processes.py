@@ -25,7 +25,7 @@ from starter.errors import Code, HostError, Problem, UsageError, host_error, pro
 from starter.hookspecs import Competition
 from starter.messages import RunnerHello, RunnerReply, RunnerRequest, WorkerJob, WorkerReport
 from starter.room import Room
-from starter.sandbox import Allowance, Child
+from starter.sandbox.child import Allowance, Child
 from starter.supervisor import POLL_SECONDS
 
 PARTS = ("report", "graph", "weights", "transforms")

@@ -27,7 +27,7 @@ from starter import lockdown
 from starter.competition import CompetitionFile, Limits
 from starter.errors import Code, host_error
 from starter.folders import empty_folder
-from starter.sandbox import clean_environment
+from starter.sandbox.child import clean_environment
 
 BOX_FOLDER = Path("/room")
 _START_SECONDS = 200.0
