@@ -3,8 +3,10 @@
 import io
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import crowd
 import isolations
@@ -22,10 +24,37 @@ from starter.discovery import discover_one
 from starter.room import Room
 from starter.schema import Reference
 
+SLOW = "takes long: tox -e test-all"
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 """Calls the command line with arguments, and `expected`: the exit code."""
 
 CLASSES = ("Metal", "Paper", "Plastic")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --all."""
+    parser.addoption("--all", action="store_true", help="Also run what takes long.")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what takes long, unless all is asked for."""
+    if not config.getoption("--all"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason=SLOW))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print one line for each reason of skipping: how many tests, and what to install to run them."""
+    reasons = Counter(
+        str(report.longrepr[2]).removeprefix("Skipped: ")
+        for report in terminalreporter.stats.get("skipped", ())
+    )
+    if reasons:
+        terminalreporter.section("skipped")
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count:5}  {reason}")
 
 
 def drawn_image(label: int, seed: int) -> bytes:

@@ -29,7 +29,9 @@ def lacks(name: str) -> str:
         return "only root can stay root: run the tests as root"
     isolation = named(name)
     reason = missing(isolation.level, user=isolation.user, limits=RULES.limits)
-    return f"no isolation {name}: {reason.splitlines()[-1]} (starter doctor)" if reason else ""
+    if not reason or "not installed" in reason:
+        return reason and f"{reason}: apt install bubblewrap"
+    return f"no isolation {name} on this machine: {reason.splitlines()[-1]}: starter doctor"
 
 
 def available() -> list[str]:

@@ -30,7 +30,7 @@ def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[st
 
     With the parameter "no bubblewrap" its nodes have none.
     """
-    pytest.importorskip("ray", reason="no Ray here: pip install -e '.[ray]'")
+    pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
     environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
     if getattr(request, "param", "") == "no bubblewrap":
         environment["PATH"] = str(tmp_path)
@@ -105,7 +105,7 @@ def test_a_node_that_cannot_lock_submissions_in_is_not_used(
 
 
 def test_without_a_cluster_the_address_is_at_fault(starter: Command, place: Path) -> None:
-    pytest.importorskip("ray", reason="no Ray here: pip install -e '.[ray]'")
+    pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
     write_entries(place, 1)
     run = starter("batch", "entries", "--engine", "ray", "--cluster", "127.0.0.1:1", expected=2)
     assert "U406" in run.stderr

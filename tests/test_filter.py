@@ -182,7 +182,7 @@ OLDER_NAMES = {"newfstatat": "fstatat"}
 def test_the_numbers_are_those_of_the_kernels_own_headers(machine: str) -> None:
     header = next((path for path in map(Path, HEADERS[machine]) if path.is_file()), None)
     if header is None:
-        pytest.skip(f"no {HEADERS[machine][0]} (Debian: linux-libc-dev)")
+        pytest.skip(f"no {HEADERS[machine][0]}: apt install linux-libc-dev")
     found = re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", header.read_text(encoding="utf-8"))
     numbers = {name: int(number) for name, number in found}
     listed = WAITING_CALLS[machine]

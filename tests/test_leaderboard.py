@@ -381,7 +381,7 @@ addEventListener("load", () => {
 """
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here: .ci/run installs it")
+@pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed: apt install chromium")
 @pytest.mark.parametrize("width", [390, 1300])
 def test_in_a_browser_search_sorting_and_the_picture_work(
     public: tuple[Board, list[Details]], tmp_path: Path, width: int
@@ -401,7 +401,7 @@ def test_in_a_browser_search_sorting_and_the_picture_work(
     assert report["tip"] == report["label"]
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here: .ci/run installs it")
+@pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed: apt install chromium")
 def test_in_a_browser_the_policy_lets_our_script_run_and_no_other(
     public: tuple[Board, list[Details]], tmp_path: Path
 ) -> None:

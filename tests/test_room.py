@@ -126,7 +126,7 @@ def test_the_lock_is_tried_at_every_start(monkeypatch: pytest.MonkeyPatch) -> No
     assert missing(Level.BOX, user=RULES.worker_user, limits=LIMITS)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user, or stay root")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can stay root: run the tests as root")
 def test_root_is_never_who_a_worker_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that is told to become nobody else ends at once, at each level."""
     said = Room._worker
@@ -138,10 +138,10 @@ def test_root_is_never_who_a_worker_is(monkeypatch: pytest.MonkeyPatch) -> None:
             assert reason.splitlines()[-1] == "the worker is root"
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root has an environment that others cannot read")
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can stay root: run the tests as root")
 def test_an_environment_that_the_worker_cannot_read_is_the_reason_that_is_given() -> None:
     if all(path.stat().st_mode & 0o001 for path in Path(os.__file__).parents):
-        pytest.skip("everybody can read this Python")
+        pytest.skip("every user can read this Python: run the tests as root with a Python below root's home")
     reason = missing(Level.LOCKDOWN, user=RULES.worker_user, limits=LIMITS)
     assert reason.splitlines()[-1] == f"PermissionError: [Errno 13] Permission denied: '{os.__file__}'"
 

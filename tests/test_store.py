@@ -52,7 +52,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, server: str | None) -> s
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'a folder' / 'results.sqlite'}"
     if server is None:
-        pytest.skip("no PostgreSQL server is installed here: .ci/run installs one")
+        pytest.skip("PostgreSQL is not installed: apt install postgresql")
     return make_database(server)
 
 
@@ -366,7 +366,7 @@ def own_server() -> Iterator[tuple[str, Callable[[str], None]]]:
     """A server that the test may stop and start: the URL, and what does it."""
     programs = organizing.postgresql_folder()
     if programs is None:
-        pytest.skip("no PostgreSQL server is installed here: .ci/run installs one")
+        pytest.skip("PostgreSQL is not installed: apt install postgresql")
     with organizing.postgresql(programs) as (url, folder):
 
         def control(action: str) -> None:

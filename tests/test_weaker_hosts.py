@@ -144,7 +144,7 @@ def test_strangers_code_is_not_run_there_nor_yours_where_you_ask_for_more(
 )
 def test_the_doctor_names_what_is_missing_and_how_to_get_it(kind: str, lines: list[str], place: Path) -> None:
     if Level.BOX not in LEVELS:
-        pytest.skip("without a box here, the reason would be another")
+        pytest.skip(isolations.lacks("box"))
     command = [*WEAKEN, kind, *STARTER, "doctor"]
     run = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False, timeout=60)
     said = " ".join(run.stdout.split())
@@ -174,7 +174,7 @@ exec {bwrap} "$@"
 def test_a_box_that_fails_is_never_replaced_by_less(works: int, place: Path) -> None:
     """Bubblewrap fails at once, or after the level has been chosen by it."""
     if Level.BOX not in LEVELS:
-        pytest.skip("no box on this machine: starter doctor says why")
+        pytest.skip(isolations.lacks("box"))
     folder = place / "bin"
     folder.mkdir()
     script = FAILING_BWRAP.format(count=folder / "count", works=works, bwrap=shutil.which("bwrap"))
