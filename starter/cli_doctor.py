@@ -1,6 +1,7 @@
 """The command `starter doctor`: what this machine has, what it lacks, and how to get it."""
 
 import importlib.metadata
+import os
 import platform
 from collections.abc import Callable, Iterator
 
@@ -9,6 +10,7 @@ import typer
 from starter import lockdown
 from starter.cli_shared import EXIT_HOST, DataOption, RulesOption, open_data, out
 from starter.competition import CompetitionFile, load_competition
+from starter.contract.processors import PASSIVE, available, waiting
 from starter.errors import StarterError
 from starter.room import Level, missing
 from starter.scoreboard import say
@@ -32,11 +34,20 @@ def doctor(data: DataOption = None, competition: RulesOption = None) -> None:
     say(out, f"ok    python {platform.python_version()}, {platform.system()} {platform.release()}")
     for package in ("torch", "torchvision", "thop", "scikit-learn"):
         say(out, f"ok    {package} {importlib.metadata.version(package)}")
+    _threads()
     works = _isolation(rules)
     for what, check in (("data set", lambda: _data(data, rules)), ("baseline", lambda: _baseline(rules))):
         works &= _try(what, check)
     if not works:
         raise typer.Exit(EXIT_HOST)
+
+
+def _threads() -> None:
+    """Say how many threads compute, why as many, and how they wait."""
+    processors, chosen = available(), waiting(os.environ)
+    say(out, f"ok    {processors.threads} thread{'s' if processors.threads != 1 else ''}: {processors}")
+    how = "passively" if chosen == PASSIVE else "as your environment says"
+    say(out, f"ok    threads wait {how}: {' '.join(f'{name}={value}' for name, value in chosen.items())}")
 
 
 def _isolation(rules: CompetitionFile) -> bool:
