@@ -54,7 +54,7 @@ Times = dict[tuple[str, str, str], list[float]]
 
 
 @contextmanager
-def other_program() -> Iterator[None]:
+def other_program() -> Iterator[subprocess.Popen[bytes]]:
     """Keep all cores busy; it ends with the block, with this process however that ends, or by its clock."""
     command = [sys.executable, "-c", LOAD, str(available().threads), str(LOAD_SECONDS)]
     clean = {name: value for name, value in os.environ.items() if name not in SPINNING}
@@ -66,7 +66,7 @@ def other_program() -> Iterator[None]:
             assert load.stdout is not None
             if load.stdout.readline() != b"ready\n":
                 sys.exit("the other program did not start")
-            yield
+            yield load
             if load.poll() is not None:
                 sys.exit("the other program ended too early: the time beside it means nothing")
         finally:
