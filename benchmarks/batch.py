@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+from starter.contract.processors import available
 from starter.dataset import Dataset, open_dataset
 from starter.dataset_writer import Description, Item, write_dataset
 
@@ -99,11 +100,10 @@ def kit(*words: str, folder: Path) -> str:
     return finish([sys.executable, "-m", "starter", *words], folder)
 
 
-def finish(command: Sequence[str], folder: Path, threads: int | None = None) -> str:
-    """Run a command to its end; its exit status must be 0."""
-    environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+def finish(command: Sequence[str], folder: Path, **environment: str) -> str:
+    """Run a command to its end, with more variables in its environment; its exit status must be 0."""
     run = subprocess.run(  # noqa: S603 - our own
-        command, cwd=folder, capture_output=True, text=True, check=False, env=environment
+        command, cwd=folder, capture_output=True, text=True, check=False, env=os.environ | environment
     )
     if run.returncode:
         sys.exit(f"{' '.join(command)}\n{run.stdout}{run.stderr}")
@@ -125,7 +125,8 @@ def loop_seconds(paths: Sequence[Path], data: Path, at_once: int, threads: int) 
     """Return the wall time of the naive loop."""
 
     def one(path: Path) -> None:
-        finish([sys.executable, str(LOOP), str(path), str(data)], path.parent, threads)
+        command = [sys.executable, str(LOOP), str(path), str(data)]
+        finish(command, path.parent, OMP_NUM_THREADS=str(threads))
 
     started = time.perf_counter()
     with ThreadPoolExecutor(at_once) as pool:
@@ -201,7 +202,7 @@ def main() -> None:
     parser.add_argument("--part", choices=("loop", "growth", "images"), nargs="+", default=["loop", "growth"])
     parser.add_argument("--isolation", default="box")
     arguments = parser.parse_args()
-    cores = os.cpu_count() or 1
+    cores = available().threads
     print(f"{cores} cores, load {os.getloadavg()[0]:.1f}")
     parts = {"loop": against_the_loop, "growth": growth, "images": images}
     for part in arguments.part:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from starter.competition import CompetitionFile, Limits
+from starter.contract.processors import available
 from starter.discovery import Candidate, Kind, discover_one
 from starter.errors import ParticipantError
 from starter.hookspecs import Competition
@@ -145,7 +146,7 @@ def show(names: Sequence[str]) -> None:
     print(f"| evasion | really | ours | {' | '.join(PEERS)} |")
     print(f"|---|{'--:|' * (2 + len(PEERS))}")
     right = dict.fromkeys(("ours", *PEERS), 0)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(available().threads) as pool:
         rows = pool.map(lambda name: {"ours": ours(name)} | peers(name), names)
     for name, counts in zip(names, rows, strict=True):
         verdict = tomllib.loads((FOLDER / name / "verdict.toml").read_text(encoding="utf-8"))

@@ -21,6 +21,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from starter.contract.processors import waiting
+
+os.environ.update(waiting(os.environ))  # before torch is loaded: as the kit's own processes
+
 import torch
 from torch import nn
 

@@ -8,6 +8,7 @@ model itself. A refusal must stand in EXPECTED_REFUSALS; anything else is a fail
 """
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -16,6 +17,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from starter.contract.processors import waiting
+
+os.environ.update(waiting(os.environ))  # before torch is loaded: as the kit's own processes
 
 import timm
 import torch

@@ -16,6 +16,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from starter.contract.processors import available, waiting
+
+os.environ.update(waiting(os.environ))  # before torch is loaded: as the kit's own processes
+
 import torch
 from ablation import copied
 from torch import nn
@@ -60,7 +64,7 @@ def plain_loop(model: nn.Module, images: Path, side: int, dataset: Dataset, epoc
             v2.RandomErasing(0.25, scale=(0.002, 0.06)),
         ]
     )
-    workers = os.cpu_count() or 1
+    workers = available().threads
     loader = DataLoader(
         ImageFolder(str(images), augmented), BATCH, shuffle=True, num_workers=workers, drop_last=True
     )
@@ -91,7 +95,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="default: the competition's")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--threads", type=int, default=available().threads)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     rules = load_competition(None)

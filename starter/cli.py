@@ -44,6 +44,7 @@ from starter.cli_show import show
 from starter.cli_taco import taco
 from starter.cli_train import train
 from starter.competition import CompetitionFile, load_competition
+from starter.contract.processors import waiting
 from starter.discovery import Candidate, discover, discover_installed
 from starter.errors import CATALOGUE, Code, HostError, ParticipantError, StarterError, usage_error
 from starter.scoreboard import say, show_costs, show_error, show_scores
@@ -76,6 +77,7 @@ BaselineOption = Annotated[Path | None, typer.Option("--baseline", help="Another
 
 def main() -> None:
     """Run the command line; the one place that prints errors and chooses the exit code."""
+    os.environ.update(waiting(os.environ))  # before any command loads torch, and with it OpenMP
     try:
         code = app(standalone_mode=False)
         if code == EXIT_INTERRUPTED:  # Typer has seen the Ctrl-C and says nothing

@@ -1,6 +1,5 @@
 """The command `starter batch`: evaluate many entries into a store. Joined to the command line by cli.py."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -28,6 +27,7 @@ from starter.cli_shared import (
     write_json,
 )
 from starter.competition import load_competition
+from starter.contract.processors import available
 from starter.errors import Status
 from starter.scoreboard import inline, say
 
@@ -172,7 +172,7 @@ def _in_this_machine(
     from starter.measure import Images, Measurer
 
     chosen = isolation_for("batch", rules, isolation)
-    threads = max(1, (os.cpu_count() or 1) // max(1, jobs))
+    threads = max(1, available().threads // max(1, jobs))
 
     def measurer(images: Images) -> Measurer:
         return Measurer(rules, replace(images, kept=kept), isolation=chosen, threads=threads)

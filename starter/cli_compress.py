@@ -22,6 +22,7 @@ from starter.cli_shared import (
     wrote_json,
 )
 from starter.competition import load_competition
+from starter.contract.processors import available
 from starter.discovery import discover_one
 from starter.errors import UsageError
 from starter.scoreboard import say, show_costs, show_scores
@@ -59,6 +60,8 @@ def compress(  # noqa: PLR0913, PLR0917 - options of the command line
     json_to: JsonOption = None,
 ) -> int:
     """Make a trained plugin smaller; this runs its code here, so only your own."""
+    import torch
+
     from starter.compressed_plugin import Original, write_plugin
     from starter.compression import compress as run
     from starter.evaluate import Mode, read_reference
@@ -70,6 +73,7 @@ def compress(  # noqa: PLR0913, PLR0917 - options of the command line
     if json_to is not None and not score:
         raise typer.BadParameter("there are no results without a score", param_hint="--json")
     rules = load_competition(competition)
+    torch.set_num_threads(available().threads)
     candidate = discover_one(path)
     original = Original(candidate, open_data(data, rules))
     made = run(original, method, keep=keep, macs=macs)

@@ -10,8 +10,9 @@ import typer
 from starter.cli_shared import EXIT_HOST, DataOption, RulesOption, open_data, out
 from starter.competition import CompetitionFile, load_competition
 from starter.contract.isolation import TRUST, Isolation, Level, Trust
+from starter.contract.processors import PASSIVE, available, waiting
 from starter.errors import StarterError
-from starter.sandbox.choice import available, least_for
+from starter.sandbox.choice import least_for, try_level
 from starter.scoreboard import say
 
 _REMEDIES = {
@@ -30,6 +31,7 @@ def doctor(data: DataOption = None, competition: RulesOption = None) -> None:
     say(out, f"ok    python {platform.python_version()}, {platform.system()} {platform.release()}")
     for package in ("torch", "torchvision", "thop", "scikit-learn"):
         say(out, f"ok    {package} {importlib.metadata.version(package)}")
+    _threads()
     works = _isolation(rules)
     for what, check in (("data set", lambda: _data(data, rules)), ("baseline", lambda: _baseline(rules))):
         works &= _try(what, check)
@@ -37,11 +39,19 @@ def doctor(data: DataOption = None, competition: RulesOption = None) -> None:
         raise typer.Exit(EXIT_HOST)
 
 
+def _threads() -> None:
+    """Say how many threads compute, why as many, and how they wait."""
+    processors, chosen = available(), waiting(os.environ)
+    say(out, f"ok    {processors.threads} thread{'s' if processors.threads != 1 else ''}: {processors}")
+    how = "passively" if chosen == PASSIVE else "as your environment says"
+    say(out, f"ok    threads wait {how}: {' '.join(f'{name}={value}' for name, value in chosen.items())}")
+
+
 def _isolation(rules: CompetitionFile) -> bool:
     """Try each level with a worker that attacks its own lock; say what each kind of command gets."""
     best = Isolation(Level.NONE)
     for level in (Level.BOX, Level.LOCKDOWN):
-        found = available(level, rules)
+        found = try_level(level, rules)
         if isinstance(found, str):
             say(out, f"no    isolation {level}: {found.splitlines()[-1]}")
             say(out, f"      to get it: {_REMEDIES[level]}")

@@ -18,6 +18,7 @@ from starter.cli_shared import (
     write_json,
 )
 from starter.competition import load_competition
+from starter.contract.processors import available
 from starter.discovery import discover_one
 from starter.scoreboard import say
 
@@ -89,6 +90,7 @@ def train(  # noqa: PLR0913, PLR0917 - the recipe's switches, one to one
 ) -> None:
     """Train a plugin's model on the training images; this runs its code here, so only your own."""
     switches = {k: v for k, v in locals().items() if k not in _NOT_SETTINGS}
+    import torch
     from pydantic import ValidationError
 
     from starter.training import TrainSettings
@@ -103,6 +105,7 @@ def train(  # noqa: PLR0913, PLR0917 - the recipe's switches, one to one
             f"{first['msg']}, got {first['input']!r}", param_hint=f"--{option}"
         ) from error
     dataset = open_data(data, load_competition(competition))
+    torch.set_num_threads(available().threads)
     with progress("training") as tick:
         report = run(
             discover_one(path),

@@ -8,7 +8,6 @@ all pictures are opened (coco_picture.py) before the first box is cut.
 
 import io
 import math
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from PIL import Image
 
 from starter.coco_file import CocoAnnotation, CocoFile, CocoImage, Mapping, read_coco, read_mapping
 from starter.coco_picture import Size, find_file, open_picture, same_shape
+from starter.contract.processors import available
 from starter.dataset import Dataset
 from starter.dataset_writer import (
     Description,
@@ -266,7 +266,7 @@ def _look_at(
 
     once = list({entry.id: entry for entry in entries}.values())
     seen, problems = {}, []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(available().threads) as pool:
         for done, (entry, found) in enumerate(zip(once, pool.map(glance, once), strict=True), start=1):
             if isinstance(found, str):
                 problems.append(problem(Code.BROKEN_IMAGES, where=entry.file_name, got=found))

@@ -111,7 +111,7 @@ class Measurer:
         images: what to run on; without ids there are no logits.
         isolation: what `sandbox.choice.choose` has chosen.
         profile: whether to measure each layer too.
-        threads: how many threads a graph is run with; None: all cores.
+        threads: how many threads a graph is run with; None: as many as processors are available.
         device: what it is run on, cpu or cuda.
 
     Raises:

@@ -20,6 +20,7 @@ from typing import BinaryIO, Self
 from pydantic import TypeAdapter, ValidationError
 
 from starter.competition import Limits
+from starter.contract.processors import available
 from starter.discovery import Candidate, Kind
 from starter.errors import Code, HostError, Problem, UsageError, host_error, problem
 from starter.hookspecs import Competition
@@ -232,7 +233,7 @@ class Runner:
 
     Args:
         limits: evaluate_seconds for each request, and the memory.
-        threads: how many threads it computes with.
+        threads: how many threads it computes with; None: as many as processors are available.
         cost_rules: an organizer's files, for operators that have no rule.
     """
 
@@ -241,7 +242,7 @@ class Runner:
     ) -> None:
         self._limits = limits
         self._cost_rules = [str(path.resolve()) for path in cost_rules]
-        self._threads = threads or os.cpu_count() or 1
+        self._threads = threads or available().threads
         self._scratch = tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True)
         self._buffer = bytearray()
         self._hello: RunnerHello | None = None

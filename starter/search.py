@@ -9,7 +9,6 @@ import contextlib
 import filecmp
 import json
 import multiprocessing
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from starter import pipeline, transforms
 from starter.chart import front
+from starter.contract.processors import available
 from starter.costing import count_model
 from starter.dataset import Dataset, open_dataset
 from starter.discovery import discover_one
@@ -212,7 +212,7 @@ class Search:
         """Propose, count and train until there are enough trained networks."""
         running: dict[Future[float], optuna.Trial] = {}
         wanted = self._settings.trials
-        threads = max(1, (os.cpu_count() or 1) // self._settings.jobs)
+        threads = max(1, available().threads // self._settings.jobs)
         with _pool(self._settings.jobs) as submit:
             while True:
                 done = len(self.found())

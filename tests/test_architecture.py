@@ -14,6 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "starter"
 
 ROWS = (
+    {"contract.processors"},
     {
         "contract.isolation",
         "errors",

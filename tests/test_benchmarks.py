@@ -1,9 +1,12 @@
-"""The scripts in benchmarks/ start, and two that train do so on a small data set."""
+"""The scripts in benchmarks/ start, and some do their work on a small data set."""
 
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import ablation
+import busy
 import front
 import pytest
 
@@ -63,3 +66,35 @@ def test_the_front_reaches_from_half_a_million_to_more_than_fifty_million(tmp_pa
     assert min(macs) < 500_000
     assert max(macs) > 50_000_000
     assert len(set(macs)) == len(front.MEMBERS) == 8
+
+
+def test_the_other_program_ends_when_the_benchmark_is_interrupted() -> None:
+    with pytest.raises(KeyboardInterrupt), busy.other_program() as load:
+        raise KeyboardInterrupt
+    assert load.returncode is not None
+
+
+def test_the_other_program_ends_when_the_benchmark_is_killed() -> None:
+    """The kernel then closes the pipe that it reads."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", busy.LOAD, "1", "600"], stdin=pipe, stdout=pipe) as load:
+        assert load.stdin is not None
+        assert load.stdout is not None
+        assert load.stdout.readline() == b"ready\n"
+        load.stdin.close()
+        assert load.wait(60) == 0
+
+
+def test_busy_says_which_targets_are_met(capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside the other program 60 s to 20 s is 3 times; alone 20 s is less than the 25 s before."""
+    busy.report(
+        {
+            ("score", "now", "alone"): [20.0, 20.0, 20.0],
+            ("score", "before", "alone"): [25.0, 20.0, 25.0],
+            ("score", "now", "beside"): [40.0, 60.0, 80.0],
+        }
+    )
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "score now 20.0 (20.0 to 20.0) 60.0 (40.0 to 80.0) 3.00 (2.00 to 4.00)" in lines
+    assert "score beside / alone 3.00 (2.00 to 4.00) at most 2.50: MISSED" in lines
+    assert "score alone, now / before 0.80 (0.80 to 1.00) at most 1.05: met" in lines

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from starter.competition import Limits
+from starter.contract.processors import waiting
 from starter.errors import Code, Problem, problem
 from starter.folders import folder_usage
 from starter.observe import private_bytes
@@ -161,6 +162,7 @@ def clean_environment(scratch: Path, threads: int) -> dict[str, str]:
     }
     return {
         **kept,
+        **waiting(os.environ),
         "PATH": os.defpath,  # ours names folders of ours
         "HOME": str(scratch),
         "TMPDIR": str(scratch),

@@ -79,7 +79,7 @@ def _absent() -> str:
     return f"this Python has no {', '.join(lacking)}" if lacking else ""
 
 
-def available(level: Level, competition: CompetitionFile) -> Isolation | str:
+def try_level(level: Level, competition: CompetitionFile) -> Isolation | str:
     """Return the isolation that a level has on this machine, or why it does not work.
 
     Where the kit runs as root, the worker becomes another user if that user can read everything
@@ -124,7 +124,7 @@ def choose(
         if level.rank < least.rank:
             lacks[level] = f"competition.toml asks for {least} at least"
             continue
-        found = available(level, competition)
+        found = try_level(level, competition)
         if isinstance(found, Isolation):
             return Isolation(level, found.user, lacks, found.why_root)
         lacks[level] = found
