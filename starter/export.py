@@ -124,7 +124,7 @@ def write_graph(exported: ExportedProgram, candidate: Candidate, graph: Path, we
         nodes=nodes,
         output=names.get(output.name, output.name),
     )
-    graph.write_text(file.model_dump_json(), encoding="utf-8")
+    graph.write_text(file.model_dump_json(), encoding="utf-8", newline="\n")
     save_file(tensors, weights)
 
 

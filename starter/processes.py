@@ -7,7 +7,7 @@ is imported here: this is the side that holds the labels.
 
 import contextlib
 import os
-import select
+import queue
 import signal
 import tempfile
 import threading
@@ -26,7 +26,6 @@ from starter.hookspecs import Competition
 from starter.messages import RunnerHello, RunnerReply, RunnerRequest, WorkerJob, WorkerReport
 from starter.room import Room
 from starter.sandbox.child import Allowance, Child
-from starter.supervisor import POLL_SECONDS
 
 PARTS = ("report", "graph", "weights", "transforms")
 """What a worker sends back, as files."""
@@ -34,10 +33,13 @@ PARTS = ("report", "graph", "weights", "transforms")
 EXIT_OUTPUT = 3
 """A worker's exit status when its reply was larger than the limit."""
 
+_WINDOWS_EXCEPTION = 0xC0000000
+"""An exit status from here on says which error ended a process on Windows; elsewhere there is none."""
+
 _MAX_HEADER = 1024
 _MAX_REPORT = 2**20
-_MAX_REPLY_LINE = 64 * 2**20
 _START_SECONDS = 120.0
+_POLL_SECONDS = 0.05
 _SIZES = TypeAdapter(dict[str, int])
 
 
@@ -168,8 +170,16 @@ def _exit_problem(status: int, limits: Limits) -> Problem | None:
     if status == EXIT_OUTPUT:
         return problem(Code.OUTPUT, where=where, expected=f"at most {limits.output_mb} MiB", got="more")
     if status < 0:
-        return problem(Code.CRASH, where=where, got=f"killed by {signal.Signals(-status).name}")
+        return problem(Code.CRASH, where=where, got=f"killed by {_signal_name(-status)}")
+    if status >= _WINDOWS_EXCEPTION:
+        return problem(Code.CRASH, where=where, got=f"ended by Windows, exception {status:#x}")
     return problem(Code.EARLY_EXIT, where=where, got=f"exit status {status}")
+
+
+def _signal_name(number: int) -> str:
+    with contextlib.suppress(ValueError):  # the real-time signals have no names
+        return signal.Signals(number).name
+    return f"signal {number}"
 
 
 def _split(reply: BinaryIO, folder: Path, limits: Limits) -> Problem | None:
@@ -228,7 +238,6 @@ class Runner:
         self._cost_rules = [str(path.resolve()) for path in cost_rules]
         self._threads = threads or os.cpu_count() or 1
         self._scratch = tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True)
-        self._buffer = bytearray()
         self._hello: RunnerHello | None = None
         self._child = self._start()
 
@@ -278,10 +287,9 @@ class Runner:
         self.hello  # noqa: B018 - waits until it has loaded, which is not the submission's time
         self._child.restart_clock()
         try:
-            self._child.stdin.write(request.model_dump_json().encode() + b"\n")
-            self._child.stdin.flush()
+            self._child.send(request.model_dump_json().encode())
             line = self._read_line()
-        except BrokenPipeError:
+        except OSError:  # it has ended; Windows calls that an invalid argument
             line = None
         if isinstance(line, bytes):
             return RunnerReply.model_validate_json(line)
@@ -302,25 +310,15 @@ class Runner:
     def _restart(self) -> str:
         self._child.kill()
         log = self._child.log()
-        self._buffer.clear()
         self._hello = None
         self._child = self._start()
         return log
 
     def _read_line(self, seconds: float | None = None) -> bytes | Problem | None:
         """Return the next line, the limit that struck while waiting for it, or None if the child ended."""
-        descriptor = self._child.stdout.fileno()
-        while b"\n" not in self._buffer:
-            ready, _, _ = select.select([descriptor], [], [], POLL_SECONDS)
-            if ready:
-                chunk = os.read(descriptor, 1 << 20)
-                if not chunk or len(self._buffer) > _MAX_REPLY_LINE:
-                    return None
-                self._buffer += chunk
-                continue
-            struck = self._child.check(seconds)
-            if struck is not None:
-                return struck
-        line, _, rest = bytes(self._buffer).partition(b"\n")
-        self._buffer = bytearray(rest)
-        return line
+        while True:
+            try:
+                return self._child.receive(_POLL_SECONDS)
+            except queue.Empty:
+                if (struck := self._child.check(seconds)) is not None:
+                    return struck

@@ -19,6 +19,7 @@ ROWS = (
         "hookspecs",
         "alternatives",
         "chart",
+        "contract.files",
         "folders",
         "lockdown",
         "near_duplicates",
