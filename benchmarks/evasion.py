@@ -26,7 +26,7 @@ from starter.discovery import Candidate, Kind, discover_one
 from starter.errors import ParticipantError
 from starter.hookspecs import Competition
 from starter.processes import export
-from starter.room import Room, choose
+from starter.sandbox.choice import choose, open_sandbox
 
 FOLDER = Path(__file__).parents[1] / "tests" / "submissions"
 SHAPE = (3, 32, 32)
@@ -45,10 +45,10 @@ def ours(name: str) -> int | str:
     from starter.pipeline import input_shape
     from starter.transforms import load
 
-    level, user = choose(CompetitionFile(name="evasion"), "auto"), CompetitionFile(name="evasion").worker_user
+    isolation = choose(CompetitionFile(name="evasion"))
     with (
         tempfile.TemporaryDirectory() as folder,
-        Room(level, user=user, limits=Limits(), forks=False) as room,
+        open_sandbox(isolation, limits=Limits(), forks=False) as room,
     ):
         exported = export(discover_one(FOLDER / name), COMPETITION, Limits(), Path(folder), room)
         if exported.report.problems:

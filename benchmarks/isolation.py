@@ -19,10 +19,12 @@ from functools import partial
 from pathlib import Path
 
 from starter.competition import CompetitionFile
+from starter.contract.isolation import Level
 from starter.discovery import Candidate, Kind
 from starter.hookspecs import Competition
 from starter.processes import export
-from starter.room import Level, Room, missing
+from starter.room import Room
+from starter.sandbox.choice import missing
 
 COMPETITION = Competition(num_classes=3, class_names=("a", "b", "c"), mean=(0.5,) * 3, std=(0.2,) * 3)
 RULES = CompetitionFile(name="isolation")

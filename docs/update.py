@@ -17,12 +17,20 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from starter import transforms
+from starter.contract.isolation import TRUST, Level, Trust
 from starter.errors import CATALOGUE
 from starter.hookspecs import Competition, Submission
 from starter.operators import OPERATORS, Class
 
 ROOT = Path(__file__).parents[1]
-FILES = ("README.md", "docs/plugin.md", "docs/scoring.md", "docs/errors.md", "docs/profile.md")
+FILES = (
+    "README.md",
+    "docs/plugin.md",
+    "docs/scoring.md",
+    "docs/errors.md",
+    "docs/profile.md",
+    "docs/security.md",
+)
 BLOCK = re.compile(r"<!-- begin: (\w+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
 
@@ -67,6 +75,16 @@ def operators() -> str:
     return "\n".join(lines)
 
 
+def trust() -> str:
+    """Return whose code each command runs, and how little isolation is accepted."""
+    lines = ["| runs | commands | accepts |", "|---|---|---|"]
+    for side in Trust:
+        commands = " ".join(f"`{command}`" for command, whose in TRUST.items() if whose is side)
+        accepts = "any level" if side.least is Level.NONE else f"`{side.least}` or stricter"
+        lines.append(f"| {side} | {commands} | {accepts} |")
+    return "\n".join(lines)
+
+
 def plugin() -> str:
     """Return the smallest example."""
     return "```python\n" + (ROOT / "submissions/shufflenet.py").read_text(encoding="utf-8") + "```"
@@ -103,6 +121,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "errors": errors,
     "operators": operators,
     "plugin": plugin,
+    "trust": trust,
 }
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from starter.competition import CompetitionFile
 from starter.contract.files import write_whole
+from starter.contract.isolation import Isolation
 from starter.dataset import Dataset
 from starter.discovery import Candidate
 from starter.errors import Code, ParticipantError, UsageError, problem
@@ -29,15 +30,27 @@ EXACT = (
 
 
 def measure(
-    candidate: Candidate, competition: CompetitionFile, dataset: Dataset, *, made_by: str
+    candidate: Candidate,
+    competition: CompetitionFile,
+    dataset: Dataset,
+    *,
+    made_by: str,
+    isolation: Isolation | None = None,
 ) -> Reference:
     """Evaluate the baseline on all images.
+
+    Args:
+        candidate: the baseline's plugin.
+        competition: the rules.
+        dataset: the images and labels.
+        made_by: what the reference says of its origin.
+        isolation: as `Evaluator`'s.
 
     Raises:
         ParticipantError: it cannot be evaluated.
         UsageError: its F1 is below the floor, or it costs nothing.
     """
-    with Evaluator(competition, dataset) as evaluator:
+    with Evaluator(competition, dataset, isolation=isolation) as evaluator:
         (measured,) = evaluator.evaluate([candidate])
         result, versions, cost_version = measured.result, evaluator.versions, evaluator.cost_version
         if result.problems or measured.predictions is None:

@@ -29,8 +29,8 @@ from starter.cli_shared import (
     EXIT_PARTICIPANT,
     EXIT_USAGE,
     DataOption,
-    IsolationOption,
     JsonOption,
+    OwnIsolationOption,
     RulesOption,
     can_be_made,
     err,
@@ -127,7 +127,7 @@ def score(
     data: DataOption = None,
     baseline: BaselineOption = None,
     competition: RulesOption = None,
-    isolation: IsolationOption = None,
+    isolation: OwnIsolationOption = None,
     json_to: JsonOption = None,
     smoke: Annotated[bool, typer.Option("--smoke", help="A few images only, to see that it works.")] = False,
 ) -> int:
@@ -140,6 +140,7 @@ def score(
     reference = read_reference(folder)
     mode = Mode.SMOKE if smoke else Mode.FULL
     results = evaluate_all(
+        "score",
         candidates,
         rules,
         data,
@@ -160,7 +161,7 @@ def validate(
     ],
     data: DataOption = None,
     competition: RulesOption = None,
-    isolation: IsolationOption = None,
+    isolation: OwnIsolationOption = None,
     json_to: JsonOption = None,
     layers: Annotated[bool, typer.Option("--layers", help="Also show what each operator costs.")] = False,
 ) -> int:
@@ -168,7 +169,7 @@ def validate(
     from starter.evaluate import Mode
 
     rules = load_competition(competition)
-    results = evaluate_all(discover(paths), rules, data, mode=Mode.VALIDATE, isolation=isolation)
+    results = evaluate_all("validate", discover(paths), rules, data, mode=Mode.VALIDATE, isolation=isolation)
     if not wrote_json(json_to, results):
         show_costs(out, results, layers=layers)
     return worst(results)

@@ -5,8 +5,16 @@ from typing import Annotated
 
 import typer
 
-from starter.cli_shared import DataOption, RulesOption, open_data, out, progress
-from starter.competition import load_competition
+from starter.cli_shared import (
+    DataOption,
+    OwnIsolationOption,
+    RulesOption,
+    isolation_for,
+    open_data,
+    out,
+    progress,
+)
+from starter.competition import CompetitionFile, load_competition
 from starter.discovery import discover_one
 from starter.errors import StarterError
 from starter.schema import Reference
@@ -20,14 +28,19 @@ BaselinePath = Annotated[
 
 
 @baseline_app.command("measure")
-def measure(path: BaselinePath = None, data: DataOption = None, competition: RulesOption = None) -> None:
+def measure(
+    path: BaselinePath = None,
+    data: DataOption = None,
+    competition: RulesOption = None,
+    isolation: OwnIsolationOption = None,
+) -> None:
     """Measure the baseline on all images and write its reference.json."""
     from starter.baseline import changes, write_reference
 
     rules = load_competition(competition)
     folder = path or rules.path(rules.baseline)
     old = _old_reference(folder)
-    reference = _measured(folder, data, competition, made_by="starter baseline measure")
+    reference = _measured("baseline measure", folder, data, rules, isolation)
     written = write_reference(reference, folder)
     say(out, f"{written}  MACs {reference.macs:,}  macro-F1 {reference.macro_f1:.4f}")
     if old is None:
@@ -40,7 +53,12 @@ def measure(path: BaselinePath = None, data: DataOption = None, competition: Rul
 
 
 @baseline_app.command("check")
-def check(path: BaselinePath = None, data: DataOption = None, competition: RulesOption = None) -> None:
+def check(
+    path: BaselinePath = None,
+    data: DataOption = None,
+    competition: RulesOption = None,
+    isolation: OwnIsolationOption = None,
+) -> None:
     """Measure the baseline again and fail on a difference to its reference.json."""
     from starter.baseline import EXACT, F1_TOLERANCE
     from starter.baseline import check as check_again
@@ -49,7 +67,7 @@ def check(path: BaselinePath = None, data: DataOption = None, competition: Rules
     rules = load_competition(competition)
     folder = path or rules.path(rules.baseline)
     reference = read_reference(folder)
-    measured = _measured(folder, data, competition, made_by="starter baseline check")
+    measured = _measured("baseline check", folder, data, rules, isolation)
     check_again(reference, measured, folder / REFERENCE_FILE)
     for name in EXACT:
         figure = getattr(measured, name)
@@ -58,12 +76,15 @@ def check(path: BaselinePath = None, data: DataOption = None, competition: Rules
     say(out, f"{folder}: as {REFERENCE_FILE} says")
 
 
-def _measured(folder: Path, data: Path | None, competition: Path | None, *, made_by: str) -> Reference:
+def _measured(
+    command: str, folder: Path, data: Path | None, rules: CompetitionFile, requested: str | None
+) -> Reference:
     from starter.baseline import measure as measure_one
 
-    rules = load_competition(competition)
+    candidate, dataset = discover_one(folder), open_data(data, rules)
+    isolation = isolation_for(command, rules, requested)
     with progress("measuring the baseline"):
-        return measure_one(discover_one(folder), rules, open_data(data, rules), made_by=made_by)
+        return measure_one(candidate, rules, dataset, made_by=f"starter {command}", isolation=isolation)
 
 
 def _old_reference(folder: Path) -> Reference | None:

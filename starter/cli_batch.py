@@ -20,6 +20,7 @@ from starter.cli_shared import (
     RulesOption,
     StoreOption,
     err,
+    isolation_for,
     open_data,
     out,
     progress,
@@ -169,13 +170,12 @@ def _in_this_machine(
     """Return jobs that share the cores and the kept images."""
     from starter.batch import LocalJobs
     from starter.measure import Images, Measurer
-    from starter.room import choose
 
-    level = choose(rules, isolation)
+    chosen = isolation_for("batch", rules, isolation)
     threads = max(1, (os.cpu_count() or 1) // max(1, jobs))
 
     def measurer(images: Images) -> Measurer:
-        return Measurer(rules, replace(images, kept=kept), isolation=level, threads=threads)
+        return Measurer(rules, replace(images, kept=kept), isolation=chosen, threads=threads)
 
     return LocalJobs(partial(evaluator, measurer=measurer), jobs)
 

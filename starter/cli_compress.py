@@ -9,8 +9,8 @@ import typer
 from starter.cli_shared import (
     EXIT_OK,
     DataOption,
-    IsolationOption,
     JsonOption,
+    OwnIsolationOption,
     RulesOption,
     can_be_made,
     err,
@@ -55,7 +55,7 @@ def compress(  # noqa: PLR0913, PLR0917 - options of the command line
     score: Annotated[bool, typer.Option(help="Score it before and after.")] = True,
     data: DataOption = None,
     competition: RulesOption = None,
-    isolation: IsolationOption = None,
+    isolation: OwnIsolationOption = None,
     json_to: JsonOption = None,
 ) -> int:
     """Make a trained plugin smaller; this runs its code here, so only your own."""
@@ -86,6 +86,7 @@ def compress(  # noqa: PLR0913, PLR0917 - options of the command line
     with contextlib.suppress(UsageError):  # without a baseline there are costs and no score
         reference = read_reference(folder)
     results = evaluate_all(
+        "compress",
         [candidate, discover_one(to)],
         rules,
         data,

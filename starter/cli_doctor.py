@@ -1,16 +1,17 @@
 """The command `starter doctor`: what this machine has, what it lacks, and how to get it."""
 
 import importlib.metadata
+import os
 import platform
 from collections.abc import Callable, Iterator
 
 import typer
 
-from starter import lockdown
 from starter.cli_shared import EXIT_HOST, DataOption, RulesOption, open_data, out
 from starter.competition import CompetitionFile, load_competition
+from starter.contract.isolation import TRUST, Isolation, Level, Trust
 from starter.errors import StarterError
-from starter.room import Level, missing
+from starter.sandbox.choice import available, least_for
 from starter.scoreboard import say
 
 _REMEDIES = {
@@ -19,10 +20,7 @@ _REMEDIES = {
         "namespaces: sysctl user.max_user_namespaces; on Ubuntu 24.04 also "
         "kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for bwrap"
     ),
-    Level.LOCKDOWN: (
-        "Linux 6.2 or newer with Landlock (lsm=landlock), on x86-64 or arm64; as root, a Python that other "
-        "users can read, or the box, or an ordinary user"
-    ),
+    Level.LOCKDOWN: "use Linux 6.2 or newer with Landlock (lsm=landlock), on x86-64 or arm64",
 }
 
 
@@ -40,26 +38,44 @@ def doctor(data: DataOption = None, competition: RulesOption = None) -> None:
 
 
 def _isolation(rules: CompetitionFile) -> bool:
-    """Try each level with a worker that attacks its own lock."""
-    least, best = Level(rules.isolation), None
+    """Try each level with a worker that attacks its own lock; say what each kind of command gets."""
+    best = Isolation(Level.NONE)
     for level in (Level.BOX, Level.LOCKDOWN):
-        lacks = missing(level, user=rules.worker_user, limits=rules.limits)
-        if not lacks:
-            best = best or level
-            inside = lockdown.missing() if level is Level.BOX else ""
-            say(out, f"ok    isolation {level}{f', without Landlock in it: {inside}' if inside else ''}")
+        found = available(level, rules)
+        if isinstance(found, str):
+            say(out, f"no    isolation {level}: {found.splitlines()[-1]}")
+            say(out, f"      to get it: {_REMEDIES[level]}")
             continue
-        say(out, f"no    isolation {level}: {lacks.splitlines()[-1]}")
-        say(out, f"      to get it: {_REMEDIES[level]}")
-    if (best or Level.NONE).rank < least.rank:
-        say(out, f"FAIL  isolation: the competition asks for {least} at least")
-        say(out, "      for your own code only: --isolation none")
-        return False
-    say(
-        out,
-        f"ok    submissions run at isolation {best or Level.NONE}; the competition asks for {least} at least",
-    )
-    return True
+        best = max(best, found, key=lambda isolation: isolation.level.rank)
+        say(out, f"ok    isolation {level}{_inside(level)}, as {_who(found)}")
+    works = True
+    for trust in Trust:
+        commands = ", ".join(command for command, whose in TRUST.items() if whose is trust)
+        least = least_for(rules, trust)
+        if best.level.rank >= least.rank:
+            say(out, f"ok    {trust} runs at isolation {best.level} ({commands})")
+            continue
+        refused_by = "the competition" if rules.isolation else "this command"
+        say(out, f"{'FAIL' if trust is Trust.OWN else 'no  '}  {trust} needs isolation {least} ({commands})")
+        say(out, f"      {refused_by} asks for it; without it: --isolation none, only if you trust the code")
+        works &= trust is not Trust.OWN
+    return works
+
+
+def _inside(level: Level) -> str:
+    """Say whether the box goes without Landlock."""
+    from starter import lockdown
+
+    lacks = lockdown.missing() if level is Level.BOX else ""
+    return f", without Landlock in it: {lacks}" if lacks else ""
+
+
+def _who(isolation: Isolation) -> str:
+    """Say which user runs a plugin, and why root where it does."""
+    if isolation.why_root:
+        return f"root without capabilities, because the worker's own user cannot: {isolation.why_root}"
+    is_root = hasattr(os, "getuid") and os.getuid() == 0
+    return f"user {isolation.user}" if is_root else "you"
 
 
 def _try(what: str, check: Callable[[], str]) -> bool:

@@ -8,8 +8,8 @@ import typer
 
 from starter.cli_shared import (
     DataOption,
-    IsolationOption,
     JsonOption,
+    OwnIsolationOption,
     RulesOption,
     can_be_made,
     err,
@@ -43,7 +43,7 @@ def profile(  # noqa: PLR0913, PLR0917 - options of the command line
     ] = True,
     data: DataOption = None,
     competition: RulesOption = None,
-    isolation: IsolationOption = None,
+    isolation: OwnIsolationOption = None,
     json_to: JsonOption = None,
 ) -> int:
     """Show what each layer costs: MACs, memory access, latency, and the ShuffleNetV2 guidelines."""
@@ -56,6 +56,7 @@ def profile(  # noqa: PLR0913, PLR0917 - options of the command line
     with contextlib.suppress(UsageError):  # a profile needs no baseline; with one there is a ratio as well
         reference = read_reference(rules.path(rules.baseline))
     results = evaluate_all(
+        "profile",
         candidates,
         rules,
         data,

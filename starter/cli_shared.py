@@ -28,20 +28,21 @@ from rich.progress import (
 )
 
 from starter.competition import CompetitionFile
+from starter.contract.isolation import TRUST, Isolation, Level
 from starter.dataset import Dataset
 from starter.discovery import Candidate
 from starter.errors import Status
 from starter.schema import EvaluationResult
-from starter.scoreboard import inline
+from starter.scoreboard import inline, say
 
 
-class Isolation(StrEnum):
-    """What --isolation takes; room.py says what the levels are."""
+class Requested(StrEnum):
+    """What --isolation takes: a level, or the strictest that works."""
 
     AUTO = "auto"
-    BOX = "box"
-    LOCKDOWN = "lockdown"
-    NONE = "none"
+    BOX = Level.BOX.value
+    LOCKDOWN = Level.LOCKDOWN.value
+    NONE = Level.NONE.value
 
 
 EXIT_OK, EXIT_PARTICIPANT, EXIT_USAGE, EXIT_HOST, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
@@ -92,10 +93,33 @@ DataOption = Annotated[Path | None, typer.Option("--data", help="Another data se
 RulesOption = Annotated[
     Path | None, typer.Option("--competition", dir_okay=False, help="Another competition.toml.")
 ]
-IsolationOption = Annotated[
-    Isolation | None,
-    typer.Option("--isolation", help="How plugins are locked in; auto: as strictly as this machine can."),
+_ISOLATION_HELP = "How plugins are isolated; auto: as strictly as this machine can."
+OwnIsolationOption = Annotated[
+    Requested | None, typer.Option("--isolation", envvar="STARTER_ISOLATION", help=_ISOLATION_HELP)
 ]
+"""For commands that run your own code."""
+IsolationOption = Annotated[Requested | None, typer.Option("--isolation", help=_ISOLATION_HELP)]
+"""For strangers' code: no variable that was set for something else may weaken it."""
+
+
+def isolation_for(command: str, rules: CompetitionFile, requested: str | None) -> Isolation:
+    """Return the isolation of a command, and announce it where your own code runs without any.
+
+    Raises:
+        HostError: H104, this machine has none that is strict enough.
+    """
+    from starter.sandbox.choice import choose
+
+    isolation = choose(rules, requested, trust=TRUST[command])
+    if isolation.level is Level.NONE and isolation.lacks:
+        say(
+            err,
+            f"isolation none: your plugin runs unprotected and the result is not official, because this "
+            f"machine has no sandbox ({isolation.reasons}); to get one: starter doctor",
+        )
+    return isolation
+
+
 JsonOption = Annotated[
     str | None,
     typer.Option(
@@ -158,13 +182,20 @@ def write_json(target: str, record: dict[str, Any]) -> None:
 
 
 def evaluate_all(
-    candidates: Sequence[Candidate], rules: CompetitionFile, data: Path | None, **options: Any
+    command: str,
+    candidates: Sequence[Candidate],
+    rules: CompetitionFile,
+    data: Path | None,
+    *,
+    isolation: str | None,
+    **options: Any,
 ) -> list[EvaluationResult]:
     """Evaluate with a progress bar; `options` are Evaluator's, and `reference_folder`."""
     from starter.evaluate import REFERENCE_FILE, Evaluator
 
     reference_folder = options.pop("reference_folder", Path())
     dataset = open_data(data, rules)
+    options["isolation"] = isolation_for(command, rules, isolation)
     names = [c.name for c in candidates]
     results: list[EvaluationResult] = []
     with (

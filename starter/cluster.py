@@ -28,7 +28,6 @@ from starter.discovery import Candidate
 from starter.errors import Code, UsageError, host_error, usage_error
 from starter.evaluate import Evaluator
 from starter.measure import Images, Measurement, Measures, WorkerLostError
-from starter.processes import submission_files
 
 _AHEAD = 2
 """How many submissions a worker is given at once, so that it does not wait for the next."""
@@ -73,7 +72,7 @@ class RemoteMeasurer:
         meanwhile()
         while True:
             for candidate in itertools.islice(source, _AHEAD - len(waiting)):
-                waiting.append(self._actor.measure.remote(Sent(candidate, submission_files(candidate))))
+                waiting.append(self._actor.measure.remote(Sent.of(candidate)))
             if not waiting:
                 return
             found = _answer(waiting.popleft())

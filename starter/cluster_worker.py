@@ -13,16 +13,19 @@ import threading
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from starter import __version__
 from starter.competition import CompetitionFile
+from starter.contract.isolation import Level
 from starter.dataset import Dataset
 from starter.discovery import Candidate
 from starter.errors import Code, HostError, Problem, StarterError, UsageError, host_error
 from starter.hookspecs import Competition
 from starter.measure import Images, Measurement, Measurer
 from starter.messages import KeptImages, RunnerHello
-from starter.room import Level, choose
+from starter.processes import submission_files
+from starter.sandbox.choice import choose
 from starter.schema import Record
 
 
@@ -71,6 +74,12 @@ class Sent:
     """Which; its path is the driver's."""
     files: dict[str, bytes]
     """What it consists of."""
+
+    @classmethod
+    def of(cls, candidate: Candidate) -> Self:
+        """Return a submission with the bytes of its files."""
+        files = submission_files(candidate)
+        return cls(candidate, {name: path.read_bytes() for name, path in files.items()})
 
 
 def work_of(
@@ -145,12 +154,12 @@ class Worker:
             path.write_bytes(data)
             costs.append(str(path))
         rules = work.rules.model_copy(update={"operator_costs": tuple(costs)})
-        level = choose(rules, work.isolation)
+        isolation = choose(rules, work.isolation)
         digest = hashlib.sha256(work.images).hexdigest()
         kept = KeptImages(folder=node / "decoded", limit_mb=work.cache_mb, fingerprint=digest)
         images = Images(_unpacked(node / digest, work.images), work.ids, work.competition, kept)
-        self._measurer = Measurer(rules, images, isolation=level, threads=1, device=work.device)
-        self._room = self._measurer.room()
+        self._measurer = Measurer(rules, images, isolation=isolation, threads=1, device=work.device)
+        self._room = self._measurer.sandbox()
         self._stop = threading.Event()
 
     def hello(self) -> Hello:

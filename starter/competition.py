@@ -87,8 +87,8 @@ class CompetitionFile(BaseModel):
     """Where `starter score` looks by default."""
     operator_costs: tuple[str, ...] = ()
     """Python files with cost rules of the organizer's own, for operators that have none."""
-    isolation: Literal["box", "lockdown", "none"] = "lockdown"
-    """How strictly strangers' code is locked in at least; none is for your own code only."""
+    isolation: Literal["box", "lockdown", "none"] | None = None
+    """The least isolation for every command; left out, it depends on whose code a command runs."""
     worker_user: int = Field(default=65534, gt=0)
     """The number of the user that a submission's process becomes where the kit runs as root."""
     score: ScoreRules = ScoreRules()

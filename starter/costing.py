@@ -1,6 +1,6 @@
 """Count a model of one's own in this process, before it is trained: the number that the score uses.
 
-The same export, reader, walk and table as in an evaluation; without the locked room, so
+The same export, reader, walk and table as in an evaluation; without a sandbox, so
 for models that this process may run anyway.
 """
 

@@ -76,7 +76,9 @@ class Candidate:
             return [problem(Code.BAD_NAME, where=str(self.path), got=repr(self.name))]
         if self.kind is Kind.FOLDER and not self.file.is_file():
             return [problem(Code.NO_PLUGIN_FILE, where=str(self.path), got=f"no {PLUGIN_FILE}")]
-        sizes = {path: path.stat().st_size for path in self.files()}
+        # The kit's own commands compile Python there: that is not the participant's.
+        files = (path for path in self.files() if "__pycache__" not in path.parts)
+        sizes = {path: path.stat().st_size for path in files}
         if len(sizes) <= limits.submission_files and sum(sizes.values()) <= limits.submission_mb * 2**20:
             return []
         largest = sorted(sizes, key=lambda path: -sizes[path])[:3]

@@ -17,11 +17,12 @@ import numpy as np
 from pydantic import ValidationError
 
 from starter.competition import CompetitionFile, ScoreRules
+from starter.contract.isolation import Isolation, Level
 from starter.dataset import Dataset
 from starter.discovery import Candidate
 from starter.errors import CATALOGUE, Code, Status, UsageError, usage_error
 from starter.measure import Images, Measurement, Measurer, Measures
-from starter.room import Level, choose
+from starter.sandbox.choice import choose
 from starter.schema import EvaluationResult, Reference, UsageScore
 from starter.scoring import F1, Score, check_reference, compute_score, f1_terms, macro_f1, scored_macs
 from starter.uncertainty import Resampling, interval
@@ -73,7 +74,7 @@ class Evaluator:
         mode: how much is evaluated.
         reference: the baseline's figures; None measures without a score.
         reference_path: named when the reference is refused.
-        isolation: the level that `room.choose` has chosen, or what it chooses from.
+        isolation: what `sandbox.choice.choose` has chosen; None: what it chooses for strangers' code.
         measurer: makes whoever measures on the images; None: a `Measurer` in this machine.
 
     Raises:
@@ -89,7 +90,7 @@ class Evaluator:
         mode: Mode = Mode.FULL,
         reference: Reference | None = None,
         reference_path: Path = Path(REFERENCE_FILE),
-        isolation: str | None = None,
+        isolation: Isolation | None = None,
         measurer: Callable[[Images], Measures] | None = None,
     ) -> None:
         self._competition = competition
@@ -102,8 +103,8 @@ class Evaluator:
         self._rows = [] if mode is Mode.PROFILE and reference is None else rows[:count]
         self._judges: dict[Usage, Judge] = {}
         if measurer is None:
-            level = isolation if isinstance(isolation, Level) else choose(competition, isolation)
-            measurer = partial(Measurer, competition, isolation=level, profile=mode is Mode.PROFILE)
+            chosen = isolation or choose(competition)
+            measurer = partial(Measurer, competition, isolation=chosen, profile=mode is Mode.PROFILE)
         ids = tuple(row.image_id for row in self._rows)
         self._measurer = measurer(Images(dataset.root.resolve(), ids, dataset.competition))
 

@@ -1,22 +1,25 @@
 """Turn a model into a graph file: the last thing that runs in the submission's process.
 
-torch.export traces the model at batch size 1; its graph is written as our own
-JSON and safetensors (graph.py). A refusal here names the participant's own line;
-the refusals that count are made again by the reader, on our side.
+torch.export traces the model at batch size 1; its graph becomes our own JSON, its
+weights a safetensors file that is written tensor by tensor (graph.py reads both).
+A refusal here names the participant's own line; the refusals that count are made
+again by the reader, on our side.
 """
 
 import contextlib
 import inspect
+import json
 import re
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from unittest.mock import patch
 
+import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Node as FxNode
@@ -25,7 +28,7 @@ from torch.fx.proxy import TracerBase
 from starter import alternatives
 from starter.discovery import Candidate
 from starter.errors import Code, ParticipantError, Problem, participant_error, problem
-from starter.graph import GETITEM, INPUT, GraphFile, Node, Ref, TensorSpec, encode
+from starter.graph import GETITEM, INPUT, STORED_DTYPES, GraphFile, Node, Ref, TensorSpec, encode
 from starter.plugins import describe_error, own_line
 
 _TORCH = Path(torch.__file__).parent
@@ -98,8 +101,35 @@ def export_model(
     return exported
 
 
-def write_graph(exported: ExportedProgram, candidate: Candidate, graph: Path, weights: Path) -> None:
-    """Write the graph as JSON and its tensors as safetensors."""
+@dataclass(frozen=True)
+class PackedGraph:
+    """A graph and its weights, ready to be written; the weights are still the model's own memory."""
+
+    graph: bytes
+    """graph.json."""
+    weights_header: bytes
+    """The head of weights.safetensors: the length of its JSON, and the JSON."""
+    tensors: tuple[np.ndarray[Any, np.dtype[np.uint8]], ...]
+    """The bytes that follow, uint8 (bytes of the tensor,), in the order of the header."""
+
+    @property
+    def weights_size(self) -> int:
+        """How long weights.safetensors becomes, bytes."""
+        return len(self.weights_header) + sum(tensor.nbytes for tensor in self.tensors)
+
+    def write_weights(self, file: IO[bytes]) -> None:
+        """Write weights.safetensors, without a second copy of it in memory."""
+        file.write(self.weights_header)
+        for tensor in self.tensors:
+            file.write(tensor.data)
+
+
+def pack_graph(exported: ExportedProgram, candidate: Candidate) -> PackedGraph:
+    """Return the graph as JSON and its tensors as the parts of a safetensors file.
+
+    Raises:
+        ParticipantError: an argument or a type of tensor has no place in a graph.
+    """
     values = {**exported.state_dict, **exported.constants}
     specs: list[TensorSpec] = []
     tensors: dict[str, torch.Tensor] = {}
@@ -114,8 +144,7 @@ def write_graph(exported: ExportedProgram, candidate: Candidate, graph: Path, we
         names[spec.arg.name] = name
         key = str(spec.target)
         specs.append(TensorSpec(name=name, key=key, kind=_KINDS[spec.kind]))
-        # Cloned: tied weights share memory, which safetensors refuses.
-        tensors[key] = values[key].detach().cpu().contiguous().clone()
+        tensors[key] = values[key].detach().cpu().contiguous()
     nodes = tuple(_node(n, names, candidate) for n in exported.graph.nodes if _computes(n))
     output = next(n for n in exported.graph.nodes if n.op == "output").args[0][0]
     file = GraphFile(
@@ -124,8 +153,31 @@ def write_graph(exported: ExportedProgram, candidate: Candidate, graph: Path, we
         nodes=nodes,
         output=names.get(output.name, output.name),
     )
-    graph.write_text(file.model_dump_json(), encoding="utf-8", newline="\n")
-    save_file(tensors, weights)
+    in_order = dict(sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0])))
+    flat = tuple(tensor.reshape(-1).view(torch.uint8).numpy() for tensor in in_order.values())
+    return PackedGraph(file.model_dump_json().encode(), _weights_header(in_order), flat)
+
+
+def write_graph(exported: ExportedProgram, candidate: Candidate, graph: Path, weights: Path) -> None:
+    """Write the graph as JSON and its tensors as safetensors."""
+    packed = pack_graph(exported, candidate)
+    graph.write_bytes(packed.graph)
+    with weights.open("wb") as file:
+        packed.write_weights(file)
+
+
+def _weights_header(tensors: Mapping[str, torch.Tensor]) -> bytes:
+    """Return what a safetensors file begins with, as the format's specification says."""
+    header, end = {}, 0
+    for key, tensor in tensors.items():
+        if tensor.dtype not in STORED_DTYPES:
+            raise participant_error(Code.DTYPE_REFUSED, where=f"weights {key!r}", got=str(tensor.dtype))
+        start, end = end, end + tensor.nbytes
+        dtype = STORED_DTYPES[tensor.dtype]
+        header[key] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
 
 
 def _input(exported: ExportedProgram) -> FxNode:

@@ -51,8 +51,10 @@ DTYPES: dict[str, torch.dtype] = {
         "int64",
     )
 }
-_STORED_DTYPES = frozenset({"F32", "F16", "BF16", "F64", "BOOL", "U8", "I8", "I16", "I32", "I64"})
-"""`DTYPES` as safetensors names them."""
+STORED_DTYPES: dict[torch.dtype, str] = dict(
+    zip(DTYPES.values(), ("F32", "F16", "BF16", "F64", "BOOL", "U8", "I8", "I16", "I32", "I64"), strict=True)
+)
+"""What safetensors calls each of `DTYPES`."""
 _SPECIAL_FLOATS = {"inf": math.inf, "-inf": -math.inf}
 _IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_]{0,199}"
 _NAME = re.compile(_IDENTIFIER)
@@ -308,7 +310,7 @@ def _check_header(name: str, data: BinaryIO) -> None:
         raise _malformed(name, f"more than {MAX_TENSORS:,} tensors", Code.GRAPH_TOO_LARGE)
     for key, entry in header.items():
         dtype = entry.get("dtype") if isinstance(entry, dict) else None
-        if key != "__metadata__" and (not isinstance(dtype, str) or dtype not in _STORED_DTYPES):
+        if key != "__metadata__" and (not isinstance(dtype, str) or dtype not in STORED_DTYPES.values()):
             raise participant_error(Code.DTYPE_REFUSED, where=f"weights {key[:300]!r}", got=repr(dtype)[:80])
 
 

@@ -23,12 +23,14 @@ from typing import Any, Protocol
 import numpy as np
 
 from starter.competition import CompetitionFile
+from starter.contract.isolation import Isolation, Level
 from starter.discovery import Candidate, Kind
 from starter.errors import HostError, Problem, UsageError
 from starter.hookspecs import Competition
 from starter.messages import KeptImages, RunnerHello, RunnerReply, RunnerRequest, WorkerReport
 from starter.processes import Exported, Runner, export
-from starter.room import Level, Room
+from starter.sandbox.choice import open_sandbox
+from starter.sandbox.door import Door
 
 _AHEAD = 1
 """How many submissions are exported before they can be run: each may hold its weights on the disk."""
@@ -84,7 +86,7 @@ class Measures(Protocol):
     """Whoever measures: a `Measurer`, or one on another machine (cluster.py)."""
 
     isolation: Level
-    """How submissions are locked in there."""
+    """How submissions are isolated there."""
     machine: str
     """What it runs on."""
 
@@ -107,7 +109,7 @@ class Measurer:
     Args:
         competition: the rules.
         images: what to run on; without ids there are no logits.
-        isolation: the level that `room.choose` has chosen.
+        isolation: what `sandbox.choice.choose` has chosen.
         profile: whether to measure each layer too.
         threads: how many threads a graph is run with; None: all cores.
         device: what it is run on, cpu or cuda.
@@ -121,7 +123,7 @@ class Measurer:
         competition: CompetitionFile,
         images: Images,
         *,
-        isolation: Level,
+        isolation: Isolation,
         profile: bool = False,
         threads: int | None = None,
         device: str = "cpu",
@@ -129,7 +131,8 @@ class Measurer:
         self._device = device
         self._competition = competition
         self._images = images
-        self.isolation = isolation
+        self._isolation = isolation
+        self.isolation = isolation.level
         self.machine = machine()
         self._profile = profile
         rules = [competition.path(name) for name in competition.operator_costs]
@@ -160,7 +163,7 @@ class Measurer:
         """
         known = candidates if isinstance(candidates, Sequence) else ()
         readable = [c.folder for c in known if c.kind is Kind.ENTRY_POINT]
-        room = self.room(forks=len(known) != 1, readable=readable)
+        room = self.sandbox(forks=len(known) != 1, readable=readable)
         stop = threading.Event()
         source = iter(candidates)
         waiting: deque[tuple[Candidate, Future[Exported]]] = deque()
@@ -182,14 +185,12 @@ class Measurer:
                 for _, future in waiting:
                     future.cancel()
 
-    def room(self, *, forks: bool = True, readable: Sequence[Path] = ()) -> Room:
-        """Start a room for submissions, by the competition's rules."""
-        rules = self._competition
-        return Room(
-            self.isolation, user=rules.worker_user, limits=rules.limits, forks=forks, readable=readable
-        )
+    def sandbox(self, *, forks: bool = True, readable: Sequence[Path] = ()) -> Door:
+        """Start a process for submissions, by the competition's rules."""
+        limits = self._competition.limits
+        return open_sandbox(self._isolation, limits=limits, forks=forks, readable=readable)
 
-    def export(self, candidate: Candidate, room: Room, stop: threading.Event) -> Exported:
+    def export(self, candidate: Candidate, room: Door, stop: threading.Event) -> Exported:
         """Have one submission exported.
 
         Raises:

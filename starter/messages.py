@@ -9,6 +9,15 @@ from starter.errors import Problem
 from starter.hookspecs import Competition
 from starter.schema import CostReport, ProfileReport, Record
 
+PARTS = ("report", "graph", "transforms", "weights")
+"""What a submission's process sends back: a line of JSON with the parts' lengths, then the parts."""
+
+MAX_REPORT = 2**20
+"""The longest report, bytes."""
+
+EXIT_OUTPUT = 3
+"""Its exit status when the reply could not be written whole."""
+
 
 class WorkerJob(Record):
     """What the submission's process is asked to do."""
@@ -27,6 +36,8 @@ class WorkerJob(Record):
     """Memory, MiB."""
     threads: int
     """How many threads."""
+    scratch_mb: int
+    """Files in its scratch folder, MiB."""
     output_mb: int
     """The whole reply, MiB."""
     files: dict[str, int]

@@ -53,14 +53,9 @@ def thread_count(pid: int) -> int:
     return int(fields[17]) if fields else 0
 
 
-def nameless_bytes(pid: int, *, but: int) -> int:
-    """Return the bytes on disk of files that a process holds, open or mapped, after it removed their names.
-
-    Args:
-        pid: the process.
-        but: the inode of one that is not counted.
-    """
-    found = {but: 0}
+def nameless_bytes(pid: int) -> int:
+    """Return the bytes of files that a process holds, open or mapped, after it removed their names."""
+    found: dict[int, int] = {}
     with contextlib.suppress(OSError):
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
             with contextlib.suppress(OSError):

@@ -5,17 +5,17 @@ our label-free process (runner.py), which counts and runs graphs. Nothing of tor
 is imported here: this is the side that holds the labels.
 """
 
-import contextlib
+import mmap
 import os
 import queue
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import BinaryIO, Self
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -23,23 +23,24 @@ from starter.competition import Limits
 from starter.discovery import Candidate, Kind
 from starter.errors import Code, HostError, Problem, UsageError, host_error, problem
 from starter.hookspecs import Competition
-from starter.messages import RunnerHello, RunnerReply, RunnerRequest, WorkerJob, WorkerReport
-from starter.room import Room
+from starter.messages import (
+    EXIT_OUTPUT,
+    MAX_REPORT,
+    PARTS,
+    RunnerHello,
+    RunnerReply,
+    RunnerRequest,
+    WorkerJob,
+    WorkerReport,
+)
 from starter.sandbox.child import Allowance, Child
+from starter.sandbox.door import Door
+from starter.sandbox.protocol import LimitExceeded, Payload
 
-PARTS = ("report", "graph", "weights", "transforms")
-"""What a worker sends back, as files."""
-
-EXIT_OUTPUT = 3
-"""A worker's exit status when its reply was larger than the limit."""
-
-_WINDOWS_EXCEPTION = 0xC0000000
-"""An exit status from here on says which error ended a process on Windows; elsewhere there is none."""
-
-_MAX_HEADER = 1024
-_MAX_REPORT = 2**20
-_START_SECONDS = 120.0
 _POLL_SECONDS = 0.05
+_WINDOWS_CRASH = 0xC0000000  # an exit status from here on is an exception that nobody handled
+_MAX_HEADER = 1024
+_START_SECONDS = 120.0
 _SIZES = TypeAdapter(dict[str, int])
 
 
@@ -67,7 +68,7 @@ def export(
     competition: Competition,
     limits: Limits,
     folder: Path,
-    room: Room,
+    room: Door,
     *,
     stop: threading.Event | None = None,
 ) -> Exported:
@@ -84,25 +85,24 @@ def export(
     Raises:
         HostError: the room does not start, or broke.
     """
-    with (
-        tempfile.TemporaryFile() as reply,
-        tempfile.TemporaryFile() as log_file,
-        _packed(candidate, competition, limits) as payload,
-    ):
-        verdict = room.run(payload, reply, log_file, limits, stop or threading.Event())
-        found = _struck(verdict) or _exit_problem(verdict["status"], limits) or _split(reply, folder, limits)
-        log_file.seek(0)
-        log = room.without_names(log_file.read()).decode(errors="replace")
+    with tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True) as place:
+        payload, reply, log = (Path(place) / name for name in ("payload", "reply", "log"))
+        packed = _pack(candidate, competition, limits, payload)
+        verdict = room.run(packed, reply, log, limits, stop or threading.Event())
+        found = _exceeded(verdict.exceeded) or _exit_problem(verdict.status, limits)
+        found = found or _split(reply, folder, limits)
+        printed = room.without_names(log.read_bytes()).decode(errors="replace")
+    used = dict(verdict.used)
     if found is not None:
-        return Exported(WorkerReport(problems=(found,)), folder, log, verdict["used"])
+        return Exported(WorkerReport(problems=(found,)), folder, printed, used)
     report = room.without_names((folder / "report").read_bytes()) if (folder / "report").exists() else b""
-    return Exported(_read_report(report), folder, log, verdict["used"])
+    return Exported(_read_report(report), folder, printed, used)
 
 
-@contextlib.contextmanager
-def _packed(candidate: Candidate, competition: Competition, limits: Limits) -> Iterator[BinaryIO]:
-    """Write a job and the bytes of the submission's files to a file that can only be read afterwards."""
+def _pack(candidate: Candidate, competition: Competition, limits: Limits, path: Path) -> Payload:
+    """Write a job and the bytes of the submission's files to a file."""
     files = {} if candidate.kind is Kind.ENTRY_POINT else submission_files(candidate)
+    sizes = {name: file.stat().st_size for name, file in files.items()}
     job = WorkerJob(
         name=candidate.name,
         path=candidate.path if candidate.kind is Kind.ENTRY_POINT else Path(candidate.path.name),
@@ -111,31 +111,33 @@ def _packed(candidate: Candidate, competition: Competition, limits: Limits) -> I
         cpu_seconds=limits.cpu_seconds,
         memory_mb=limits.memory_mb,
         threads=limits.threads,
+        scratch_mb=limits.scratch_mb,
         output_mb=limits.output_mb,
-        files={name: len(data) for name, data in files.items()},
+        files=sizes,
     )
-    with tempfile.NamedTemporaryFile(prefix="starter-") as file:
-        file.write(job.model_dump_json().encode() + b"\n")
-        for data in files.values():
-            file.write(data)
-        file.flush()
-        with Path(file.name).open("rb") as payload:
-            yield payload
+    with path.open("xb") as packed:
+        packed.write(job.model_dump_json().encode() + b"\n")
+        for name, file in files.items():
+            with file.open("rb") as opened:
+                _copy(opened, packed, sizes[name])
+    folders = {above for name in sizes for above in PurePosixPath(name).parents}
+    pages = sum(-(-size // mmap.PAGESIZE) * mmap.PAGESIZE for size in sizes.values())
+    return Payload(path, unpacked_bytes=pages, unpacked_files=len(sizes) + len(folders) + 1)
 
 
-def submission_files(candidate: Candidate) -> dict[str, bytes]:
+def submission_files(candidate: Candidate) -> dict[str, Path]:
     """Return the submission's files by the names they are unpacked with; no link to the outside."""
     above = candidate.path.parent
     own = candidate.folder.resolve() if candidate.kind is Kind.FOLDER else None
-    contents = {}
+    found = {}
     for path in sorted(candidate.files()):
         inside = path.resolve().is_relative_to(own) if own else not path.is_symlink()
         if inside and "__pycache__" not in path.parts:
-            contents[path.relative_to(above).as_posix()] = path.read_bytes()
-    return contents
+            found[path.relative_to(above).as_posix()] = path
+    return found
 
 
-_STRUCK = {
+_LIMITS = {
     "wall_seconds": (Code.TIMEOUT, "{} s"),
     "cpu_seconds": (Code.TIMEOUT, "{} s of processor time"),
     "memory_mb": (Code.MEMORY, "{} MiB"),
@@ -143,22 +145,21 @@ _STRUCK = {
     "scratch_mb": (Code.DISK, "{} MiB"),
     "scratch_files": (Code.DISK, "{} files"),
     "scratch_path": (Code.DISK, "{} bytes in a path"),
-    "log": (Code.OUTPUT, "{} MiB of log"),
+    "log_mb": (Code.OUTPUT, "{} MiB of log"),
 }
 
 
-def _struck(verdict: dict[str, Any]) -> Problem | None:
-    """Return the limit that the submission's process reached, as a problem."""
-    if verdict["struck"] is None:
+def _exceeded(limit: LimitExceeded | None) -> Problem | None:
+    """Return the limit that the submission's process exceeded, as a problem."""
+    if limit is None:
         return None
-    name, allowed, measured = verdict["struck"]
-    code, unit = _STRUCK[name]
-    hint = "Print less: only the end of the log is kept." if name == "log" else ""
+    code, unit = _LIMITS[limit.name]
+    hint = "Print less: only the end of the log is kept." if limit.name == "log_mb" else ""
     return problem(
         code,
         where="the submission's process",
-        expected=f"at most {unit.format(f'{allowed:g}')}",
-        got=unit.format(f"{measured:g}"),
+        expected=f"at most {unit.format(f'{limit.allowed:g}')}",
+        got=unit.format(f"{limit.measured:g}"),
         hint=hint,
     )
 
@@ -169,44 +170,47 @@ def _exit_problem(status: int, limits: Limits) -> Problem | None:
         return None
     if status == EXIT_OUTPUT:
         return problem(Code.OUTPUT, where=where, expected=f"at most {limits.output_mb} MiB", got="more")
-    if status < 0:
-        return problem(Code.CRASH, where=where, got=f"killed by {_signal_name(-status)}")
-    if status >= _WINDOWS_EXCEPTION:
-        return problem(Code.CRASH, where=where, got=f"ended by Windows, exception {status:#x}")
+    if status < 0 or status >= _WINDOWS_CRASH:
+        return problem(Code.CRASH, where=where, got=f"killed by {_signal_name(status)}")
     return problem(Code.EARLY_EXIT, where=where, got=f"exit status {status}")
 
 
-def _signal_name(number: int) -> str:
-    with contextlib.suppress(ValueError):  # the real-time signals have no names
-        return signal.Signals(number).name
-    return f"signal {number}"
-
-
-def _split(reply: BinaryIO, folder: Path, limits: Limits) -> Problem | None:
-    """Cut the reply into its parts; return what is wrong with it."""
-    size = os.fstat(reply.fileno()).st_size
-    if size == 0:
-        return problem(Code.EARLY_EXIT, where="the submission's process", got="exit status 0, but no answer")
-    if size > limits.output_mb * 2**20:
-        return problem(
-            Code.OUTPUT,
-            where="the submission's process",
-            expected=f"at most {limits.output_mb} MiB",
-            got=f"{size / 2**20:.0f} MiB",
-        )
-    reply.seek(0)
-    header = reply.readline(_MAX_HEADER)
+def _signal_name(status: int) -> str:
     try:
-        sizes = _SIZES.validate_json(header, strict=True)
-    except ValidationError:
-        return problem(Code.MALFORMED_GRAPH, where="reply", got="no valid header")
-    if not set(sizes) <= set(PARTS) or any(n < 0 for n in sizes.values()):
-        return problem(Code.MALFORMED_GRAPH, where="reply", got=f"parts {sorted(sizes)}")
-    if len(header) + sum(sizes.values()) != size or sizes.get("report", 0) > _MAX_REPORT:
-        return problem(Code.MALFORMED_GRAPH, where="reply", got="sizes that do not add up")
-    for part, length in sizes.items():
-        (folder / part).write_bytes(reply.read(length))
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"exception {status:#x}" if status > 0 else f"signal {-status}"
+
+
+def _split(reply: Path, folder: Path, limits: Limits) -> Problem | None:
+    """Cut the reply into its parts; return what is wrong with it."""
+    where, size = "the submission's process", reply.stat().st_size if reply.exists() else 0
+    if size == 0:
+        return problem(Code.EARLY_EXIT, where=where, got="exit status 0, but no answer")
+    if size > limits.output_mb * 2**20:
+        expected, got = f"at most {limits.output_mb} MiB", f"{size / 2**20:.1f} MiB"
+        return problem(Code.OUTPUT, where=where, expected=expected, got=got)
+    with reply.open("rb") as file:
+        header = file.readline(_MAX_HEADER)
+        try:
+            sizes = _SIZES.validate_json(header, strict=True)
+        except ValidationError:
+            return problem(Code.MALFORMED_GRAPH, where="reply", got="no valid header")
+        if not set(sizes) <= set(PARTS) or any(n < 0 for n in sizes.values()):
+            return problem(Code.MALFORMED_GRAPH, where="reply", got=f"parts {sorted(sizes)}")
+        if len(header) + sum(sizes.values()) != size or sizes.get("report", 0) > MAX_REPORT:
+            return problem(Code.MALFORMED_GRAPH, where="reply", got="sizes that do not add up")
+        for part, length in sizes.items():
+            with (folder / part).open("wb") as target:
+                _copy(file, target, length)
     return None
+
+
+def _copy(source: BinaryIO, target: BinaryIO, length: int) -> None:
+    """Copy so many bytes, a piece at a time: a reply may be as large as its limit."""
+    while length > 0 and (piece := source.read(min(length, 1 << 20))):
+        target.write(piece)
+        length -= len(piece)
 
 
 def _read_report(text: bytes) -> WorkerReport:

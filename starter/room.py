@@ -18,43 +18,28 @@ import sys
 import tempfile
 import threading
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 from starter import lockdown
-from starter.competition import CompetitionFile, Limits
+from starter.competition import Limits
+from starter.contract.isolation import Level
 from starter.errors import Code, host_error
 from starter.folders import empty_folder
 from starter.sandbox.child import clean_environment
+from starter.sandbox.protocol import Payload, Verdict
 
 BOX_FOLDER = Path("/room")
 _START_SECONDS = 200.0
-
-
-class Level(StrEnum):
-    """How a submission's process is locked in."""
-
-    BOX = "box"
-    """bubblewrap around the worker's own lock-down: a file system and a network of its own."""
-    LOCKDOWN = "lockdown"
-    """Landlock and seccomp; names of files outside can be guessed by asking for them."""
-    NONE = "none"
-    """Not at all: for one's own code."""
-
-    @property
-    def rank(self) -> int:
-        """Higher is stricter."""
-        return [Level.NONE, Level.LOCKDOWN, Level.BOX].index(self)
 
 
 class Room:
     """One locked room, started at once; it prepares while others work.
 
     Args:
-        level: how it is locked.
-        user: who the worker becomes where the kit runs as root.
+        level: how it is locked: box or lockdown.
+        user: who the worker becomes where the kit runs as root; None: it stays root, without capabilities.
         limits: the size of the scratch folder.
         forks: whether one worker serves many submissions; else each has a new one.
         preload: whether the worker imports torch; without it only the lock is tried.
@@ -65,16 +50,16 @@ class Room:
         self,
         level: Level,
         *,
-        user: int,
+        user: int | None,
         limits: Limits,
         forks: bool = True,
         preload: bool = True,
         readable: Sequence[Path] = (),
     ) -> None:
         self.level = level
-        self._user = user if os.getuid() == 0 and level is not Level.NONE else None
+        self._user = user if os.getuid() == 0 else None
         self._limits = limits
-        self._forks = forks and level is not Level.NONE
+        self._forks = forks
         self._preload = preload
         self._readable = [str(path) for path in readable]
         self._folder = tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True)
@@ -121,15 +106,13 @@ class Room:
             return str(reply["failed"])
         return ""
 
-    def run(
-        self, payload: BinaryIO, reply: BinaryIO, log: BinaryIO, limits: Limits, stop: threading.Event
-    ) -> dict[str, Any]:
-        """Have one submission run; return the supervisor's verdict.
+    def run(self, payload: Payload, reply: Path, log: Path, limits: Limits, stop: threading.Event) -> Verdict:
+        """Have one submission run; return how it ended.
 
         Args:
-            payload: a job and the submission's files, as processes.py writes them.
-            reply: where the worker writes.
-            log: where the end of what it printed is written.
+            payload: a job and the submission's files.
+            reply: a new file, where the worker writes.
+            log: a new file, where the end of what it printed is written.
             limits: what it may use.
             stop: once it is set, the room is closed; nobody waits for the answer any more.
 
@@ -142,20 +125,24 @@ class Room:
         if failed:
             self._stop()
             raise host_error(Code.WORKER_FAILED, where=f"isolation {self.level}", got=failed[-1000:])
-        message = limits.model_dump() | {"payload_bytes": os.fstat(payload.fileno()).st_size}
-        verdict = None
+        job = {
+            "limits": limits.model_dump(),
+            "payload_bytes": payload.unpacked_bytes,
+            "payload_files": payload.unpacked_files + 1,  # the file system's own root
+        }
+        message = None
         with contextlib.suppress(BrokenPipeError, ConnectionError):
-            descriptors = [payload.fileno(), reply.fileno(), log.fileno()]
-            socket.send_fds(self._socket, [json.dumps(message).encode()], descriptors)
-            verdict = self._receive(stop)
-        if verdict is None or not verdict["reusable"]:
+            with payload.path.open("rb") as given, reply.open("xb") as answer, log.open("xb") as printed:
+                descriptors = [given.fileno(), answer.fileno(), printed.fileno()]
+                socket.send_fds(self._socket, [json.dumps(job).encode()], descriptors)
+            message = self._receive(stop)
+        verdict = Verdict.of(message) if message else Verdict(lost="")
+        if not verdict.reusable:
             self._stop()
             if self._forks and not stop.is_set():
                 self._start()
-        if verdict is None or "lost" in verdict:
-            got = (
-                "stopped" if stop.is_set() else f"its worker ended. {(verdict or {}).get('lost', '')[-1000:]}"
-            )
+        if verdict.lost is not None:
+            got = "stopped" if stop.is_set() else f"its worker ended. {verdict.lost[-1000:]}"
             raise host_error(Code.WORKER_FAILED, where=f"isolation {self.level}", got=got)
         return verdict
 
@@ -179,18 +166,17 @@ class Room:
             "folder": "/" if boxed else self._folder.name,
             "box": boxed,
             "forks": self._forks,
-            "locked": self.level is not Level.NONE,
         }
         self._socket.send(json.dumps(spec).encode())
 
     def _worker(self) -> list[str]:
         arguments = {
             "forks": self._forks,
-            "locked": self.level is not Level.NONE,
             "preload": self._preload,
             "user": self._user,
+            "root": os.getuid() == 0 and self._user is None,
             "boxed": self.level is Level.BOX,
-            "alone": self.level is Level.BOX and self._user is None,
+            "alone": self.level is Level.BOX and os.getuid() != 0,
             "outside": self._outside.name,
             "readable": self._readable,
         }
@@ -202,9 +188,9 @@ class Room:
         command = [bubblewrap, "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
         command += ["--unshare-cgroup-try", "--hostname", "room", "--as-pid-1", "--die-with-parent"]
         command += ["--new-session", "--cap-drop", "ALL"]
-        if self._user is None:
+        if os.getuid() != 0:
             command += ["--unshare-user", "--disable-userns"]
-        else:  # root needs no user namespace; the worker becomes another user as its first act
+        elif self._user is not None:  # root needs no user namespace; the worker becomes another user first
             command += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP"]
         for path in ("/bin", "/sbin", "/lib", "/lib32", "/lib64"):
             if Path(path).is_symlink():
@@ -218,7 +204,9 @@ class Room:
             bind = "--dev-bind-try" if visible.startswith("/dev/") else "--ro-bind-try"
             command += [bind, visible, visible]
         command += ["--dev-bind", "/dev/null", "/dev/null"]
-        size = (self._limits.scratch_mb + self._limits.submission_mb) * 2**20
+        # A submission's files take whole pages; a full file system is the scratch limit and a little more.
+        pages = self._limits.submission_files * os.sysconf("SC_PAGE_SIZE")
+        size = (self._limits.scratch_mb + self._limits.submission_mb + 1) * 2**20 + pages
         command += ["--size", str(size), "--perms", "0777", "--tmpfs", str(BOX_FOLDER)]
         return [*command, "--chdir", str(BOX_FOLDER), "--remount-ro", "/", "--"]
 
@@ -247,50 +235,3 @@ class Room:
             with contextlib.suppress(OSError, ValueError):
                 if mark in (entry / "cmdline").read_bytes():
                     os.kill(int(entry.name), signal.SIGKILL)
-
-
-def missing(level: Level, *, user: int, limits: Limits) -> str:
-    """Return what a machine lacks for a level; nothing where a worker has locked itself in by it.
-
-    The worker that is started here tries the lock from inside: a file outside, a socket, its user.
-    """
-    if level is Level.NONE:
-        return ""
-    if lacks := lockdown.missing(boxed=level is Level.BOX):
-        return lacks
-    if level is Level.BOX and shutil.which("bwrap") is None:
-        return "bubblewrap is not installed"
-    with Room(level, user=user, limits=limits, forks=False, preload=False) as room:
-        return room.failure()
-
-
-def choose(
-    competition: CompetitionFile, requested: str | None = None, *, lacks: dict[Level, str] | None = None
-) -> Level:
-    """Return the level for strangers' code: the one asked for, or else the strictest that works.
-
-    Args:
-        competition: its `isolation` is what the organizer asks for at least.
-        requested: a level or "auto"; None is the competition's own.
-        lacks: filled with why each stricter level does not work.
-
-    Raises:
-        HostError: no level that is strict enough works on this machine.
-    """
-    lacks = {} if lacks is None else lacks
-    least = Level(competition.isolation)
-    wanted = Level.NONE if least is Level.NONE and requested is None else None
-    if requested not in {None, "auto"}:
-        wanted = Level(requested or "")
-    if wanted is Level.NONE:
-        return wanted  # it was typed
-    levels = [wanted] if wanted else [Level.BOX, Level.LOCKDOWN]
-    for level in levels:
-        reason = missing(level, user=competition.worker_user, limits=competition.limits)
-        if not reason and level.rank >= least.rank:
-            return level
-        lacks[level] = reason or f"competition.toml asks for {least} at least"
-    got = "; ".join(f"{level}: {reason.splitlines()[-1]}" for level, reason in lacks.items())
-    raise host_error(
-        Code.NO_ISOLATION, where="this machine", expected=f"isolation {wanted or least}", got=got
-    )

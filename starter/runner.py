@@ -65,7 +65,7 @@ def answer(request: RunnerRequest) -> RunnerReply:
     """Count one graph and run it on the images."""
     cost = params = shape = report = None
     try:
-        records = transforms.load(request.transforms.read_text(encoding="utf-8"))
+        records = transforms.load(request.transforms.read_text(encoding="utf-8", errors="replace"))
         shape = pipeline.input_shape(records)
         graph = read_graph(request.graph, request.weights)
         if graph.file.input_shape[1:] != shape:

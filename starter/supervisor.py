@@ -8,6 +8,7 @@ It runs nothing of a stranger's and knows no label. The other end is room.py.
 
 import contextlib
 import ctypes
+import dataclasses
 import json
 import os
 import select
@@ -20,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from starter.folders import LONGEST_PATH, folder_usage
+from starter.folders import folder_usage
 from starter.observe import (
     descendants,
     is_headless,
@@ -30,10 +31,9 @@ from starter.observe import (
     thread_count,
     unfit,
 )
+from starter.sandbox.protocol import LOG_MB, LimitExceeded, Usage, Verdict
 
 POLL_SECONDS = 0.05
-LOG_BYTES = 256 * 2**20
-"""A submission that prints more is stopped."""
 
 _START_SECONDS = 180.0
 _END_SECONDS = 10.0
@@ -84,8 +84,9 @@ class Room:
         os.set_blocking(self._output, False)
         self.log = LogTail(65536)
         self._used: dict[str, float] = {}
+        self._spent = 0.0
         self._clean = False
-        self._reply = self._worker = 0
+        self._worker = 0
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 - our own worker, perhaps inside bubblewrap
                 spec["command"],
@@ -110,21 +111,27 @@ class Room:
                 if word != b"ready":
                     break
                 self._worker = pid
-                return unfit(pid, forks=self._spec["forks"]) if self._spec["locked"] else ""
+                return unfit(pid, forks=self._spec["forks"])
         self._process.kill()
         status = self._process.wait()
         self._drain(self._output, self.log)
         return self.log.text().decode(errors="replace").strip() or f"exit status {status}"
 
-    def run(self, limits: dict[str, float], payload: int, reply: int, log_file: int) -> dict[str, Any]:
-        """Hand over one submission and watch it to its end."""
+    def run(self, job: dict[str, Any], payload: int, reply: int, log_file: int) -> Verdict:
+        """Hand over one submission and watch it to its end.
+
+        Args:
+            job: its limits, and what its own files take in the sandbox.
+            payload: a descriptor of its files; closed here, as the others.
+            reply: where its process writes its answer.
+            log_file: where the end of what it printed is written.
+        """
         mine, theirs = socket.socketpair()
         mine.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         output, write_end = os.pipe()
         os.set_blocking(output, False)
-        log = LogTail(int(limits["log_kb"]) * 1024)
+        log = LogTail(int(job["limits"]["log_kb"]) * 1024)
         socket.send_fds(self._control, [b"job"], [payload, reply, write_end, theirs.fileno()])
-        self._reply = os.fstat(reply).st_ino
         for descriptor in (payload, reply, write_end):
             os.close(descriptor)
         theirs.close()
@@ -134,26 +141,25 @@ class Room:
             os.close(output)
             os.close(log_file)
             self._drain(self._output, self.log)
-            return {"lost": self.log.text().decode(errors="replace")[-4000:], "reusable": False}
+            return Verdict(lost=self.log.text().decode(errors="replace")[-4000:])
         started = time.monotonic()
         self._used = dict.fromkeys(("cpu_seconds", "memory_mb"), 0.0)
-        struck = self._watch(pid, watched, output, log, limits)
+        exceeded = self._watch(pid, watched, output, log, job)
         self._used["wall_seconds"] = round(time.monotonic() - started, 2)
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(watched, signal.SIGKILL)
-        status = self._status(struck is not None)
+        status = self._status(exceeded is not None)
         ended = self._read_to_end(output, log)
         os.close(watched)
         os.close(output)
         with open(log_file, "wb") as file:
             file.write(log.text())
-        reusable = self._clean and ended and struck is None and os.WIFEXITED(status)
-        return {
-            "struck": struck,
-            "status": os.waitstatus_to_exitcode(status),
-            "reusable": reusable,
-            "used": self._used,
-        }
+        return Verdict(
+            status=os.waitstatus_to_exitcode(status),
+            exceeded=exceeded,
+            used=self._used,
+            reusable=self._clean and ended and exceeded is None and os.WIFEXITED(status),
+        )
 
     def end(self) -> None:
         """Kill the worker and every descendant, until none is left."""
@@ -190,20 +196,22 @@ class Room:
         if word != b"R":
             return 0, -1
         watched = os.pidfd_open(pid)  # before it goes on, for then it may end at any time
+        self._spent = processor_seconds(pid)  # a worker that does not fork has imported torch
         mine.sendall(b"G")
         return pid, watched
 
     def _watch(
-        self, pid: int, watched: int, output: int, log: LogTail, limits: dict[str, float]
-    ) -> list[Any] | None:
-        """Wait for the end of the process; return the limit that it reached before, and by how much."""
+        self, pid: int, watched: int, output: int, log: LogTail, job: dict[str, Any]
+    ) -> LimitExceeded | None:
+        """Wait for the end of the process; return the limit that it exceeded before."""
         started = looked = time.monotonic()
         while True:
             ready = self._wait([watched, output], POLL_SECONDS)
             if output in ready and not self._drain(output, log) and watched not in ready:
                 self._wait([watched], POLL_SECONDS)  # it has closed its log: not yet its end
             if watched in ready:
-                return self._disk(pid, limits) if self._spec["box"] else None
+                at_end = Usage(**self._disk(pid, job)) if self._spec["box"] else Usage()
+                return at_end.exceeded(job["limits"])
             now = time.monotonic()
             if now - looked < POLL_SECONDS / 2:
                 continue
@@ -212,47 +220,36 @@ class Room:
                 with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
                     signal.pidfd_send_signal(watched, signal.SIGKILL)  # what is left cannot be measured
                 continue
-            struck = self._exceeded(pid, now - started, log, limits)
-            if struck is not None:
-                return struck
+            exceeded = self._usage(pid, now - started, log, job).exceeded(job["limits"])
+            if exceeded is not None:
+                return exceeded
 
-    def _exceeded(self, pid: int, elapsed: float, log: LogTail, limits: dict[str, float]) -> list[Any] | None:
-        if elapsed > limits["wall_seconds"]:
-            return ["wall_seconds", limits["wall_seconds"], round(elapsed, 1)]
-        processes = [pid] if self._spec["locked"] else [pid, *descendants(pid)]
-        memory = sum(map(resident_bytes, processes)) / 2**20
-        self._used["memory_mb"] = max(self._used["memory_mb"], round(memory, 1))
-        if memory > limits["memory_mb"]:
-            return ["memory_mb", limits["memory_mb"], round(memory)]
-        seconds = sum(map(processor_seconds, processes))
-        self._used["cpu_seconds"] = max(self._used["cpu_seconds"], round(seconds, 2))
-        if seconds > limits["cpu_seconds"]:
-            return ["cpu_seconds", limits["cpu_seconds"], round(seconds, 1)]
-        threads = sum(map(thread_count, processes))
-        if threads > limits["threads"]:
-            return ["threads", limits["threads"], threads]
-        if log.total > LOG_BYTES:
-            return ["log", LOG_BYTES // 2**20, log.total // 2**20]
-        return self._disk(pid, limits)
+    def _usage(self, pid: int, elapsed: float, log: LogTail, job: dict[str, Any]) -> Usage:
+        usage = Usage(
+            wall_seconds=elapsed,
+            cpu_seconds=max(0.0, processor_seconds(pid) - self._spent),
+            memory_mb=resident_bytes(pid) / 2**20,
+            threads=thread_count(pid),
+            log_mb=log.total / 2**20,
+            **self._disk(pid, job),
+        )
+        for name in ("cpu_seconds", "memory_mb"):
+            self._used[name] = max(self._used[name], round(getattr(usage, name), 2))
+        return usage
 
-    def _disk(self, pid: int, limits: dict[str, float]) -> list[Any] | None:
+    def _disk(self, pid: int, job: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields of Usage that tell what lies in the scratch folder."""
         if self._spec["box"]:
             try:
                 found = os.statvfs(f"/proc/{self._worker}/root/room")
             except OSError:
-                return None
-            used, files = (found.f_blocks - found.f_bfree) * found.f_frsize, found.f_files - found.f_ffree
-            used -= int(limits["payload_bytes"])
-        else:
-            used, files, longest = folder_usage(Path(self._spec["folder"], "scratch"))
-            used += nameless_bytes(pid, but=self._reply)
-            if longest >= LONGEST_PATH:
-                return ["scratch_path", LONGEST_PATH - 1, longest]
-        if used / 2**20 > limits["scratch_mb"] - 1 / 64:
-            return ["scratch_mb", limits["scratch_mb"], round(used / 2**20)]
-        if files > limits["scratch_files"]:
-            return ["scratch_files", limits["scratch_files"], files]
-        return None
+                return {}
+            used = (found.f_blocks - found.f_bfree) * found.f_frsize - job["payload_bytes"]
+            files = found.f_files - found.f_ffree - job["payload_files"]
+            return {"scratch_mb": used / 2**20, "scratch_files": files}
+        used, files, longest = folder_usage(Path(self._spec["folder"], "scratch"))
+        used += nameless_bytes(pid)
+        return {"scratch_mb": used / 2**20, "scratch_files": files, "scratch_path": longest}
 
     def _status(self, killed: bool) -> int:
         """Return how the process ended, as waitpid says it."""
@@ -288,7 +285,7 @@ class Room:
         with contextlib.suppress(BlockingIOError):
             while chunk := os.read(descriptor, 1 << 16):
                 log.add(chunk)
-                if log.total > 2 * LOG_BYTES:
+                if log.total > 2 * LOG_MB * 2**20:
                     return True
             return False
         return True
@@ -317,10 +314,10 @@ def main() -> None:
             if not message:
                 break
             verdict = room.run(json.loads(message), *descriptors)
-            if not verdict["reusable"]:
+            if not verdict.reusable:
                 room.end()
-            parent.send(json.dumps(verdict).encode())
-            if not verdict["reusable"]:
+            parent.send(json.dumps(dataclasses.asdict(verdict)).encode())
+            if not verdict.reusable:
                 break
     except (Stopped, ConnectionError):
         pass

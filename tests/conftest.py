@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import crowd
+import isolations
 import numpy as np
 import pytest
 from crowd import GOOD
@@ -14,11 +15,11 @@ from PIL import Image
 
 from starter.baseline import measure, write_reference
 from starter.competition import CompetitionFile
+from starter.contract.isolation import Isolation, Level
 from starter.dataset import Dataset
 from starter.dataset_writer import Description, Item, Split, write_dataset
 from starter.discovery import discover_one
-from starter.errors import HostError
-from starter.room import Level, Room, choose, missing
+from starter.room import Room
 from starter.schema import Reference
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -40,23 +41,14 @@ def drawn_image(label: int, seed: int) -> bytes:
 @pytest.fixture(scope="session")
 def room() -> Iterator[Room]:
     """One room for all tests that lock their plugin in, at the strictest level there is."""
-    rules = CompetitionFile(name="test")
-    try:
-        level = choose(rules, "auto")
-    except HostError as error:
-        pytest.skip(str(error))
-    with Room(level, user=rules.worker_user, limits=rules.limits) as shared:
+    with isolations.room_of((isolations.available() or ["lockdown"])[0]) as shared:
         yield shared
 
 
-@pytest.fixture(scope="module", params=[Level.BOX, Level.LOCKDOWN])
+@pytest.fixture(scope="module", params=isolations.NAMES)
 def each_room(request: pytest.FixtureRequest) -> Iterator[Room]:
-    """One room for all tests of a module, at each level that this machine has."""
-    level, rules = request.param, CompetitionFile(name="test")
-    lacks = missing(level, user=rules.worker_user, limits=rules.limits)
-    if lacks:
-        pytest.skip(f"no {level} on this machine: {lacks.splitlines()[-1]}")
-    with Room(level, user=rules.worker_user, limits=rules.limits) as shared:
+    """One room for all tests of a module, for each isolation that this machine has."""
+    with isolations.room_of(request.param) as shared:
         yield shared
 
 
@@ -90,8 +82,9 @@ def reference(easy_dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -
     """The good plugin, measured on the easy data."""
     path = tmp_path_factory.mktemp("baseline") / "good.py"
     path.write_text(crowd.honest(0))
-    rules = CompetitionFile(name="test", isolation="none")
-    return measure(discover_one(path), rules, easy_dataset, made_by="a test")
+    rules = CompetitionFile(name="test")
+    isolation = Isolation(Level.NONE)
+    return measure(discover_one(path), rules, easy_dataset, made_by="a test", isolation=isolation)
 
 
 @pytest.fixture

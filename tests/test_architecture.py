@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "starter"
 
 ROWS = (
     {
+        "contract.isolation",
         "errors",
         "hookspecs",
         "alternatives",
@@ -28,8 +29,8 @@ ROWS = (
         "tables",
         "uncertainty",
     },
-    {"competition", "extras", "http_download", "image_cache", "image_store", "supervisor"},
-    {"discovery", "scene_textures"},
+    {"competition", "extras", "http_download", "image_cache", "image_store", "sandbox.protocol"},
+    {"discovery", "sandbox.door", "scene_textures", "supervisor"},
     {"schema", "template"},
     {
         "archive",
@@ -48,6 +49,7 @@ ROWS = (
         "packing",
         "pipeline",
         "room",
+        "sandbox.portable",
         "store",
         "coco_file",
         "dataset_writer",
@@ -59,6 +61,7 @@ ROWS = (
         "image_batches",
         "interpreter",
         "processes",
+        "sandbox.choice",
         "coco_picture",
         "dataset_check",
         "dataset_import",
@@ -70,7 +73,8 @@ ROWS = (
     {"training_settings"},
     {"optimization", "training_data", "training_state"},
     {"augment"},
-    {"costing", "distillation", "worker", "runner"},
+    {"costing", "distillation", "plugin.answer", "runner"},
+    {"plugin.unlocked", "worker"},
     {"compressed_plugin", "training"},
     {"factorization", "pruning", "reparameterization", "search"},
     {"compression"},
@@ -99,6 +103,8 @@ RUNS_STRANGERS_CODE = {
     "plugins",
     "export",
     "worker",
+    "plugin.answer",
+    "plugin.unlocked",
     "training",
     "distillation",
     "compressed_plugin",

@@ -206,6 +206,7 @@ def test_an_entry_that_changes_after_the_plan_is_stored_under_what_was_run(
 ) -> None:
     from starter.archive import submission_digest
     from starter.batch import Batch, LocalJobs, plan
+    from starter.contract.isolation import Isolation, Level
     from starter.entries import find
     from starter.evaluate import Evaluator
 
@@ -216,7 +217,9 @@ def test_an_entry_that_changes_after_the_plan_is_stored_under_what_was_run(
         context = store.context_id(holds_under)
         planned = plan(find([place / "entries"]), rules, store, context)
         (place / "entries" / "a.py").write_text(crowd.honest(5))
-        jobs = LocalJobs(lambda: Evaluator(rules, easy_dataset, reference=reference, isolation="none"), 1)
+        jobs = LocalJobs(
+            lambda: Evaluator(rules, easy_dataset, reference=reference, isolation=Isolation(Level.NONE)), 1
+        )
         Batch(planned, store, (context, holds_under), rules).run(jobs)
         now = submission_digest(discover_one(place / "entries" / "a.py"))
         assert now != planned[0].submission

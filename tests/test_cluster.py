@@ -19,7 +19,6 @@ from starter.dataset_writer import Description, Item, write_dataset
 from starter.discovery import discover_one
 from starter.errors import Code, Status
 from starter.measure import Measurement
-from starter.processes import submission_files
 
 HOST = Path(__file__).with_name("cluster_host.py")
 Tell = Callable[[str], None]
@@ -137,7 +136,7 @@ def test_a_worker_measures_what_the_driver_would(place: Path, easy_dataset: Data
         hello = worker.hello()
         assert hello.problems == ()
         candidates = [discover_one(place / "entries" / f"{name}.py") for name in ("honest0", "broken")]
-        good, broken = (worker.measure(Sent(c, submission_files(c))) for c in candidates)
+        good, broken = (worker.measure(Sent.of(c)) for c in candidates)
     finally:
         worker.close()
     assert isinstance(good, Measurement)

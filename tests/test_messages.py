@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import isolations
 import pytest
 from conftest import GOOD
 
@@ -20,7 +21,6 @@ from starter.discovery import Candidate, Kind
 from starter.errors import Code
 from starter.evaluate import Evaluator, Mode
 from starter.records import Context, EvaluationRecord
-from starter.room import Level, missing
 
 LIMITS = Limits(wall_seconds=12, cpu_seconds=30, memory_mb=1500, scratch_mb=16, output_mb=4)
 RULES = CompetitionFile(name="test", limits=LIMITS)
@@ -86,13 +86,13 @@ FAILURES = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=[Level.BOX, Level.LOCKDOWN])
+@pytest.fixture(scope="module", params=isolations.NAMES)
 def told(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, easy_dataset: Dataset
 ) -> dict[str, dict[str, Any]]:
     """What each of the failing plugins' authors gets, after two submissions of others in the same room."""
-    if lacks := missing(request.param, user=RULES.worker_user, limits=LIMITS):
-        pytest.skip(f"no {request.param} on this machine: {lacks.splitlines()[-1]}")
+    if reason := isolations.lacks(request.param):
+        pytest.skip(reason)
     place = tmp_path_factory.mktemp("organizer")
     (place / "data").symlink_to(easy_dataset.root)
     texts = {"rival_ada": GOOD, "rival_bob": GOOD}
@@ -106,7 +106,9 @@ def told(
         patch.setenv("HOME", str(place))
         patch.setenv("PATH", str(place / "bin"), prepend=os.pathsep)
         patch.setenv("STARTER_STORE_PASSWORD", "hunter2")
-        with Evaluator(RULES, easy_dataset, mode=Mode.FULL, isolation=request.param) as evaluator:
+        with Evaluator(
+            RULES, easy_dataset, mode=Mode.FULL, isolation=isolations.named(request.param)
+        ) as evaluator:
             evaluated = list(evaluator.evaluate(candidates))
     return {
         found.result.name: EvaluationRecord(

@@ -6,7 +6,6 @@ importing torch, so each test looks at everything that one child can show.
 
 import os
 import signal
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,14 +15,17 @@ import pytest
 from conftest import GOOD
 
 from starter.competition import CompetitionFile, Limits
+from starter.contract.isolation import Trust
 from starter.dataset import Dataset
 from starter.discovery import Candidate, Kind
 from starter.errors import CATALOGUE, Code, HostError, Problem, Status
 from starter.evaluate import Evaluator
 from starter.hookspecs import Competition
-from starter.messages import RunnerRequest
-from starter.processes import PARTS, Exported, Runner, _read_report, _split, export
-from starter.room import Level, Room
+from starter.messages import PARTS, RunnerRequest
+from starter.processes import Exported, Runner, _read_report, _split, export
+from starter.sandbox.choice import choose
+from starter.sandbox.door import Door
+from starter.sandbox.portable import PortableProcess
 
 COMPETITION = Competition(
     num_classes=3, class_names=("Metal", "Paper", "Plastic"), mean=(0.5,) * 3, std=(0.2,) * 3
@@ -46,14 +48,14 @@ def forge(descriptor):
 """
 
 
-def run(folder: Path, text: str, room: Room | None, **limits: Any) -> Exported:
+def run(folder: Path, text: str, room: Door | None, **limits: Any) -> Exported:
     path = folder.parent / "net.py"
     path.write_text(text, encoding="utf-8")
     candidate = Candidate("net", path, Kind.FILE)
     allowed = LIMITS.model_copy(update=limits)
     if room is not None:
         return export(candidate, COMPETITION, allowed, folder, room)
-    with Room(Level.NONE, user=65534, limits=LIMITS) as open_room:
+    with PortableProcess(several=False) as open_room:
         return export(candidate, COMPETITION, allowed, folder, open_room)
 
 
@@ -76,7 +78,7 @@ def is_running(pid: int) -> bool:
     return state not in "ZX"
 
 
-def test_a_plugin_reads_its_own_files_and_no_others_unless_it_is_unlocked(folder: Path, room: Room) -> None:
+def test_a_plugin_reads_its_own_files_and_no_others_unless_it_is_unlocked(folder: Path, room: Door) -> None:
     labels = folder.parent / "solution.csv"
     labels.write_text("image_id,label,Usage\n", encoding="utf-8")
     (folder.parent / "net.safetensors").symlink_to(labels)
@@ -109,7 +111,7 @@ def test_nothing_is_run_where_the_process_cannot_be_locked_in(
 
     with pytest.raises(HostError) as caught:
         Evaluator(rules, easy_dataset)
-    with Evaluator(rules.model_copy(update={"isolation": "none"}), easy_dataset) as evaluator:
+    with Evaluator(rules, easy_dataset, isolation=choose(rules, trust=Trust.OWN)) as evaluator:
         assert evaluator.cost_version
 
     assert [p.code for p in caught.value.problems] == [Code.NO_ISOLATION]
@@ -117,7 +119,7 @@ def test_nothing_is_run_where_the_process_cannot_be_locked_in(
 
 
 def test_noise_is_harmless_and_the_environment_is_scrubbed(
-    folder: Path, room: Room, monkeypatch: pytest.MonkeyPatch
+    folder: Path, room: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stdout counts for nothing, the log keeps its end, and no variable of ours is in the child."""
     monkeypatch.setenv("STARTER_TEST_SECRET", "hunter2")
@@ -155,7 +157,7 @@ def test_an_endless_plugin_is_stopped_by_the_wall_clock_with_all_its_children(fo
     assert not is_running(int(found.log.split("child ")[1].split()[0]))
 
 
-def test_a_child_that_outlives_its_plugin_is_killed(folder: Path, room: Room) -> None:
+def test_a_child_that_outlives_its_plugin_is_killed(folder: Path, room: Door) -> None:
     text = (
         "import os, sys, time\nchild = os.fork()\nif child == 0:\n    time.sleep(600)\n"
         "print('child', child, file=sys.stderr, flush=True)\nos._exit(0)\n"
@@ -172,25 +174,25 @@ def test_a_child_that_outlives_its_plugin_is_killed(folder: Path, room: Room) ->
     assert not is_running(int(found.log.split("child ")[1].split()[0]))
 
 
-def test_processor_time_has_a_limit_of_its_own(folder: Path, room: Room) -> None:
+def test_processor_time_has_a_limit_of_its_own(folder: Path, room: Door) -> None:
     found = problem_of(run(folder, "while True: pass", room, cpu_seconds=4))
     assert (found.code, found.expected) == (Code.TIMEOUT, "at most 4 s of processor time")
 
 
-def test_memory_that_is_filled_is_a_memory_verdict(folder: Path, room: Room) -> None:
+def test_memory_that_is_filled_is_a_memory_verdict(folder: Path, room: Door) -> None:
     text = "held = []\nwhile True: held.append(bytearray(b'x') * 2**26)\n"
     found = problem_of(run(folder, text, room, memory_mb=1500))
     assert (found.code, found.expected) == (Code.MEMORY, "at most 1500 MiB")
     assert float(found.got.removesuffix(" MiB")) > 1500
 
 
-def test_an_allocation_beyond_all_bounds_is_refused_at_once(folder: Path, room: Room) -> None:
+def test_an_allocation_beyond_all_bounds_is_refused_at_once(folder: Path, room: Door) -> None:
     found = problem_of(run(folder, GOOD + "\nheld = bytearray(2**40)\n", room))
     assert status_of(found) in {Status.MEMORY, Status.INVALID}
     assert "Memory" in found.got or "allocation" in found.got
 
 
-def test_a_full_scratch_folder_is_a_disk_verdict(folder: Path, room: Room) -> None:
+def test_a_full_scratch_folder_is_a_disk_verdict(folder: Path, room: Door) -> None:
     text = (
         "import time\nfor i in range(50):\n    open(f'junk{i}', 'wb').write(b'x' * 2**23)\ntime.sleep(60)\n"
     )
@@ -213,13 +215,13 @@ def test_a_full_scratch_folder_is_a_disk_verdict(folder: Path, room: Room) -> No
     ],
 )
 def test_a_plugin_that_ends_its_process_is_told_how_it_ended(
-    text: str, code: Code, got: str, folder: Path, room: Room
+    text: str, code: Code, got: str, folder: Path, room: Door
 ) -> None:
     found = problem_of(run(folder, FORGE + text, room))
     assert (found.code, found.got) == (code, got)
 
 
-def test_an_answer_that_is_too_large_is_an_output_verdict(folder: Path, room: Room) -> None:
+def test_an_answer_that_is_too_large_is_an_output_verdict(folder: Path, room: Door) -> None:
     """Three million parameters are 12 MB, and 4 are allowed."""
     text = GOOD.replace("nn.Linear(3, 3)", "nn.Linear(3, 3)\n        self.more = nn.Linear(3000, 1000)")
     text = text.replace("mean((2, 3)))", "mean((2, 3))) + self.more.weight.sum()")
@@ -247,13 +249,12 @@ def test_an_answer_that_is_too_large_is_an_output_verdict(folder: Path, room: Ro
 def test_a_forged_answer_is_malformed_and_nothing_of_it_is_written(
     reply: bytes, got: str, folder: Path
 ) -> None:
-    with tempfile.TemporaryFile() as file:
-        file.write(reply)
-        file.flush()
-        found = _split(file, folder, LIMITS)
+    path = folder.parent / "answer"
+    path.write_bytes(reply)
+    found = _split(path, folder, LIMITS)
     assert found is not None
     assert (found.code, found.got) == (Code.MALFORMED_GRAPH, got)
-    assert list(folder.parent.rglob("*")) == [folder]
+    assert sorted(folder.parent.rglob("*")) == [path, folder]
 
 
 @pytest.mark.parametrize(
@@ -273,7 +274,7 @@ def test_a_forged_report_is_malformed(report: bytes) -> None:
 
 
 def test_the_runner_survives_a_limit_and_its_own_death(
-    folder: Path, room: Room, easy_dataset: Dataset
+    folder: Path, room: Door, easy_dataset: Dataset
 ) -> None:
     """A limit is the submission's problem, a death is ours; after both a new runner answers as before."""
     assert run(folder, GOOD, room).report.problems == ()

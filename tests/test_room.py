@@ -11,24 +11,23 @@ import threading
 import time
 from pathlib import Path
 
+import isolations
 import pytest
 from conftest import GOOD
 
 from starter.competition import CompetitionFile, Limits
+from starter.contract.isolation import Level
 from starter.discovery import Candidate, Kind
 from starter.errors import Code, HostError
 from starter.hookspecs import Competition
 from starter.observe import descendants
 from starter.processes import Exported, export
-from starter.room import Level, Room, choose, missing
+from starter.room import Room
+from starter.sandbox.choice import choose, missing
 
 COMPETITION = Competition(num_classes=3, class_names=("a", "b", "c"), mean=(0.5,) * 3, std=(0.2,) * 3)
 LIMITS = Limits(wall_seconds=60, cpu_seconds=60, memory_mb=3000, scratch_mb=64, output_mb=64)
 RULES = CompetitionFile(name="test")
-
-
-def works(level: Level) -> bool:
-    return not missing(level, user=RULES.worker_user, limits=LIMITS)
 
 
 def submit(text: str, room: Room, folder: Path, **limits: int) -> Exported:
@@ -63,7 +62,7 @@ def test_a_submission_leaves_nothing_to_the_next_of_the_same_room(tmp_path: Path
     assert first.log == second.log
     assert "marked False" in second.log
     assert "left" not in second.log
-    assert "uid 0" not in second.log
+    assert ("uid 0" in second.log) is (os.getuid() == 0 and room._user is None)
 
 
 def test_a_room_in_which_something_went_wrong_is_thrown_away(tmp_path: Path, room: Room) -> None:
@@ -103,15 +102,15 @@ def test_a_limit_says_what_was_allowed_and_what_was_measured(
 
 
 def test_a_level_below_the_competitions_least_is_refused() -> None:
-    if not works(Level.LOCKDOWN) and not works(Level.BOX):
-        pytest.skip("this machine can lock nothing in: starter doctor says why")
+    if not isolations.available():
+        pytest.skip(isolations.lacks("lockdown"))
     strict = RULES.model_copy(update={"isolation": "box"})
 
     with pytest.raises(HostError) as caught:
         choose(strict, "lockdown")
     assert caught.value.problems[0].code is Code.NO_ISOLATION
-    assert choose(strict, "none") is Level.NONE
-    assert choose(RULES, "auto") in {Level.BOX, Level.LOCKDOWN}
+    assert choose(strict, "none").level is Level.NONE
+    assert choose(RULES, "auto").level in {Level.BOX, Level.LOCKDOWN}
 
 
 def test_without_bubblewrap_there_is_no_box(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -121,8 +120,8 @@ def test_without_bubblewrap_there_is_no_box(monkeypatch: pytest.MonkeyPatch, tmp
 
 def test_the_lock_is_tried_at_every_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """A box that hides nothing is noticed from inside: here it is not built at all."""
-    if not works(Level.BOX):
-        pytest.skip("no box on this machine")
+    if reason := isolations.lacks("box"):
+        pytest.skip(reason)
     monkeypatch.setattr(Room, "_box", lambda _: [])
     assert missing(Level.BOX, user=RULES.worker_user, limits=LIMITS)
 
@@ -131,7 +130,7 @@ def test_the_lock_is_tried_at_every_start(monkeypatch: pytest.MonkeyPatch) -> No
 def test_root_is_never_who_a_worker_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that is told to become nobody else ends at once, at each level."""
     said = Room._worker
-    as_root = f'"user": {RULES.worker_user}', '"user": null'
+    as_root = f'"user": {RULES.worker_user}', '"user": null'  # and not "root": true
     monkeypatch.setattr(Room, "_worker", lambda self: [*said(self)[:-1], said(self)[-1].replace(*as_root)])
     for level in (Level.LOCKDOWN, Level.BOX):
         if level is Level.LOCKDOWN or shutil.which("bwrap"):
@@ -169,27 +168,29 @@ RACES = int(os.environ.get("STARTER_KILL_RACES", "5"))
 """How often each is tried; a release runs 200."""
 
 
-@pytest.mark.parametrize("level", [Level.BOX, Level.LOCKDOWN])
+@pytest.mark.parametrize("name", isolations.NAMES)
 @pytest.mark.parametrize("victim", ["supervisor", "worker", "command"])
 def test_nothing_is_left_when_one_is_killed_at_a_random_moment(
-    victim: str, level: Level, tmp_path: Path
+    victim: str, name: str, tmp_path: Path
 ) -> None:
-    if not works(level):
-        pytest.skip(f"no {level} on this machine: starter doctor says why")
+    if reason := isolations.lacks(name):
+        pytest.skip(reason)
+    isolation = isolations.named(name)
     path = tmp_path / "net.py"
     path.write_text(STAY, encoding="utf-8")
     draw = random.Random(7)
     running = 0
     environment = os.environ | {"TMPDIR": str(tmp_path)}
+    arguments = [sys.executable, "-c", COMMAND, isolation.level, str(isolation.user or "")]
     for _ in range(RACES):
-        with subprocess.Popen([sys.executable, "-c", COMMAND, level, str(path)], env=environment) as command:
+        with subprocess.Popen([*arguments, str(path)], env=environment) as command:
             while not list(descendants(command.pid)) and command.poll() is None:
                 time.sleep(
                     0.002
                 )  # until its supervisor is there; from then on a second and a half is its life
             time.sleep(draw.random() * 1.2)
             children = list(descendants(command.pid))
-            running += len(children) == (4 if level is Level.BOX else 3)
+            running += len(children) == (4 if isolation.level is Level.BOX else 3)
             pid = {"command": [command.pid], "supervisor": children[:1], "worker": children[-1:]}[victim]
             for one in pid:
                 os.kill(one, signal.SIGKILL)
@@ -210,14 +211,16 @@ from starter.competition import CompetitionFile
 from starter.discovery import Candidate, Kind
 from starter.hookspecs import Competition
 from starter.processes import export
-from starter.room import Level, Room
+from starter.contract.isolation import Level
+from starter.room import Room
 rules = CompetitionFile(name="race")
-room = Room(Level(sys.argv[1]), user=rules.worker_user, limits=rules.limits, preload=False)
+user = int(sys.argv[2]) if sys.argv[2] else None
+room = Room(Level(sys.argv[1]), user=user, limits=rules.limits, preload=False)
 competition = Competition(num_classes=3, class_names=("a", "b", "c"), mean=(0.5,) * 3, std=(0.2,) * 3)
 limits = rules.limits.model_copy(update={"wall_seconds": 2})
 try:
     with room:
-        export(Candidate("net", Path(sys.argv[2]), Kind.FILE), competition, limits,
+        export(Candidate("net", Path(sys.argv[3]), Kind.FILE), competition, limits,
                Path(tempfile.mkdtemp()), room)
 except Exception:
     pass
@@ -225,16 +228,14 @@ except Exception:
 
 
 def test_giving_up_ends_the_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    level = Level.BOX if works(Level.BOX) else Level.LOCKDOWN
-    if not works(level):
-        pytest.skip("this machine can lock nothing in: starter doctor says why")
     stop = threading.Event()
     path = tmp_path / "net.py"
     path.write_text(STAY, encoding="utf-8")
     target = tmp_path / "reply"
     target.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with Room(level, user=RULES.worker_user, limits=LIMITS, preload=False) as room:
+    name = (isolations.available() or ["lockdown"])[0]
+    with isolations.room_of(name, limits=LIMITS, preload=False) as room:
         assert not room.failure()
         assert left_over(tmp_path)
         threading.Timer(1.5, stop.set).start()

@@ -9,13 +9,14 @@ import pytest
 from conftest import GOOD
 
 from starter.competition import CompetitionFile, Limits
+from starter.contract.isolation import Level
 from starter.discovery import Candidate, Kind
 from starter.errors import Code, Problem
 from starter.folders import LONGEST_PATH, empty_folder, folder_usage
 from starter.hookspecs import Competition
 from starter.observe import descendants, unfit
 from starter.processes import Exported, _read_report, export
-from starter.room import Level, Room
+from starter.room import Room
 
 COMPETITION = Competition(num_classes=3, class_names=("a", "b", "c"), mean=(0.5,) * 3, std=(0.2,) * 3)
 LIMITS = Limits(wall_seconds=60, cpu_seconds=60, memory_mb=3000, scratch_mb=64, output_mb=64)
@@ -217,7 +218,8 @@ def test_a_template_with_a_second_thread_is_not_used(
     """A library that starts one when it is imported would do this."""
     arguments = each_room._worker()[-1].replace('"preload": true', '"preload": false')
     monkeypatch.setattr(Room, "_worker", lambda _: [sys.executable, "-I", "-c", THREADED, arguments])
-    with Room(each_room.level, user=RULES.worker_user, limits=LIMITS, preload=False) as threaded:
+    user = each_room._user
+    with Room(each_room.level, user=user, limits=LIMITS, preload=False) as threaded:
         assert threaded.failure() == "the worker has 2 threads before it forks; it must have one"
 
 
@@ -225,11 +227,9 @@ def test_a_worker_that_says_it_is_ready_unlocked_is_not_used(
     each_room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The kernel is asked, not the worker."""
-    said = Room._worker
-    monkeypatch.setattr(
-        Room, "_worker", lambda self: [*said(self)[:-1], said(self)[-1].replace("true", "false")]
-    )
-    with Room(each_room.level, user=RULES.worker_user, limits=LIMITS, preload=False) as unlocked:
+    lie = "import socket, time; socket.socket(fileno=0).send(b'ready'); time.sleep(60)"
+    monkeypatch.setattr(Room, "_worker", lambda _: [sys.executable, "-I", "-c", lie])
+    with Room(each_room.level, user=each_room._user, limits=LIMITS, preload=False) as unlocked:
         assert unlocked.failure().startswith("a thread of the worker is not locked in: {'Seccomp': '0'")
     assert unfit(os.getpid(), forks=False).startswith("a thread of the worker is not locked in")
 

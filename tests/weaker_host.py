@@ -6,6 +6,8 @@
 - `docker`: the default filter of Docker, where it matters here
 - `no_landlock`: a kernel older than 5.13, or without lsm=landlock
 - `neither`: no_namespaces and no_landlock
+- `no_seccomp`: a kernel without filters, as gVisor's
+- `old_kernel`: no_landlock and no_seccomp
 """
 
 import errno
@@ -21,7 +23,7 @@ NUMBERS = {
     "aarch64": {"clone": 220, "unshare": 97, "mount": 40, "add_key": 217},
 }
 NEW_USER, ANY_NEW = 0x10000000, 0x7E020000
-LANDLOCK = 444
+LANDLOCK = (444, 445, 446)
 JUMP_IF_ANY_BIT = 0x45
 
 
@@ -48,14 +50,17 @@ def weaken(kind: str) -> list[Instruction]:
     numbers, machine = NUMBERS[platform.machine()], lockdown.MACHINES[platform.machine()]
     program = [Instruction(lockdown._LOAD, 0, 0, lockdown._NUMBER)]
     flags = ANY_NEW if kind == "docker" or os.getuid() == 0 else NEW_USER
-    if kind != "no_landlock":
+    if kind in {"no_namespaces", "docker", "neither"}:
         program += refuse_flags(numbers["clone"], flags) + refuse_flags(numbers["unshare"], flags)
         program += refuse(machine.clone3, errno.ENOSYS)
     if kind == "docker":
         for number in (numbers["mount"], numbers["add_key"], machine.keyctl):
             program += refuse(number, errno.EPERM)
-    if kind in {"no_landlock", "neither"}:
-        program += refuse(LANDLOCK, errno.ENOSYS)
+    if kind in {"no_landlock", "neither", "old_kernel"}:
+        for number in LANDLOCK:
+            program += refuse(number, errno.ENOSYS)
+    if kind in {"no_seccomp", "old_kernel"}:
+        program += refuse(machine.seccomp, errno.ENOSYS)
     return [*program, Instruction(lockdown._RETURN, 0, 0, lockdown._ALLOW)]
 
 

@@ -245,7 +245,7 @@ def clean_environment(scratch: Path, threads: int) -> dict[str, str]:
         "PATH": os.defpath,  # ours names folders of ours
         **kept,
         **home,
-        "TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"),
+        "TORCHINDUCTOR_CACHE_DIR": str(scratch),  # torch makes this folder, and a submission pays for it
         "LANG": "C.UTF-8",
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": "1",

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import isolations
 import pytest
 from attacks import ATTACKS, NUMBERS, PREAMBLE
 
@@ -16,26 +17,20 @@ from starter.competition import CompetitionFile
 from starter.discovery import Candidate, Kind
 from starter.hookspecs import Competition
 from starter.processes import export
-from starter.room import Level, Room, missing
+from starter.room import Room
 
 RULES = CompetitionFile(name="probes")
 COMPETITION = Competition(num_classes=3, class_names=("a", "b", "c"), mean=(0.5,) * 3, std=(0.2,) * 3)
-LEVELS = (Level.BOX, Level.LOCKDOWN)
-
 pytestmark = pytest.mark.skipif(
     platform.machine() not in NUMBERS, reason=f"no system calls known for {platform.machine()}"
 )
 
 
 @pytest.fixture(scope="module")
-def rooms() -> Iterator[dict[Level, Room]]:
-    """A room of each level that this machine has."""
+def rooms() -> Iterator[dict[str, Room]]:
+    """A room of each isolation that this machine has."""
     with contextlib.ExitStack() as stack:
-        yield {
-            level: stack.enter_context(Room(level, user=RULES.worker_user, limits=RULES.limits))
-            for level in LEVELS
-            if not missing(level, user=RULES.worker_user, limits=RULES.limits)
-        }
+        yield {name: stack.enter_context(isolations.room_of(name)) for name in isolations.available()}
 
 
 @pytest.fixture
@@ -101,21 +96,21 @@ def test_there_are_enough_attacks() -> None:
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_succeeds_in_plain_python_and_fails_in_a_room(
-    name: str, targets: str, rooms: dict[Level, Room]
+    name: str, targets: str, rooms: dict[str, Room]
 ) -> None:
     if not rooms:
-        pytest.skip("this machine can lock nothing in: starter doctor says why")
-    held = {level: in_room(room, targets + ATTACKS[name]) for level, room in rooms.items()}
-    assert {level for level, log in held.items() if "succeeded" in log} == set()
+        pytest.skip(isolations.lacks("lockdown"))
+    held = {isolation: in_room(room, targets + ATTACKS[name]) for isolation, room in rooms.items()}
+    assert {isolation for isolation, log in held.items() if "succeeded" in log} == set()
     assert in_plain_python(targets + ATTACKS[name]) == ""
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("name", isolations.NAMES)
 def test_a_file_outside_can_be_asked_for_by_name_at_lockdown_only(
-    level: Level, targets: str, rooms: dict[Level, Room]
+    name: str, targets: str, rooms: dict[str, Room]
 ) -> None:
     """The one known gap of the level lockdown."""
-    if level not in rooms:
-        pytest.skip(f"no {level} on this machine: starter doctor says why")
-    seen = "succeeded" in in_room(rooms[level], targets + "assert victim.stat().st_size == 6")
-    assert seen is (level is Level.LOCKDOWN)
+    if name not in rooms:
+        pytest.skip(isolations.lacks(name))
+    seen = "succeeded" in in_room(rooms[name], targets + "assert victim.stat().st_size == 6")
+    assert seen is name.startswith("lockdown")
