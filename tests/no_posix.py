@@ -241,6 +241,8 @@ def _auditor(temporary: Collection[str]) -> Callable[[str, tuple[Any, ...]], Non
             raise TypeError("bad argument type for built-in operation")
         if event not in {"open", "os.listdir", "os.scandir"} or isinstance(args[0], int | None):
             return
+        if sys._getframe(1).f_code in {_open_here.__code__, _refuse_open.__code__}:
+            return
         path = os.fsdecode(args[0])
         if path in temporary:
             raise PermissionError(13, "the process cannot access the file because it is being used", path)
