@@ -217,10 +217,10 @@ def _refusing_open_files(change: Callable[..., None]) -> Callable[..., None]:
 
 
 def _no_symlinks(link: Callable[..., None]) -> Callable[..., None]:
-    def linking(source: Any, target: Any, **options: Any) -> None:
+    def linking(source: Any, target: Any, *args: Any, **options: Any) -> None:
         if not _is_library(_asker()):
             raise OSError(22, "a required privilege is not held by the client", target)
-        link(source, target, **options)
+        link(source, target, *args, **options)
 
     return linking
 

@@ -252,9 +252,10 @@ def test_photographs_are_downloaded(elsewhere: Command, place: Path) -> None:
 
 
 def test_a_board_is_shown_and_a_report_verified(
-    elsewhere: Command, starter: Command, place: Path, entry: Path, easy_dataset: Dataset
+    elsewhere: Command, place: Path, entry: Path, easy_dataset: Dataset
 ) -> None:
-    starter("batch", entry.parent, "--isolation", "none")
+    elsewhere("batch", entry.parent, "--isolation", "none")
+    assert list((place / ".starter").rglob("*.npy"))
     for _ in range(2):  # the second in the place of the first
         elsewhere("leaderboard", "--html", "site", "--csv", "board.csv", "--reports", "reports")
     elsewhere("verify", "reports")
