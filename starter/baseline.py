@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from starter.competition import CompetitionFile
+from starter.contract.files import write_whole
 from starter.contract.isolation import Isolation
 from starter.dataset import Dataset
 from starter.discovery import Candidate
@@ -87,10 +88,7 @@ def measure(
 
 def write_reference(reference: Reference, folder: Path) -> Path:
     """Write reference.json beside the baseline; a kill leaves the old file or the new one."""
-    path = folder / REFERENCE_FILE
-    partial = path.with_suffix(".partial")
-    partial.write_text(reference.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    return partial.replace(path)
+    return write_whole(folder / REFERENCE_FILE, reference.model_dump_json(indent=2) + "\n")
 
 
 def check(reference: Reference, measured: Reference, where: Path) -> None:

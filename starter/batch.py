@@ -5,9 +5,7 @@ with a room and a runner of its own.
 """
 
 import contextlib
-import fcntl
 import queue
-import shutil
 import tempfile
 import threading
 from collections import Counter
@@ -18,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from starter.competition import CompetitionFile
+from starter.contract.files import own_folder, remove_abandoned
 from starter.discovery import Candidate
 from starter.entries import Found, staged
 from starter.errors import Code, Status, host_error, problem
@@ -142,22 +141,16 @@ def _over_the_limit(found: Sequence[Found], store: Store, competition: Competiti
 @contextlib.contextmanager
 def own_temporary_folder() -> Iterator[Path]:
     """Keep this process's temporary files in a folder of its own; remove those of killed batches."""
-    prefix = "starter-batch-"
-    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
-        with contextlib.suppress(OSError), (left / "lock").open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # held for as long as its owner lives
-            shutil.rmtree(left, ignore_errors=True)
+    above, prefix = Path(tempfile.gettempdir()), "starter-batch-"
+    remove_abandoned(above, prefix)
     before = tempfile.tempdir
-    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as name:
-        folder = Path(name)
+    with own_folder(above, prefix) as folder:
         folder.chmod(0o711)  # a submission's process becomes another user, and has its own folder in it
-        with (folder / "lock").open("wb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            tempfile.tempdir = name
-            try:
-                yield folder
-            finally:
-                tempfile.tempdir = before
+        tempfile.tempdir = str(folder)
+        try:
+            yield folder
+        finally:
+            tempfile.tempdir = before
 
 
 @dataclass

@@ -46,8 +46,8 @@ def write_board(board: Board, folder: Path, details: Iterable[Details]) -> Path:
     for entry in details:
         linked.add(entry.row.id)
         text = page.render(_common(board) | dict(entry) | {"heaviest": _heaviest(entry)})
-        (partial / "entries" / f"{entry.row.id}.html").write_text(text, encoding="utf-8")
-    (partial / "index.html").write_text(_index(board, linked), encoding="utf-8")
+        (partial / "entries" / f"{entry.row.id}.html").write_text(text, encoding="utf-8", newline="\n")
+    (partial / "index.html").write_text(_index(board, linked), encoding="utf-8", newline="\n")
     old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():

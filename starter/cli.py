@@ -5,7 +5,6 @@ Exit codes: 0 all is well, 1 a participant's fault, 2 usage, 3 ours. Nothing tha
 """
 
 import os
-import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -37,6 +36,8 @@ from starter.cli_shared import (
     err,
     evaluate_all,
     out,
+    print_any_text,
+    typed,
     worst,
     wrote_json,
 )
@@ -78,6 +79,7 @@ BaselineOption = Annotated[Path | None, typer.Option("--baseline", help="Another
 def main() -> None:
     """Run the command line; the one place that prints errors and chooses the exit code."""
     os.environ.update(waiting(os.environ))  # before any command loads torch, and with it OpenMP
+    print_any_text()
     try:
         code = app(standalone_mode=False)
         if code == EXIT_INTERRUPTED:  # Typer has seen the Ctrl-C and says nothing
@@ -201,7 +203,7 @@ def init(
     target = write_template(name, folder or _submissions_folder(competition))
     say(out, f"{target}/plugin.py  the network and its transforms")
     say(out, f"{target}/weights.safetensors  trained on the packaged data")
-    shown = shlex.quote(str(target))
+    shown = typed(target)
     say(err, f"next: starter score {shown}")
     say(err, f"then: change plugin.py, starter train {shown}, and score it again")
 

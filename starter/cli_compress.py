@@ -1,7 +1,6 @@
 """`starter compress`: a smaller plugin from a trained one, with the scores before and after."""
 
 import contextlib
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +17,7 @@ from starter.cli_shared import (
     evaluate_all,
     open_data,
     out,
+    typed,
     worst,
     wrote_json,
 )
@@ -82,7 +82,7 @@ def compress(  # noqa: PLR0913, PLR0917 - options of the command line
     write_plugin(original, made, to, f"starter compress {candidate.name} --method {method}{shown}")
     say(err, f"{to}: {original.macs:,} MACs before, {made.macs:,} after")
     next_step = "score {}" if method == "reparameterize" else "train {} --from-weights --lr 0.001"
-    say(err, "next: starter " + next_step.format(shlex.quote(str(to))))
+    say(err, "next: starter " + next_step.format(typed(to)))
     if not score:
         return EXIT_OK
     folder = rules.path(rules.baseline)

@@ -1,13 +1,12 @@
 """`starter data ...`: make and check data sets. Joined to the command line by cli.py."""
 
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from starter.cli_shared import EXIT_OK, EXIT_USAGE, can_be_made, err, out, progress
+from starter.cli_shared import EXIT_OK, EXIT_USAGE, can_be_made, err, out, progress, typed
 from starter.scoreboard import describe, pad, say, tell
 
 if TYPE_CHECKING:  # the command line starts without them
@@ -51,7 +50,7 @@ def _shipped(mapping: Path | None) -> Path | None:
 
 def _command() -> tuple[str]:
     """Return the command as it was typed, for dataset.toml."""
-    return (shlex.join(["starter", *sys.argv[1:]]),)
+    return (typed("starter", *sys.argv[1:]),)
 
 
 @data_app.command()
@@ -68,8 +67,8 @@ def synth(
     with progress("drawing") as tick:
         draw_scenes(target, num_scenes=scenes, seed=seed, size=(width, height), progress=tick)
     say(out, f"{target}  {scenes:,} scenes")
-    shown = shlex.quote(str(target))
-    say(err, f"next: starter data crops {shown}/annotations.json --images {shown}/images --out DIR")
+    shown = typed(target / "annotations.json", "--images", target / "images")
+    say(err, f"next: starter data crops {shown} --out DIR")
 
 
 @data_app.command()

@@ -134,7 +134,7 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - the command's options, one to one
             written = [write_report(reports / place, *kept, dataset) for place, kept in standings.reports()]
             say(err, f"{reports}: {len(written)} reports")
     if csv_to is not None:
-        csv_to.write_text(to_csv(board), encoding="utf-8")
+        csv_to.write_text(to_csv(board), encoding="utf-8", newline="\n")
         say(err, f"{csv_to}: {len(board.rows) + len(board.others)} rows")
     if json_to is not None:
         write_json(json_to, board.model_dump(mode="json"))

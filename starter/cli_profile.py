@@ -71,7 +71,7 @@ def profile(  # noqa: PLR0913, PLR0917 - options of the command line
     if good and png:
         png.write_bytes(profile_view.png(good))
     if good and html:
-        html.write_text(profile_view.page(good, reference, rules.score), encoding="utf-8")
+        html.write_text(profile_view.page(good, reference, rules.score), encoding="utf-8", newline="\n")
     if not wrote_json(json_to, results):
         for result, _ in good:
             profile_view.show_profile(out, result, reference, rules.score)

@@ -1,6 +1,5 @@
 """`starter search`: small mobile networks for a range of MACs, found by Optuna."""
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +14,7 @@ from starter.cli_shared import (
     open_data,
     out,
     progress,
+    typed,
     write_json,
 )
 from starter.competition import load_competition
@@ -73,4 +73,4 @@ def search(  # noqa: PLR0913, PLR0917 - options of the command line
         for item in best:
             say(out, f"{to / item.folder}  MACs {item.macs:,}  validation macro F1 {item.macro_f1:.4f}")
     say(err, f"page: {page}")
-    say(err, f"next: starter score {shlex.quote(str(to / 'front'))}")
+    say(err, f"next: starter score {typed(to / 'front')}")

@@ -4,8 +4,11 @@ Commands are in cli.py and the files cli_*.py.
 """
 
 import contextlib
+import io
 import json
 import os
+import shlex
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
@@ -49,6 +52,19 @@ out = Console(highlight=False)
 """Results."""
 err = Console(stderr=True, highlight=False)
 """Progress and errors."""
+
+
+def print_any_text() -> None:
+    """Have the consoles write what their code page has no characters for as escapes, rather than fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def typed(*words: str | Path) -> str:
+    """Return words as they are typed in this system's shell."""
+    texts = [str(word) for word in words]
+    return subprocess.list2cmdline(texts) if os.name == "nt" else shlex.join(texts)
 
 
 def can_be_made(path: Path | None) -> Path | None:
@@ -157,11 +173,12 @@ def progress(what: str, *, estimate: bool = False) -> Iterator[Callable[..., Non
 
 def write_json(target: str, record: dict[str, Any]) -> None:
     """Write a record to a file, or to stdout for `-`."""
-    text = json.dumps(record, ensure_ascii=False, indent=2)
     if target == "-":
-        sys.stdout.write(text + "\n")
+        is_unicode = sys.stdout.encoding.lower().startswith("utf")
+        sys.stdout.write(json.dumps(record, ensure_ascii=not is_unicode, indent=2) + "\n")
     else:
-        Path(target).write_text(text + "\n", encoding="utf-8")
+        text = json.dumps(record, ensure_ascii=False, indent=2)
+        Path(target).write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 def evaluate_all(

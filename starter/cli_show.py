@@ -52,6 +52,8 @@ def show(
             say(err, f"no font here can draw {names}: shown as class numbers; apt install fonts-noto-cjk")
     if html:
         duplicates = contact_sheet.duplicate_samples(dataset, report.duplicates)
-        html.write_text(dataset_page.page(dataset, report, sheets, duplicates), encoding="utf-8")
+        html.write_text(
+            dataset_page.page(dataset, report, sheets, duplicates), encoding="utf-8", newline="\n"
+        )
         say(err, f"written: {html}")
     return code

@@ -1,6 +1,5 @@
 """`starter data taco`: photographs by the URLs of a COCO file, and the data set of their boxes."""
 
-import shlex
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -27,7 +26,7 @@ from starter.cli_data import (
     Zip,
     cut,
 )
-from starter.cli_shared import can_be_made, err, out, progress
+from starter.cli_shared import can_be_made, err, out, progress, typed
 from starter.errors import Code, usage_error
 from starter.scoreboard import say
 
@@ -100,9 +99,9 @@ def taco(  # noqa: PLR0913, PLR0917 - options of the command line
         )  # fmt: skip
     _report(found, report_path(photographs))
     _refuse_gaps(found, photographs, accept_losses=accept_losses)
-    shown = shlex.quote(str(photographs))
     if not crop:
-        say(err, f"next: starter data crops {shlex.quote(str(annotations))} --images {shown} --out DIR")
+        shown = typed(annotations, "--images", photographs)
+        say(err, f"next: starter data crops {shown} --out DIR")
     elif target.exists():
         _refuse_remaking(target, found)
     else:

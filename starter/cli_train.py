@@ -1,6 +1,5 @@
 """`starter train`: the recipe's switches, one to one, and what a run gave."""
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +14,7 @@ from starter.cli_shared import (
     open_data,
     out,
     progress,
+    typed,
     write_json,
 )
 from starter.competition import load_competition
@@ -127,4 +127,4 @@ def train(  # noqa: PLR0913, PLR0917 - the recipe's switches, one to one
         spread = f"{report.macro_f1_mean:.4f} +- {report.macro_f1_std:.4f}"
         shown += f" (the best of {len(report.runs)} seeds: {spread})"
     say(out, f"{report.weights}  epoch {report.best_epoch}{shown}, {report.seconds:.0f} s")
-    say(err, f"next: starter score {shlex.quote(str(path))}")
+    say(err, f"next: starter score {typed(path)}")

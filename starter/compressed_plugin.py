@@ -130,8 +130,8 @@ def write_plugin(original: Original, made: Compressed, folder: Path, command: st
         shutil.copyfile(path, target)
     shutil.copyfile(str(rebuilding.__file__), partial / "rebuild.py")
     template = files("starter").joinpath("templates", "compressed", PLUGIN_FILE)
-    (partial / PLUGIN_FILE).write_text(template.read_text(encoding="utf-8"), encoding="utf-8")
-    (partial / "plan.json").write_text(_plan(command, made.steps), encoding="utf-8")
+    (partial / PLUGIN_FILE).write_text(template.read_text(encoding="utf-8"), encoding="utf-8", newline="\n")
+    (partial / "plan.json").write_text(_plan(command, made.steps), encoding="utf-8", newline="\n")
     tensors = {k: v.detach().contiguous().clone() for k, v in made.model.state_dict().items()}
     (partial / "weights.safetensors").write_bytes(save(tensors))
     partial.rename(folder)

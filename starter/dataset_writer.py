@@ -119,7 +119,7 @@ def _write(root: Path, items: Iterable[Item], description: Description, *, zip_i
             rows.append((item.image_id, description.classes[item.label], item.group, item.split))
     rows.sort()
     info = DatasetInfo(**vars(description), mean=pixels.mean(), std=pixels.std())
-    (root / INFO_NAME).write_text(_toml(info), encoding="utf-8")
+    (root / INFO_NAME).write_text(_toml(info), encoding="utf-8", newline="\n")
     train = [row for row in rows if row[3] in TRAINED]
     test = [row for row in rows if row[3] not in TRAINED]
     # The column is there only if it says anything.

@@ -30,8 +30,12 @@ def folder_usage(folder: Path) -> tuple[int, int, int]:
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(entry.path)
                 with contextlib.suppress(OSError):
-                    total += entry.stat(follow_symlinks=False).st_blocks * 512
+                    total += _bytes_on_disk(entry.stat(follow_symlinks=False))
     return total, count, longest
+
+
+def _bytes_on_disk(found: os.stat_result) -> int:
+    return found.st_blocks * 512 if hasattr(found, "st_blocks") else found.st_size  # Windows has none
 
 
 def empty_folder(folder: Path) -> None:

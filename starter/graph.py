@@ -181,15 +181,16 @@ def _opened(path: Path, limit: int) -> Iterator[BinaryIO]:
     """Open a plain file of ours: no link to another, no pipe that never ends, nothing larger than `limit`."""
 
     def careful(name: str, flags: int) -> int:
-        return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+        return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
 
     try:
+        named = path.lstat()
         opened = open(path, "rb", opener=careful)  # noqa: SIM115 - closed below
     except OSError as error:
         raise _malformed(path.name, f"cannot be opened: {error.strerror}") from error
     with opened as file:
         found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or not os.path.samestat(named, found):
             raise _malformed(path.name, "not a plain file with one name")
         if found.st_size > limit:
             raise _malformed(path.name, f"more than {limit:,} bytes", Code.GRAPH_TOO_LARGE)

@@ -6,10 +6,9 @@ killed. The least recently used files go when the folder has grown to its limit.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import os
-import tempfile
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -18,12 +17,14 @@ from typing import BinaryIO, Self
 import numpy as np
 import numpy.typing as npt
 
+from starter.contract.files import own_folder, remove_abandoned
+
 Images = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
 _VERSION = b"1"
 """Changes when other bytes would be kept under the same key."""
 
-_WRITING = ".part"
+_WRITING = ".writing-"
 _MARGIN = 64 * 2**20
 """Free space that is left on the disk."""
 
@@ -68,22 +69,24 @@ class ImageCache:
         if size > self._limit:
             return False
         self._folder.mkdir(parents=True, exist_ok=True)
-        _remove_left_over(self._folder)
+        remove_abandoned(self._folder, _WRITING)
         there = list(self._files())
         total = sum(stat.st_size for _, stat in there)
         for path, stat in sorted(there, key=lambda pair: pair[1].st_mtime_ns):
             if total + size <= self._limit:
                 break
-            if path.suffix != _WRITING:
-                path.unlink(missing_ok=True)  # whoever has it mapped keeps it
-                total -= stat.st_size
-        disk = os.statvfs(self._folder)
-        return total + size <= self._limit and disk.f_bavail * disk.f_frsize > size + _MARGIN
+            if path.parent == self._folder:
+                # Whoever has it mapped keeps it; on Windows the file as well.
+                with contextlib.suppress(PermissionError):
+                    path.unlink(missing_ok=True)
+                    total -= stat.st_size
+        return total + size <= self._limit and shutil.disk_usage(self._folder).free > size + _MARGIN
 
     def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
-        for path in self._folder.iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                yield path, path.stat()
+        for pattern in ("*.npy", f"{_WRITING}*/*.npy"):
+            for path in self._folder.glob(pattern):
+                with contextlib.suppress(FileNotFoundError):
+                    yield path, path.stat()
 
     @property
     def folder(self) -> Path:
@@ -97,7 +100,7 @@ class CacheWriter:
     def __init__(self, cache: ImageCache, key: str, count: int) -> None:
         self._cache, self._key, self._count = cache, key, count
         self._file: BinaryIO | None = None
-        self._path = Path()
+        self._own = contextlib.ExitStack()
         self._written = 0
         self._given_up = False
 
@@ -115,7 +118,8 @@ class CacheWriter:
             if self._written == self._count and kind is None:
                 self._file.flush()
                 os.fsync(self._file.fileno())
-                self._path.replace(self._cache.folder / f"{self._key}.npy")
+                self._file.close()  # Windows renames no open file
+                Path(self._file.name).replace(self._cache.folder / f"{self._key}.npy")
         except OSError:
             pass
         finally:
@@ -141,25 +145,26 @@ class CacheWriter:
         size = int(np.prod(shape)) * batch.itemsize
         if not self._cache.make_room(size):
             return False
-        descriptor, name = tempfile.mkstemp(_WRITING, dir=self._cache.folder)
-        self._path, self._file = Path(name), os.fdopen(descriptor, "wb")
-        fcntl.flock(self._file, fcntl.LOCK_EX)  # held for as long as this process lives
+        folder = self._own.enter_context(own_folder(self._cache.folder, _WRITING))
+        path = folder / f"{self._key}.npy"
+        path.touch(0o600)
+        self._file = path.open("wb")
         header = {"descr": np.lib.format.dtype_to_descr(batch.dtype), "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self._file, header)
-        os.posix_fallocate(descriptor, 0, self._file.tell() + size)  # others see how large it will be
+        _allocate(self._file, self._file.tell() + size)  # others see how large it will be
         return True
 
     def _close(self) -> None:
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.close()
-            self._path.unlink(missing_ok=True)
             self._file = None
+        self._own.close()
 
 
-def _remove_left_over(folder: Path) -> None:
-    """Remove what killed writers have left: nobody holds its lock."""
-    for path in folder.glob(f"*{_WRITING}"):
-        with contextlib.suppress(OSError), path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink(missing_ok=True)
+def _allocate(file: BinaryIO, size: int) -> None:
+    """Give a file its size, and the room on the disk where the system can promise that."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+    else:
+        file.truncate(size)

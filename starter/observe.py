@@ -41,15 +41,6 @@ def resident_bytes(pid: int) -> int:
         return 0
 
 
-def private_bytes(pid: int) -> int:
-    """Return the resident memory of a process without files that it has mapped; 0 when it has ended."""
-    try:
-        _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()
-    except (OSError, ValueError):
-        return 0
-    return (int(resident) - int(shared)) * _PAGE
-
-
 def processor_seconds(pid: int) -> float:
     """Return the processor time that a process has used; 0 when it has ended."""
     fields = _stat(pid)

@@ -4,7 +4,6 @@ The zip is reproducible: the same content gives the same bytes. It is read back 
 organizer's own reader before it is called done. Secrets are found by detect-secrets (Yelp).
 """
 
-import os
 import platform
 import tempfile
 import zipfile
@@ -16,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from starter import __version__
 from starter.archive import MANIFEST, Manifest, PackedFile, is_ignored, own_files, submission_digest, unpack
 from starter.competition import Limits
+from starter.contract.files import replace_with
 from starter.discovery import Candidate, Kind
 from starter.errors import Code, ParticipantError, Problem, problem
 from starter.records import sha256
@@ -133,25 +133,18 @@ def write_zip(candidate: Candidate, content: Content, target: Path, limits: Limi
         staged = _staged(candidate, content, Path(place) / "staged")
         manifest = manifest_of(staged, own_files(staged))
         top = f"{candidate.name}/" if candidate.kind is Kind.FOLDER else ""
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        partial = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-                for inside, path in sorted(own_files(staged).items()):
-                    _add(archive, top + inside, path.read_bytes())
-                _add(archive, top + MANIFEST, (manifest.model_dump_json(indent=2) + "\n").encode())
-            partial.chmod(0o644)
-            readable = Path(place) / f"{candidate.name}.zip"
-            readable.symlink_to(partial)
-            (Path(place) / "read").mkdir()
-            found = unpack(readable, Path(place) / "read", limits)
-            if found.problems:
-                raise ParticipantError(found.problems)
-            assert found.candidate is not None
-            assert submission_digest(found.candidate) == manifest.submission
-            partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+        written = Path(place) / f"{candidate.name}.zip"
+        with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
+            for inside, path in sorted(own_files(staged).items()):
+                _add(archive, top + inside, path.read_bytes())
+            _add(archive, top + MANIFEST, (manifest.model_dump_json(indent=2) + "\n").encode())
+        (Path(place) / "read").mkdir()
+        found = unpack(written, Path(place) / "read", limits)
+        if found.problems:
+            raise ParticipantError(found.problems)
+        assert found.candidate is not None
+        assert submission_digest(found.candidate) == manifest.submission
+        replace_with(target, written)
     return manifest
 
 

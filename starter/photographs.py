@@ -6,14 +6,13 @@ and a later run goes on from there. One URL is fetched by http_download.py.
 """
 
 import csv
-import fcntl
 import io
 import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -23,6 +22,7 @@ from PIL import Image
 
 from starter.coco_file import CocoImage
 from starter.coco_picture import Size, open_picture, same_shape
+from starter.contract.files import locked
 from starter.errors import Code, usage_error
 from starter.http_download import Fetcher, FetchError, FetchRules
 from starter.image_store import id_problem
@@ -31,6 +31,7 @@ GIVE_UP_AFTER = 20
 """So many photographs lost in a row, none of them for good, and the network is what is broken."""
 
 _PARTIAL = ".partial"
+_LOCK = ".partial.lock"
 
 
 @dataclass(frozen=True)
@@ -117,23 +118,20 @@ def losses(photographs: Sequence[Photograph]) -> list[tuple[str, int]]:
 @contextmanager
 def _locked(folder: Path) -> Iterator[Path]:
     """Make the folder ours alone, and yield a folder inside it for what is not whole yet."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise _stuck(folder, error) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            is_ours = stack.enter_context(locked(folder / _LOCK))
+        except OSError as error:
+            raise _stuck(folder, error) from error
+        if not is_ours:
+            raise usage_error(
+                Code.NO_PHOTOGRAPHS, where=str(folder), got="another download is at work in this folder",
+                hint="Wait for it, or name another folder with --photographs.",
+            )  # fmt: skip
         partial = folder / _PARTIAL
         partial.mkdir(exist_ok=True)
         yield partial
-    except BlockingIOError as error:
-        raise usage_error(
-            Code.NO_PHOTOGRAPHS, where=str(folder), got="another download is at work in this folder",
-            hint="Wait for it, or name another folder with --photographs.",
-        ) from error  # fmt: skip
-    finally:
-        os.close(descriptor)
 
 
 def _stuck(where: Path, error: OSError) -> Exception:
@@ -173,8 +171,8 @@ class _Download:
         name = entry.file_name
         if reason := id_problem(name):
             return Photograph(name, "lost", f"not a name to save it under: {reason}")
-        if PurePosixPath(name).parts[0] == _PARTIAL:
-            return Photograph(name, "lost", f"not a name to save it under: {_PARTIAL} is in use")
+        if (first := PurePosixPath(name).parts[0]) in {_PARTIAL, _LOCK}:
+            return Photograph(name, "lost", f"not a name to save it under: {first} is in use")
         target = self._folder / name
         try:
             if target.is_file():

@@ -7,7 +7,7 @@ is imported here: this is the side that holds the labels.
 
 import mmap
 import os
-import select
+import queue
 import signal
 import tempfile
 import threading
@@ -41,7 +41,6 @@ from starter.sandbox.protocol import LimitExceeded, Payload
 _POLL_SECONDS = 0.05
 _WINDOWS_CRASH = 0xC0000000  # an exit status from here on is an exception that nobody handled
 _MAX_HEADER = 1024
-_MAX_REPLY_LINE = 64 * 2**20
 _START_SECONDS = 120.0
 _SIZES = TypeAdapter(dict[str, int])
 
@@ -244,7 +243,6 @@ class Runner:
         self._cost_rules = [str(path.resolve()) for path in cost_rules]
         self._threads = threads or available().threads
         self._scratch = tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True)
-        self._buffer = bytearray()
         self._hello: RunnerHello | None = None
         self._child = self._start()
 
@@ -294,10 +292,9 @@ class Runner:
         self.hello  # noqa: B018 - waits until it has loaded, which is not the submission's time
         self._child.restart_clock()
         try:
-            self._child.stdin.write(request.model_dump_json().encode() + b"\n")
-            self._child.stdin.flush()
+            self._child.send(request.model_dump_json().encode())
             line = self._read_line()
-        except BrokenPipeError:
+        except OSError:  # it has ended; Windows calls that an invalid argument
             line = None
         if isinstance(line, bytes):
             return RunnerReply.model_validate_json(line)
@@ -318,25 +315,15 @@ class Runner:
     def _restart(self) -> str:
         self._child.kill()
         log = self._child.log()
-        self._buffer.clear()
         self._hello = None
         self._child = self._start()
         return log
 
     def _read_line(self, seconds: float | None = None) -> bytes | Problem | None:
         """Return the next line, the limit that struck while waiting for it, or None if the child ended."""
-        descriptor = self._child.stdout.fileno()
-        while b"\n" not in self._buffer:
-            ready, _, _ = select.select([descriptor], [], [], _POLL_SECONDS)
-            if ready:
-                chunk = os.read(descriptor, 1 << 20)
-                if not chunk or len(self._buffer) > _MAX_REPLY_LINE:
-                    return None
-                self._buffer += chunk
-                continue
-            struck = self._child.check(seconds)
-            if struck is not None:
-                return struck
-        line, _, rest = bytes(self._buffer).partition(b"\n")
-        self._buffer = bytearray(rest)
-        return line
+        while True:
+            try:
+                return self._child.receive(_POLL_SECONDS)
+            except queue.Empty:
+                if (struck := self._child.check(seconds)) is not None:
+                    return struck

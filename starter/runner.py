@@ -32,10 +32,10 @@ from starter.program import Program
 def main() -> None:
     """Answer requests until stdin closes."""
     # Nothing but replies may reach the parent: what a library prints goes to stderr.
-    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     os.dup2(2, 1)
     print(_hello([Path(name) for name in sys.argv[1:]]).model_dump_json(), file=replies, flush=True)
-    for line in sys.stdin:
+    for line in sys.stdin.buffer:
         request = RunnerRequest.model_validate_json(line)
         print(answer(request).model_dump_json(), file=replies, flush=True)
     os._exit(0)

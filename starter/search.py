@@ -118,8 +118,8 @@ def write_candidate(folder: Path, config: dict[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("plugin.py", "network.py"):
         text = files("starter").joinpath("templates", "mobile", name).read_text(encoding="utf-8")
-        (folder / name).write_text(text, encoding="utf-8")
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8", newline="\n")
     return folder
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from markupsafe import Markup, escape
 
 from starter.chart import HEIGHT, WIDTH, Axes, front, front_line, grid
+from starter.contract.files import write_whole
 from starter.page import environment, policy, source
 from starter.search import Found
 
@@ -26,10 +27,7 @@ def write_page(found: Sequence[Found], best: Sequence[Found], folder: Path, titl
             shape=_shape,
         )
     )
-    path = folder / "index.html"
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    return partial.replace(path)
+    return write_whole(folder / "index.html", text)
 
 
 def _shape(item: Found) -> str:

@@ -82,7 +82,7 @@ def draw_scenes(
             coco["annotations"].append({"id": len(coco["annotations"]), "image_id": number} | annotation)
         if progress:
             progress(number + 1, num_scenes)
-    (out / "annotations.json").write_text(json.dumps(coco, indent=1), encoding="utf-8")
+    (out / "annotations.json").write_text(json.dumps(coco, indent=1), encoding="utf-8", newline="\n")
 
 
 def draw_scene(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[bytes, list[dict[str, Any]]]:

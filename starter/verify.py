@@ -71,10 +71,10 @@ def write_report(folder: Path, record: EvaluationRecord, evidence: Evidence | No
     """
     folder.mkdir(parents=True, exist_ok=True)
     if evidence is not None:
-        (folder / PREDICTIONS).write_text(answers_csv(evidence, dataset), encoding="utf-8")
+        (folder / PREDICTIONS).write_text(answers_csv(evidence, dataset), encoding="utf-8", newline="\n")
         (folder / PROGRAM).write_bytes(evidence.program)
     path = folder / RECORD
-    path.write_text(record.for_participant().model_dump_json(indent=2) + "\n", encoding="utf-8")
+    path.write_text(record.for_participant().model_dump_json(indent=2) + "\n", encoding="utf-8", newline="\n")
     return path
 
 

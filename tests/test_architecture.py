@@ -21,6 +21,7 @@ ROWS = (
         "hookspecs",
         "alternatives",
         "chart",
+        "contract.files",
         "folders",
         "lockdown",
         "near_duplicates",

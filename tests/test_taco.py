@@ -1,9 +1,7 @@
 """Downloading photographs from a real server that fails in every way, and cutting them."""
 
 import csv
-import fcntl
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from photo_server import SIZE, PhotoServer, photograph, serving
 from PIL import Image
 
@@ -253,11 +252,11 @@ def test_where_nothing_comes_any_more_it_stops(tmp_path: Path) -> None:
 
 def test_two_runs_in_one_folder_do_not_mix(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
-    descriptor = os.open(tmp_path / "photos", os.O_RDONLY)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    with pytest.raises(UsageError, match="another download is at work"):
+    with (
+        FileLock(tmp_path / "photos" / ".partial.lock"),
+        pytest.raises(UsageError, match="another download is at work"),
+    ):
         download_photographs([], tmp_path / "photos", DownloadOptions())
-    os.close(descriptor)
 
 
 # The command.

@@ -1,10 +1,12 @@
 """A child process of our own on a stranger's data (runner.py): hold its pipes, watch its limits, end it.
 
-A stranger's code runs behind room.py instead.
+It works on any system: threads read the pipes, psutil reads the memory. A stranger's code runs
+behind room.py instead.
 """
 
 import contextlib
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -15,14 +17,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 from starter.competition import Limits
 from starter.contract.processors import waiting
 from starter.errors import Code, Problem, problem
 from starter.folders import folder_usage
-from starter.observe import private_bytes
 
-_INHERITED = ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
+_INHERITED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
+_INHERITED_ON_WINDOWS = (
+    *("SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT"),  # nothing starts without them
+    *("PROGRAMDATA", "PROGRAMFILES", "PROCESSOR_ARCHITECTURE", "NUMBER_OF_PROCESSORS"),
+    "PATH",  # the libraries of Python and CUDA are found along it
+)
 _PROCESSOR_SETTINGS = "OPENBLAS_"  # administrators set them where the library misjudges the processor
+_MAX_LINE = 64 * 2**20
+_CLOSING_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,6 @@ class Child:
         module: what `python -m` runs.
         scratch: its working folder, home and temporary folder; private and empty.
         allowance: its limits; they strike in `check`.
-        pass_fds: descriptors that it inherits.
         threads: how many threads its numerical libraries may use.
     """
 
@@ -58,14 +67,13 @@ class Child:
         *,
         scratch: Path,
         allowance: Allowance,
-        pass_fds: Sequence[int] = (),
         threads: int = 1,
     ) -> None:
         self.scratch = scratch
         self.allowance = allowance
         # -I: no environment variable, no working folder on the path. It may write bytecode: importing a
         # torch that nobody has compiled takes thrice the time, here and in every worker, which may not.
-        command = [sys.executable, "-I", "-m", module, *arguments]
+        command = [sys.executable, "-I", "-X", "utf8", "-m", module, *arguments]
         self.process = subprocess.Popen(  # noqa: S603 - our own module, in our own interpreter
             command,
             stdin=subprocess.PIPE,
@@ -73,20 +81,36 @@ class Child:
             stderr=subprocess.PIPE,
             cwd=scratch,
             env=clean_environment(scratch, threads),
-            start_new_session=True,
-            pass_fds=tuple(pass_fds),
+            start_new_session=True,  # Ctrl-C is for the command, which then ends its child
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
         )
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.stdin: IO[bytes] = self.process.stdin
-        self.stdout: IO[bytes] = self.process.stdout
+        self._lines = _Lines(self.process.stdout)
         self._log = _LogTail(self.process.stderr, allowance.log_kb * 1024)
+        self._tree = family(self.process.pid)
         self.started = time.monotonic()
         self._polls = 0
 
     def restart_clock(self) -> None:
         """Begin a new request: the wall-clock limit counts from now."""
         self.started = time.monotonic()
+
+    def send(self, line: bytes) -> None:
+        """Write one line to its stdin.
+
+        Raises:
+            OSError: it has ended.
+        """
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + b"\n")
+        self.process.stdin.flush()
+
+    def receive(self, timeout: float) -> bytes | None:
+        """Return the next line of its stdout, without its end; None where it has closed it.
+
+        Raises:
+            queue.Empty: nothing has come in `timeout` seconds.
+        """
+        return self._lines.get(timeout)
 
     def check(self, wall_seconds: float | None = None) -> Problem | None:
         """Return the limit that the child has reached, if any.
@@ -98,27 +122,58 @@ class Child:
         allowed = self.allowance.wall_seconds if wall_seconds is None else wall_seconds
         if elapsed > allowed:
             return _limit(Code.TIMEOUT, f"{allowed:g} s", f"{elapsed:.1f} s")
-        memory = private_bytes(self.process.pid) / 2**20  # kept images are mapped, and everybody's
+        memory = sum(map(private_bytes, self._tree)) / 2**20  # kept images are mapped, and everybody's
         if memory > self.allowance.memory_mb:
             return _limit(Code.MEMORY, f"{self.allowance.memory_mb} MiB", f"{memory:.0f} MiB")
         self._polls += 1
         if self._polls % 10 == 0:
+            self._tree = family(self.process.pid)
             used = folder_usage(self.scratch)[0] / 2**20
             if used > self.allowance.scratch_mb:
                 return _limit(Code.DISK, f"{self.allowance.scratch_mb} MiB", f"{used:.0f} MiB")
         return None
 
     def kill(self) -> None:
-        """End the child and close its pipes."""
+        """End the child and what it has started, and close its pipes."""
+        tree = family(self.process.pid)
         self.process.kill()
+        for process in tree[1:]:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
         self.process.wait()
-        for pipe in (self.stdin, self.stdout):
-            with contextlib.suppress(OSError):
-                pipe.close()
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        self._lines.close()
 
     def log(self) -> str:
         """Return the end of what the child wrote to stderr."""
         return self._log.text()
+
+
+class _Lines:
+    """Read the lines of a pipe for as long as it is open."""
+
+    def __init__(self, pipe: IO[bytes] | None) -> None:
+        assert pipe is not None
+        self._pipe = pipe
+        self._read: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._drain, daemon=True)
+        self._thread.start()
+
+    def _drain(self) -> None:
+        with self._pipe:
+            while (line := self._pipe.readline(_MAX_LINE)).endswith(b"\n"):
+                self._read.put(line.rstrip(b"\r\n"))
+        self._read.put(None)
+
+    def get(self, timeout: float) -> bytes | None:
+        """Return the next line, or None at the end; raise queue.Empty where none has come."""
+        return self._read.get(timeout=timeout)
+
+    def close(self) -> None:
+        """Wait for the end of a pipe whose writers have ended."""
+        self._thread.join(_CLOSING_SECONDS)
 
 
 class _LogTail:
@@ -145,7 +200,7 @@ class _LogTail:
                     self._dropped += len(oldest)
 
     def text(self) -> str:
-        self._thread.join(timeout=0.5)
+        self._thread.join(_CLOSING_SECONDS)
         data = b"".join(tuple(self._chunks))
         surplus = max(0, len(data) - self._limit)
         dropped = self._dropped + surplus
@@ -153,20 +208,45 @@ class _LogTail:
         return head + data[surplus:].decode("utf-8", errors="replace")
 
 
+def family(pid: int) -> list[psutil.Process]:
+    """Return a process and its descendants; nothing where it has ended.
+
+    The Python of a virtual environment on Windows is a launcher: what works is its child.
+    """
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def private_bytes(process: psutil.Process) -> int:
+    """Return the resident memory of a process without files that it has mapped; 0 when it has ended.
+
+    macOS does not tell the two apart: there, mapped files count.
+    """
+    try:
+        memory = process.memory_info()
+    except psutil.Error:
+        return 0
+    committed: int = getattr(memory, "private", memory.rss)  # Windows
+    return min(committed, memory.rss - getattr(memory, "shared", 0))  # Linux
+
+
 def clean_environment(scratch: Path, threads: int) -> dict[str, str]:
     """Return an environment for a child without anything of ours: no tokens, no paths, no options."""
+    inherited = {*_INHERITED, *(_INHERITED_ON_WINDOWS if os.name == "nt" else ())}
     kept = {
         key: value
         for key, value in os.environ.items()
-        if key in _INHERITED or key.startswith(_PROCESSOR_SETTINGS)
+        if key in inherited or key.startswith(_PROCESSOR_SETTINGS)
     }
+    home = dict.fromkeys(("HOME", "TMPDIR", "TORCH_HOME", "USERPROFILE", "TEMP", "TMP"), str(scratch))
     return {
+        "PATH": os.defpath,  # ours names folders of ours
         **kept,
         **waiting(os.environ),
-        "PATH": os.defpath,  # ours names folders of ours
-        "HOME": str(scratch),
-        "TMPDIR": str(scratch),
-        "TORCH_HOME": str(scratch),
+        **home,
         "TORCHINDUCTOR_CACHE_DIR": str(scratch),  # torch makes this folder, and a submission pays for it
         "LANG": "C.UTF-8",
         "OMP_NUM_THREADS": str(threads),

@@ -1,0 +1,73 @@
+"""Files that are whole or absent, and folders that last as long as their owner, on any system.
+
+Windows renames no open file, removes none, and locks the bytes that others want to read: so a lock
+is a file of its own. The system releases it when its owner ends, however that is.
+"""
+
+import contextlib
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+_LOCK = ".lock"
+
+
+def write_whole(path: Path, text: str) -> Path:
+    """Write UTF-8 text with the same line ends on every system; a kill leaves the old file or the new one."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8", newline="\n")
+    return partial.replace(path)
+
+
+def replace_with(path: Path, source: Path) -> None:
+    """Copy a file to `path`, from any disk; a kill leaves the old file or the new one."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        shutil.copyfile(source, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Hold the lock file `path` if nobody else does; say whether it is held. It is removed afterwards.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=wait)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        with contextlib.suppress(OSError):  # Windows: not while it is open
+            path.unlink()
+        lock.release()  # there, this removes it
+
+
+@contextlib.contextmanager
+def own_folder(above: Path, prefix: str) -> Iterator[Path]:
+    """Make a folder that is removed afterwards; by `remove_abandoned` where this process is killed."""
+    folder = above / f"{prefix}{secrets.token_hex(8)}"
+    with locked(folder.with_suffix(_LOCK), wait=True):  # before it is there, so none is without
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_abandoned(above: Path, prefix: str) -> None:
+    """Remove the folders of `own_folder` whose owners have been killed."""
+    for lock in above.glob(f"{prefix}*{_LOCK}"):
+        with contextlib.suppress(OSError), locked(lock) as is_abandoned:
+            if is_abandoned:
+                shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
