@@ -26,26 +26,18 @@ class Cause:
     """What it is, in the catalogue."""
     hint: str = ""
     """What to do; the catalogue's where empty."""
-    why: str = ""
-    """Why it is refused; the catalogue's where empty."""
 
     def problem(self, *, where: str, got: str, hint: str = "") -> Problem:
         """Describe it at one place; `hint` stands where the cause has none of its own."""
-        return problem(self.code, where=where, got=got, expected=self.why, hint=self.hint or hint)
+        return problem(self.code, where=where, got=got, hint=self.hint or hint)
 
 
 UNKNOWN = Cause(Code.EXPORT_FAILED)
 VALUES = Cause(
     Code.EXPORT_FAILED,
-    why=(
-        "What is counted is one fixed graph, traced with tensors that have a shape but no numbers; "
-        "forward needs a tensor's numbers to know how to continue."
-    ),
-    hint=(
-        "Replace `if`, `while` and loops over tensor values by torch.where; .item(), float() and .tolist() "
-        "by tensor operations; x[mask] and nonzero by a product with the mask. A number that no image "
-        "changes is a Python number, computed in __init__."
-    ),
+    hint="forward needs a tensor's numbers to know how to continue. Replace `if`, `while` and loops over "
+    "tensor values by torch.where; .item(), float() and .tolist() by tensor operations; x[mask] and nonzero "
+    "by a product with the mask. A number that no image changes is a Python number, computed in __init__.",
 )
 RAISED = Cause(Code.MODEL_RAISED)
 INPUT_CHANGED = Cause(
