@@ -17,6 +17,8 @@ _INSTEAD = {
     r"deform_conv2d": "an ordinary convolution",
     r"grid_sampler|grid_sampler_2d|roi_align": "F.interpolate to a fixed size",
     r"scatter|scatter_add|index_put|index_add": "torch.cat, F.pad or torch.where at fixed places",
+    r"fake_quantize": "the layer without it: rounding its weights saves no MACs",
+    r"sparse|mkldnn|to_dense": "it with dense tensors",
     r"bitwise|lshift|rshift": "float32 arithmetic: integers hold several values",
     r"complex|view_as_real|angle|polar": "real and imaginary part as two float32 tensors",
     r"linalg|inverse|svd|qr|eig|cholesky|matrix_exp|det": "a fixed number of matmul steps",

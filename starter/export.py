@@ -29,17 +29,12 @@ from starter import alternatives
 from starter.discovery import Candidate
 from starter.errors import Code, ParticipantError, Problem, participant_error, problem
 from starter.graph import GETITEM, INPUT, STORED_DTYPES, GraphFile, Node, Ref, TensorSpec, encode
-from starter.plugins import describe_error, own_line
+from starter.plugin import refusals
+from starter.plugin.refusals import Cause
+from starter.plugins import own_line
 
 _TORCH = Path(torch.__file__).parent
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
-_HINTS = {
-    ".numpy()": "Use torch operators: what numpy computes is in no graph.",
-    "ScriptModule": "Return the module itself; torch.jit.script and torch.jit.trace are not needed.",
-    "found a fake tensor": "Compute in the thread that calls forward, with torch's dispatch modes on.",
-}
-"""What to do, by a part of torch's own message."""
-
 _KINDS = {
     InputKind.PARAMETER: "parameter",
     InputKind.BUFFER: "buffer",
@@ -53,19 +48,14 @@ def probe_model(
     model: torch.nn.Module, input_shape: tuple[int, int, int], num_classes: int, candidate: Candidate
 ) -> list[Problem]:
     """Call the model on batches of one and two; return what is wrong with its output."""
-    model.eval()
     for batch in (1, 2):
         try:
             with torch.no_grad():
-                output = model(torch.zeros(batch, *input_shape))
+                output = model.eval()(torch.zeros(batch, *input_shape))
         except Exception as error:  # noqa: BLE001 - forward is the participant's: it may raise anything
-            return [
-                problem(
-                    Code.MODEL_RAISED,
-                    where=own_line(error, candidate),
-                    got=f"{describe_error(error)}, for an input of shape {(batch, *input_shape)}",
-                )
-            ]
+            cause = refusals.of_error(error) or refusals.RAISED
+            got = f"{refusals.cleaned(error)}, for an input of shape {(batch, *input_shape)}"
+            return [cause.problem(where=own_line(error, candidate), got=got)]
         wanted = f"float32 ({batch}, {num_classes})"
         got = _describe_output(output)
         if got != wanted:
@@ -89,13 +79,15 @@ def export_model(
             traced = torch.export.export(model.eval(), example, strict=False)
             exported: ExportedProgram = traced.run_decompositions({})
     except Exception as error:
-        text = _first_lines(error)
-        hint = next((hint for part, hint in _HINTS.items() if part in text), "")
+        cause, got = refusals.of_export(error, model)
         where = own_line(error, candidate)
         if where == candidate.path.name:
             where = _forward(model, candidate)
-        raise participant_error(Code.EXPORT_FAILED, where=where, got=text, hint=hint) from error
+        raise ParticipantError([cause.problem(where=where, got=got)]) from error
     problems = _graph_problems(exported, candidate)
+    observer = refusals.observers(model)
+    if problems and observer:
+        problems = [refusals.OBSERVED.problem(where=_forward(model, candidate), got=observer)]
     if problems:
         raise ParticipantError(problems)
     return exported
@@ -259,50 +251,57 @@ def _forward(model: torch.nn.Module, candidate: Candidate) -> str:
 
 
 def _graph_problems(exported: ExportedProgram, candidate: Candidate) -> list[Problem]:
+    problems = _assignments(exported, candidate)
+    outputs = [s for s in exported.graph_signature.output_specs if s.kind is OutputKind.USER_OUTPUT]
+    if len(outputs) != 1:
+        problems.append(problem(Code.WRONG_OUTPUT, where="forward", got=f"{len(outputs)} outputs"))
+    seen = set()
+    for fx_node in exported.graph.nodes:
+        cause, op = _refusal(fx_node), _op(fx_node)
+        # What follows from an unknown shape or number is no news: only where it begins is named.
+        key = (cause, "" if cause is refusals.VALUES else op)
+        if cause is not None and key not in seen:
+            seen.add(key)
+            where = _place(fx_node, candidate)
+            problems.append(cause.problem(where=where, got=op, hint=alternatives.hint(op)))
+    return problems
+
+
+def _assignments(exported: ExportedProgram, candidate: Candidate) -> list[Problem]:
+    """Return what forward changes: buffers, parameters, or its argument."""
     computed = {fx_node.name: fx_node for fx_node in exported.graph.nodes}
-    problems = [
-        problem(
-            Code.STATE_CHANGED,
+    return [
+        (
+            refusals.INPUT_CHANGED
+            if spec.kind is OutputKind.USER_INPUT_MUTATION
+            else Cause(Code.STATE_CHANGED)
+        ).problem(
             where=_source(computed[spec.arg.name], candidate) or "forward",
             got=f"assigns to {spec.target!r}",
         )
         for spec in exported.graph_signature.output_specs
         if spec.kind is not OutputKind.USER_OUTPUT
     ]
-    outputs = [s for s in exported.graph_signature.output_specs if s.kind is OutputKind.USER_OUTPUT]
-    if len(outputs) != 1:
-        problems.append(problem(Code.WRONG_OUTPUT, where="forward", got=f"{len(outputs)} outputs"))
-    seen = set()
-    for fx_node in exported.graph.nodes:
-        code, op = _refusal(fx_node), _op(fx_node)
-        if code is not None and (code, op) not in seen:
-            seen.add((code, op))
-            where = _place(fx_node, candidate)
-            problems.append(problem(code, where=where, got=op, hint=alternatives.hint(op)))
-    return problems
 
 
-def _refusal(fx_node: FxNode) -> Code | None:
+def _refusal(fx_node: FxNode) -> Cause | None:
     if fx_node.op == "get_attr":
-        return Code.SUBGRAPH
+        return Cause(Code.SUBGRAPH)
     if fx_node.op != "call_function" or _op(fx_node) == GETITEM:
         return None
     if isinstance(fx_node.target, torch._ops.HigherOrderOperator):  # noqa: SLF001 - as above
-        return Code.SUBGRAPH
+        return Cause(Code.SUBGRAPH)
     if _RANDOM.match(_op(fx_node)):
-        return Code.RANDOM_OPERATOR
-    return None if _op(fx_node).startswith("aten.") else Code.CUSTOM_OPERATOR
+        return Cause(Code.RANDOM_OPERATOR)
+    if isinstance(fx_node.target, torch._ops.OpOverload) and not _op(fx_node).startswith("aten."):  # noqa: SLF001
+        return Cause(Code.CUSTOM_OPERATOR)
+    return refusals.of_values(fx_node)
 
 
 def _describe_output(output: Any) -> str:
     if isinstance(output, torch.Tensor):
         return f"{output.dtype} {tuple(output.shape)}".removeprefix("torch.")
     return type(output).__name__
-
-
-def _first_lines(error: BaseException) -> str:
-    text = describe_error(error)
-    return " ".join(text.split("\n\n")[0].split())
 
 
 @contextlib.contextmanager

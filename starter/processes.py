@@ -6,7 +6,6 @@ is imported here: this is the side that holds the labels.
 """
 
 import mmap
-import os
 import queue
 import signal
 import tempfile

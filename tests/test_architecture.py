@@ -69,6 +69,7 @@ ROWS = (
         "scene_waste",
     },
     {"macs", "measure", "memory_access", "program", "coco", "photographs", "synthetic", "plugins"},
+    {"plugin.refusals"},
     {"export", "cluster_worker", "evaluate", "canaries", "guidelines"},
     {"board", "cost_rules", "profiler", "recording"},
     {"training_settings"},

@@ -44,6 +44,8 @@ def test_an_operator_without_a_fair_price_is_refused(function: Function, code: C
         ("aten.bilinear.default", "einsums"),
         ("aten.sort.default", "softmax weights"),
         ("aten.div.Tensor_mode", "reciprocal"),
+        ("aten.fake_quantize_per_tensor_affine.default", "without it"),
+        ("aten._sparse_mm.default", "dense"),
         ("aten.linalg_inv.default", "matmul"),
         ("torchvision.deform_conv2d.default", "convolution"),
         ("aten._weight_norm_interface.default", ""),
