@@ -29,6 +29,7 @@ SLOW = "takes long: tox -e test-all"
 Command = Callable[..., subprocess.CompletedProcess[str]]
 """Calls the command line with arguments, and `expected`: the exit code."""
 
+ROOT = Path(__file__).parents[1]
 CLASSES = ("Metal", "Paper", "Plastic")
 
 
@@ -88,6 +89,17 @@ def easy_dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     items = (Item(f"{i:03d}.jpg", drawn_image(i % 3, i), i % 3, splits[i % 4]) for i in range(60))
     folder = tmp_path_factory.mktemp("data") / "easy"
     return write_dataset(folder, items, Description(name="easy", classes=CLASSES))
+
+
+@pytest.fixture
+def competition(tmp_path: Path) -> Path:
+    """A competition folder of one's own, with no submission, on the packaged data and baseline."""
+    text = (ROOT / "competition.toml").read_text(encoding="utf-8")
+    for name in ("data/waste", "baseline"):
+        text = text.replace(f'"{name}"', f'"{ROOT / name}"')
+    (tmp_path / "competition.toml").write_text(text, encoding="utf-8")
+    (tmp_path / "submissions").mkdir()
+    return tmp_path
 
 
 @pytest.fixture

@@ -36,6 +36,8 @@ def test_ci_runs_the_readmes_own_commands() -> None:
     commands = re.findall(r"^python3 -m venv .*tox -e \w+$", README, re.MULTILINE)
     assert [c.split()[-1] for c in commands] == ["score", "test"]
     assert all(f"\n{command}\n" in ci for command in commands)
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    assert all(f" run: {command}\n" in workflow for command in commands)
 
 
 def test_every_command_that_the_documents_show_exists() -> None:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from conftest import GOOD, drawn_image
 from photo_server import SIZE, PhotoServer, photograph, serving
 
@@ -31,17 +30,6 @@ def run(line: str, folder: Path, **stand_ins: str | Path) -> str:
     )
     assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
     return done.stdout
-
-
-@pytest.fixture
-def competition(tmp_path: Path) -> Path:
-    """A competition folder of one's own on the packaged data and baseline."""
-    text = (ROOT / "competition.toml").read_text(encoding="utf-8")
-    for name in ("data/waste", "baseline"):
-        text = text.replace(f'"{name}"', f'"{ROOT / name}"')
-    (tmp_path / "competition.toml").write_text(text, encoding="utf-8")
-    (tmp_path / "submissions").mkdir()
-    return tmp_path
 
 
 def test_the_commands_for_participants(competition: Path) -> None:
