@@ -9,7 +9,7 @@ import typer
 
 from starter.cli_shared import EXIT_HOST, DataOption, RulesOption, open_data, out
 from starter.competition import CompetitionFile, load_competition
-from starter.contract.isolation import TRUST, Isolation, Level, Trust
+from starter.contract.isolation import NEVER_ISOLATED, TRUST, Isolation, Level, Trust
 from starter.contract.processors import PASSIVE, available, waiting
 from starter.errors import StarterError
 from starter.sandbox.choice import least_for, try_level
@@ -60,7 +60,8 @@ def _isolation(rules: CompetitionFile) -> bool:
         say(out, f"ok    isolation {level}{_inside(level)}, as {_who(found)}")
     works = True
     for trust in Trust:
-        commands = ", ".join(command for command, whose in TRUST.items() if whose is trust)
+        isolating = (name for name, whose in TRUST.items() if whose is trust and name not in NEVER_ISOLATED)
+        commands = ", ".join(isolating)
         least = least_for(rules, trust)
         if best.level.rank >= least.rank:
             say(out, f"ok    {trust} runs at isolation {best.level} ({commands})")

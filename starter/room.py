@@ -31,7 +31,6 @@ from starter.sandbox.child import clean_environment
 from starter.sandbox.protocol import Payload, Verdict
 
 BOX_FOLDER = Path("/room")
-_START_SECONDS = 200.0
 
 
 class Room:

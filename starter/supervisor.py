@@ -31,11 +31,13 @@ from starter.observe import (
     thread_count,
     unfit,
 )
+from starter.sandbox.log_tail import LogTail
 from starter.sandbox.protocol import LOG_MB, LimitExceeded, Usage, Verdict
 
 POLL_SECONDS = 0.05
 
 _START_SECONDS = 180.0
+_LAST_WORDS_SECONDS = 2.0
 _END_SECONDS = 10.0
 _SET_CHILD_SUBREAPER = 36
 _CREDENTIALS = struct.Struct("3i")
@@ -43,28 +45,6 @@ _CREDENTIALS = struct.Struct("3i")
 
 class Stopped(Exception):  # noqa: N818 - not an error: nobody waits for an answer any more
     """The command has gone or has given up."""
-
-
-class LogTail:
-    """The end of what a pipe delivered, and how much there was."""
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.total = 0
-        self._data = bytearray()
-
-    def add(self, chunk: bytes) -> None:
-        """Take what was read."""
-        self.total += len(chunk)
-        self._data += chunk
-        if len(self._data) > 2 * self.limit + 65536:
-            del self._data[: -self.limit]
-
-    def text(self) -> bytes:
-        """Return the end, and before it how much was dropped."""
-        kept = bytes(self._data[-self.limit :])
-        dropped = self.total - len(kept)
-        return (f"[{dropped:,} earlier bytes not kept]\n".encode() if dropped else b"") + kept
 
 
 class Room:
@@ -112,6 +92,8 @@ class Room:
                     break
                 self._worker = pid
                 return unfit(pid, forks=self._spec["forks"])
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it says why after its socket has closed
+            self._process.wait(_LAST_WORDS_SECONDS)
         self._process.kill()
         status = self._process.wait()
         self._drain(self._output, self.log)

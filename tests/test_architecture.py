@@ -27,6 +27,7 @@ ROWS = (
         "near_duplicates",
         "observe",
         "rebuilding",
+        "sandbox.log_tail",
         "tables",
         "uncertainty",
     },

@@ -13,7 +13,7 @@ from conftest import GOOD, Command
 
 from starter.cli import app
 from starter.competition import CompetitionFile
-from starter.contract.isolation import TRUST, Level, Trust
+from starter.contract.isolation import NEVER_ISOLATED, TRUST, Level, Trust
 from starter.errors import Code, HostError
 from starter.sandbox import choice
 from starter.sandbox.choice import choose
@@ -38,8 +38,7 @@ def commands_with(option: str) -> set[str]:
 
 
 def test_every_command_that_isolates_has_its_side() -> None:
-    in_their_own_process = {"train", "search"}
-    assert commands_with("--isolation") == TRUST.keys() - in_their_own_process
+    assert commands_with("--isolation") == TRUST.keys() - NEVER_ISOLATED
 
 
 @pytest.mark.usefixtures("no_sandbox")
@@ -86,7 +85,7 @@ def test_your_own_code_gets_the_strictest_level_that_works() -> None:
     assert own.level is isolations.named(isolations.available()[0]).level
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can stay root: run the tests as root")
+@pytest.mark.skipif(not isolations.IS_ROOT, reason="only root can stay root: run the tests as root")
 def test_root_becomes_another_user_where_that_user_can_read_everything() -> None:
     found = choice.try_level(Level.LOCKDOWN, CompetitionFile(name="test"))
     if isinstance(found, str):
@@ -126,6 +125,7 @@ def test_one_line_announces_that_a_score_is_not_official(unruled: Path) -> None:
     assert run.stderr.endswith("starter doctor\n")
 
 
+@pytest.mark.slow
 def test_who_typed_none_is_told_nothing(unruled: Path) -> None:
     run = without_sandbox(unruled, "validate", "net.py", STARTER_ISOLATION="none")
     assert (run.returncode, run.stderr) == (0, "")

@@ -52,7 +52,10 @@ TRUST = {
     "search": Trust.OWN,
     "batch": Trust.STRANGERS,
 }
-"""Every command that runs plugins; train, compress and search also run them in their own process."""
+"""Every command that runs plugins."""
+
+NEVER_ISOLATED = frozenset({"train", "search"})
+"""They run a plugin in the command's own process alone; compress does so too before it scores."""
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 
@@ -23,6 +22,7 @@ from starter.competition import Limits
 from starter.contract.processors import waiting
 from starter.errors import Code, Problem, problem
 from starter.folders import folder_usage
+from starter.sandbox.log_tail import LogTail
 
 _INHERITED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
 _INHERITED_ON_WINDOWS = (
@@ -31,6 +31,12 @@ _INHERITED_ON_WINDOWS = (
     "PATH",  # the libraries of Python and CUDA are found along it
 )
 _PROCESSOR_SETTINGS = "OPENBLAS_"  # administrators set them where the library misjudges the processor
+APART: dict[str, Any] = {
+    "start_new_session": True,
+    "creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
+}
+"""Ctrl-C is for the command, which then ends its children."""
+
 _MAX_LINE = 64 * 2**20
 _CLOSING_SECONDS = 0.5
 
@@ -81,11 +87,10 @@ class Child:
             stderr=subprocess.PIPE,
             cwd=scratch,
             env=clean_environment(scratch, threads),
-            start_new_session=True,  # Ctrl-C is for the command, which then ends its child
-            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
+            **APART,
         )
         self._lines = _Lines(self.process.stdout)
-        self._log = _LogTail(self.process.stderr, allowance.log_kb * 1024)
+        self._log = _Log(self.process.stderr, allowance.log_kb * 1024)
         self._tree = family(self.process.pid)
         self.started = time.monotonic()
         self._polls = 0
@@ -176,36 +181,24 @@ class _Lines:
         self._thread.join(_CLOSING_SECONDS)
 
 
-class _LogTail:
-    """Drain a pipe for as long as it is open; keep its end, count the rest."""
+class _Log:
+    """Drain a pipe for as long as it is open; keep its end."""
 
     def __init__(self, pipe: IO[bytes] | None, limit: int) -> None:
         assert pipe is not None
         self._pipe = pipe
-        self._limit = limit
-        self._chunks: deque[bytes] = deque()
-        self._kept = 0
-        self._dropped = 0
+        self._tail = LogTail(limit)
         self._thread = threading.Thread(target=self._drain, daemon=True)
         self._thread.start()
 
     def _drain(self) -> None:
         with self._pipe:
             while chunk := self._pipe.read1(65536):  # type: ignore[attr-defined]
-                self._chunks.append(chunk)
-                self._kept += len(chunk)
-                while self._kept - len(self._chunks[0]) >= self._limit:
-                    oldest = self._chunks.popleft()
-                    self._kept -= len(oldest)
-                    self._dropped += len(oldest)
+                self._tail.add(chunk)
 
     def text(self) -> str:
         self._thread.join(_CLOSING_SECONDS)
-        data = b"".join(tuple(self._chunks))
-        surplus = max(0, len(data) - self._limit)
-        dropped = self._dropped + surplus
-        head = f"[{dropped:,} earlier bytes not kept]\n" if dropped else ""
-        return head + data[surplus:].decode("utf-8", errors="replace")
+        return self._tail.text().decode("utf-8", errors="replace")
 
 
 def family(pid: int) -> list[psutil.Process]:

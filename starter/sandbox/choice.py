@@ -57,7 +57,7 @@ def missing(level: Level, *, user: int | None, limits: Limits) -> str:
     """
     if level is Level.NONE:
         return ""
-    if lacks := _absent():
+    if lacks := absent():
         return lacks
     from starter import lockdown  # noqa: PLC0415 - as above
 
@@ -69,7 +69,7 @@ def missing(level: Level, *, user: int | None, limits: Limits) -> str:
         return trial.failure()
 
 
-def _absent() -> str:
+def absent() -> str:
     """Return what Python lacks here for any lock: it is another system's, or not built with it."""
     if sys.platform != "linux":
         return f"the sandbox needs Linux; this is {sys.platform}"

@@ -16,6 +16,10 @@ class Door(Protocol):
     level: Level
     """How it is isolated."""
 
+    @property
+    def pid(self) -> int:
+        """The process that watches, or that has the next submission."""
+
     def __enter__(self) -> Self:
         """Return itself."""
 

@@ -23,7 +23,8 @@ from starter.competition import Limits
 from starter.contract.isolation import Level
 from starter.errors import Code, host_error
 from starter.folders import folder_usage
-from starter.sandbox.child import clean_environment
+from starter.sandbox.child import APART, clean_environment, family
+from starter.sandbox.log_tail import LogTail
 from starter.sandbox.protocol import LimitExceeded, Payload, Usage, Verdict
 
 _POLL_SECONDS = 0.05
@@ -104,7 +105,9 @@ class PortableProcess:
         exceeded = self._watch((payload.path, reply), limits, used, stop)
         used["wall_seconds"] = round(time.monotonic() - started, 2)
         status = self._end()
-        log.write_bytes(_tail(self._log(), limits.log_kb * 1024))
+        tail = LogTail(limits.log_kb * 1024)
+        tail.add(self._log())
+        log.write_bytes(tail.text())
         self.close()
         if stop.is_set():
             raise host_error(Code.WORKER_FAILED, where=f"isolation {self.level}", got="stopped")
@@ -120,12 +123,13 @@ class PortableProcess:
         self._log_file = (self._folder / "log").open("w+b")
         options = ["--preload"] if self._preload else []
         self._process = subprocess.Popen(  # noqa: S603 - our own module, in our own interpreter
-            [sys.executable, "-I", "-B", "-m", "starter.plugin.unlocked", *options],
+            [sys.executable, "-I", "-B", "-X", "utf8", "-m", "starter.plugin.unlocked", *options],
             stdin=subprocess.PIPE,
             stdout=self._log_file,
             stderr=subprocess.STDOUT,
             cwd=self._folder,
             env=clean_environment(scratch, threads=1),
+            **APART,
         )
         self._seen = set()
 
@@ -143,7 +147,7 @@ class PortableProcess:
             self._process.stdin.write(b"".join(os.fsencode(file.absolute()) + b"\n" for file in files))
             self._process.stdin.flush()
         while self._process.poll() is None and not stop.is_set():
-            tree = [process, *_descendants(process)]
+            tree = family(process.pid)
             self._seen.update(tree[1:])
             cpu_seconds, memory, threads = _usage(tree)
             scratch, count, _ = folder_usage(self._folder / "scratch")
@@ -151,7 +155,7 @@ class PortableProcess:
                 wall_seconds=time.monotonic() - started,
                 cpu_seconds=max(0.0, cpu_seconds - before[0]),
                 memory_mb=memory / 2**20,
-                threads=max(0, threads - before[2] + 1),  # beside its own first thread
+                threads=max(0, threads - before[2]),  # its first thread was there; our watching one was not
                 log_mb=(self._folder / "log").stat().st_size / 2**20,
                 scratch_mb=scratch / 2**20,
                 scratch_files=count,
@@ -169,8 +173,7 @@ class PortableProcess:
         assert self._process is not None
         until = time.monotonic() + _END_SECONDS
         while time.monotonic() < until:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                self._seen.update(_descendants(psutil.Process(self._process.pid)))
+            self._seen.update(family(self._process.pid)[1:])
             if self._process.poll() is None:
                 self._process.kill()
             self._seen.update(_marked(self._folder / "scratch"))
@@ -185,13 +188,6 @@ class PortableProcess:
 
     def _log(self) -> bytes:
         return (self._folder / "log").read_bytes()
-
-
-def _descendants(process: psutil.Process) -> list[psutil.Process]:
-    try:
-        return process.children(recursive=True)
-    except psutil.Error:
-        return []
 
 
 def _marked(scratch: Path) -> Iterable[psutil.Process]:
@@ -223,9 +219,3 @@ def _usage(processes: Iterable[psutil.Process]) -> tuple[float, int, int]:
             memory += process.memory_info().rss
             threads += process.num_threads()
     return seconds, memory, threads
-
-
-def _tail(data: bytes, limit: int) -> bytes:
-    """Return the end of a log, and before it how much was dropped."""
-    dropped = max(0, len(data) - limit)
-    return (f"[{dropped:,} earlier bytes not kept]\n".encode() if dropped else b"") + data[dropped:]
