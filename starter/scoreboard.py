@@ -102,9 +102,9 @@ def show_scores(
             "yellow",
         )
     if any(not r.official for r in results):
-        say(
-            console, f"Not official: a smoke run on {scored[0].num_images if scored else 0} images.", "yellow"
-        )
+        smoke = f"a smoke run on {scored[0].num_images if scored else 0} images"
+        unprotected = any(r.isolation == "none" for r in results)
+        say(console, f"Not official: {'scored without isolation' if unprotected else smoke}.", "yellow")
     say(console, _summary(results))
 
 

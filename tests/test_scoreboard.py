@@ -186,6 +186,11 @@ def test_a_smoke_run_is_not_official() -> None:
     assert "ot official" not in shown(scored("a", 10, 0.9))
 
 
+def test_a_score_without_isolation_is_not_official() -> None:
+    text = shown(scored("a", 10, 0.9, official=False, isolation="none", num_images=1208))
+    assert "Not official: scored without isolation." in text
+
+
 def test_scores_by_thops_count_say_that_it_can_be_fooled() -> None:
     rules = ScoreRules(counter="thop")
     text = shown(scored("a", 10, 0.9), rules=rules)
