@@ -1,12 +1,19 @@
 """Fixtures: a small data set that is easy to tell apart, plugins written in the test, and a competition."""
 
 import io
+import os
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from starter.contract.processors import available, waiting
+
+os.environ.update(waiting(os.environ))  # before anything loads OpenMP, for the tests' own processes too
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available().threads // workers)))
 
 import crowd
 import isolations
@@ -21,8 +28,39 @@ from starter.contract.isolation import Isolation, Level
 from starter.dataset import Dataset
 from starter.dataset_writer import Description, Item, Split, write_dataset
 from starter.discovery import discover_one
-from starter.room import Room
+from starter.sandbox.choice import absent
+from starter.sandbox.door import Door
 from starter.schema import Reference
+
+LINUX_ONLY = [
+    "probes",
+    "test_benchmarks.py",
+    "test_filter.py",
+    "test_fuzz.py",
+    "test_lockdown.py",
+    "test_room.py",
+    "test_sabotage.py",
+    "test_weaker_hosts.py",
+]
+"""What needs the sandbox from inside, or `resource`: neither can be imported on other systems."""
+
+collect_ignore = LINUX_ONLY if absent() else []
+
+NEED_PACKAGES = {
+    "probes",
+    "test_cluster.py",
+    "test_demanding.py",
+    "test_leaderboard.py",
+    "test_limit_edges.py",
+    "test_messages.py",
+    "test_processes.py",
+    "test_room.py",
+    "test_sabotage.py",
+    "test_store.py",
+    "test_trust.py",
+    "test_weaker_hosts.py",
+}
+"""What bubblewrap, PostgreSQL or Chromium make a difference to."""
 
 SLOW = "takes long: tox -e test-all"
 
@@ -39,11 +77,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what takes long, unless all is asked for."""
-    if not config.getoption("--all"):
-        for item in items:
-            if item.get_closest_marker("slow"):
-                item.add_marker(pytest.mark.skip(reason=SLOW))
+    """Skip what takes long, unless all is asked for; mark what a bare machine skips."""
+    for item in items:
+        if NEED_PACKAGES.intersection(item.path.parts):
+            item.add_marker(pytest.mark.packages)
+        if item.get_closest_marker("slow") and not config.getoption("--all"):
+            item.add_marker(pytest.mark.skip(reason=SLOW))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -52,6 +91,10 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         str(report.longrepr[2]).removeprefix("Skipped: ")
         for report in terminalreporter.stats.get("skipped", ())
     )
+    if collect_ignore:
+        reasons[f"the sandbox and the benchmarks need Linux: {', '.join(collect_ignore)}"] = len(
+            collect_ignore
+        )
     if reasons:
         terminalreporter.section("skipped")
     for reason, count in reasons.most_common():
@@ -69,14 +112,14 @@ def drawn_image(label: int, seed: int) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def room() -> Iterator[Room]:
+def room() -> Iterator[Door]:
     """One room for all tests that lock their plugin in, at the strictest level there is."""
     with isolations.room_of((isolations.available() or ["lockdown"])[0]) as shared:
         yield shared
 
 
 @pytest.fixture(scope="module", params=isolations.NAMES)
-def each_room(request: pytest.FixtureRequest) -> Iterator[Room]:
+def each_room(request: pytest.FixtureRequest) -> Iterator[Door]:
     """One room for all tests of a module, for each isolation that this machine has."""
     with isolations.room_of(request.param) as shared:
         yield shared

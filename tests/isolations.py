@@ -9,9 +9,10 @@ import pytest
 
 from starter.competition import CompetitionFile, Limits
 from starter.contract.isolation import Isolation, Level
-from starter.room import Room
-from starter.sandbox.choice import missing
+from starter.sandbox.choice import missing, open_sandbox
+from starter.sandbox.door import Door
 
+IS_ROOT = hasattr(os, "getuid") and os.getuid() == 0
 RULES = CompetitionFile(name="test")
 NAMES = ("box", "lockdown", "box as root", "lockdown as root")
 """As root, a worker becomes another user where that user can read what it needs, or else stays root."""
@@ -25,12 +26,14 @@ def named(name: str) -> Isolation:
 @cache
 def lacks(name: str) -> str:
     """Return why there is no such isolation here, and what to do; nothing where it works."""
-    if name.endswith(" as root") and os.getuid() != 0:
+    if name.endswith(" as root") and not IS_ROOT:
         return "only root can stay root: run the tests as root"
     isolation = named(name)
     reason = missing(isolation.level, user=isolation.user, limits=RULES.limits)
     if not reason or "not installed" in reason:
         return reason and f"{reason}: apt install bubblewrap"
+    if "PermissionError" in reason or "cannot read" in reason:
+        return "no isolation as another user, who cannot read this Python: use one outside of root's home"
     return f"no isolation {name} on this machine: {reason.splitlines()[-1]}: starter doctor"
 
 
@@ -39,10 +42,9 @@ def available() -> list[str]:
 
 
 @contextmanager
-def room_of(name: str, *, limits: Limits = RULES.limits, preload: bool = True) -> Iterator[Room]:
+def room_of(name: str, *, limits: Limits = RULES.limits, preload: bool = True) -> Iterator[Door]:
     """A room of this isolation; a test is skipped where there is none."""
     if reason := lacks(name):
         pytest.skip(reason)
-    isolation = named(name)
-    with Room(isolation.level, user=isolation.user, limits=limits, preload=preload) as room:
+    with open_sandbox(named(name), limits=limits, preload=preload) as room:
         yield room

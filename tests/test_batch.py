@@ -30,6 +30,7 @@ CROWD = int(os.environ.get("STARTER_BATCH_CROWD", "20"))
 """How often a batch of how many entries is killed; a release kills one of 200 twenty times."""
 
 
+@pytest.mark.slow
 def test_every_entry_of_a_crowd_is_accounted_for(
     starter: Command, place: Path, easy_dataset: Dataset
 ) -> None:
@@ -52,6 +53,7 @@ def test_every_entry_of_a_crowd_is_accounted_for(
     assert stored(place, easy_dataset) == found
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_killed_goes_on_and_does_nothing_twice(
     starter: Command, place: Path, easy_dataset: Dataset
 ) -> None:
@@ -111,6 +113,7 @@ def test_a_plan_says_what_would_be_done_and_does_nothing(
     assert stored(place, easy_dataset) == {}
 
 
+@pytest.mark.slow
 def test_what_changes_makes_results_stale_and_new_ones_are_made(starter: Command, place: Path) -> None:
     write_entries(place, "a", "b")
     starter("batch", "entries")
@@ -137,6 +140,7 @@ def test_what_changes_makes_results_stale_and_new_ones_are_made(starter: Command
     assert {row["name"] for row in board["rows"] if row["place"]} == {"a", "b"}
 
 
+@pytest.mark.slow
 def test_only_what_failed_is_tried_again(starter: Command, place: Path) -> None:
     write_entries(place, "good", "bad")
     (place / "entries" / "bad.py").write_text("import nothing")
@@ -146,6 +150,7 @@ def test_only_what_failed_is_tried_again(starter: Command, place: Path) -> None:
     assert told(starter("batch", "entries", "--retry", "failed").stderr) == ["bad"]
 
 
+@pytest.mark.slow
 def test_teams_times_and_choices_come_from_folders_or_from_an_index(starter: Command, place: Path) -> None:
     write_entries(place, "red/one", "red/two", "blue/one", "alone")
     (place / "entries" / "index.csv").write_text(
@@ -184,6 +189,7 @@ def test_a_wrong_index_is_told_by_its_line(place: Path, text: str, line: int, go
     assert got in caught.value.problems[0].got
 
 
+@pytest.mark.slow
 def test_too_many_of_one_day_and_a_bad_name_are_refused_and_the_rest_goes_on(
     starter: Command, place: Path
 ) -> None:
@@ -226,6 +232,7 @@ def test_an_entry_that_changes_after_the_plan_is_stored_under_what_was_run(
         assert store.statuses(context) == {now: Status.OK}
 
 
+@pytest.mark.slow
 def test_a_stopped_store_ends_the_batch_with_our_fault_and_it_goes_on_later(
     starter: Command, place: Path, easy_dataset: Dataset
 ) -> None:
@@ -240,6 +247,7 @@ def test_a_stopped_store_ends_the_batch_with_our_fault_and_it_goes_on_later(
     assert len(stored(place, easy_dataset)) == 2
 
 
+@pytest.mark.slow
 def test_a_result_is_proved_again_from_its_answers_and_its_program(
     starter: Command, place: Path, easy_dataset: Dataset
 ) -> None:

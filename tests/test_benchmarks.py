@@ -54,6 +54,7 @@ def test_the_ablation_compares_with_the_defaults_and_goes_on(
     assert [(row[1].strip(), row[-2].strip()) for row in rows] == [("`defaults`", "2"), ("`--no-flip`", "2")]
 
 
+@pytest.mark.slow
 def test_the_front_reaches_from_half_a_million_to_more_than_fifty_million(tmp_path: Path) -> None:
     competition = Competition(num_classes=6, class_names=tuple("abcdef"), mean=(0.5,) * 3, std=(0.2,) * 3)
     macs = []

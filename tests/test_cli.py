@@ -128,6 +128,7 @@ def test_a_result_has_the_promised_fields(board: Run) -> None:
     assert set(board.results["raises"]["error"]) == {"code", "stage", "where", "expected", "got", "hint"}
 
 
+@pytest.mark.slow
 def test_a_limit_that_strikes_is_told_with_the_measured_value(competition: Path) -> None:
     """In a run of its own: so short a limit would strike honest plugins on a busy machine."""
     (competition / "loops.py").write_text(GOOD + "\nwhile True: pass\n", encoding="utf-8")
@@ -172,6 +173,7 @@ def test_a_plain_run_prints_every_term_of_the_score_and_writes_the_same_as_json(
     assert (written["name"], written["macs"], written["official"]) == ("plain", 201, False)
 
 
+@pytest.mark.slow
 def test_the_baseline_measures_again_as_it_did(competition: Path) -> None:
     run = starter("baseline", "check", cwd=competition)
     assert run.code == 0, run.stderr
@@ -179,6 +181,7 @@ def test_the_baseline_measures_again_as_it_did(competition: Path) -> None:
     assert "ok  macro_f1  1.0000, reference 1.0000 +- 0.005" in run.stdout
 
 
+@pytest.mark.slow
 def test_measuring_anew_says_what_changed(competition: Path, tmp_path: Path) -> None:
     shutil.copytree(competition, tmp_path / "own", ignore=shutil.ignore_patterns("submissions"))
     baseline = tmp_path / "own" / "baseline"
@@ -392,6 +395,7 @@ def test_init_writes_a_submission_and_overwrites_nothing(competition: Path, tmp_
     assert misnamed.code == 2
 
 
+@pytest.mark.slow
 def test_a_profile_is_written_where_it_is_asked_for(competition: Path, tmp_path: Path) -> None:
     page, picture = tmp_path / "new" / "profile.html", tmp_path / "other" / "profile.png"
     found = starter(

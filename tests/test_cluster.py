@@ -64,6 +64,7 @@ def write_entries(place: Path, count: int) -> None:
         (place / "entries" / f"honest{number}.py").write_text(crowd.honest(number))
 
 
+@pytest.mark.slow
 def test_a_node_that_is_killed_loses_nothing_and_nobody_is_blamed(
     starter: Command, place: Path, easy_dataset: Dataset, cluster: tuple[str, Tell]
 ) -> None:
@@ -91,6 +92,7 @@ def test_a_node_that_is_killed_loses_nothing_and_nobody_is_blamed(
     assert told(again.stderr) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cluster", ["no bubblewrap"], indirect=True)
 def test_a_node_that_cannot_lock_submissions_in_is_not_used(
     starter: Command, place: Path, cluster: tuple[str, Tell]
@@ -126,6 +128,7 @@ def test_what_is_sent_to_a_node_does_not_depend_on_a_label(place: Path, tmp_path
     assert sent[0] == sent[1]
 
 
+@pytest.mark.slow
 def test_a_worker_measures_what_the_driver_would(place: Path, easy_dataset: Dataset) -> None:
     """In this process, without Ray; and a broken plugin is its author's fault there too."""
     rules = load_competition(place / "competition.toml")

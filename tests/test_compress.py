@@ -145,6 +145,7 @@ def test_a_compressed_plugin_can_be_compressed_again(
     assert answers(second, easy_dataset).shape == (4, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["prune", "tucker"])
 def test_a_budget_is_kept_and_nearly_used(original: Original, method: str) -> None:
     budget = round(0.6 * original.macs)

@@ -15,7 +15,7 @@ from starter.competition import CompetitionFile
 from starter.discovery import Candidate, Kind
 from starter.hookspecs import Competition
 from starter.processes import export
-from starter.room import Room
+from starter.sandbox.door import Door
 
 COMPETITION = Competition(num_classes=3, class_names=("a", "b", "c"), mean=(0.5,) * 3, std=(0.2,) * 3)
 LIMITS = CompetitionFile(name="demanding").limits
@@ -193,8 +193,9 @@ def test_there_are_enough_of_them() -> None:
     assert len(WRITERS) >= 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_demanding_plugin_passes_unchanged(name: str, each_room: Room, tmp_path: Path) -> None:
+def test_a_demanding_plugin_passes_unchanged(name: str, each_room: Door, tmp_path: Path) -> None:
     candidate = WRITERS[name](tmp_path)
     before = each_room.pid
     found = export(candidate, COMPETITION, LIMITS, Path(tempfile.mkdtemp(dir=tmp_path)), each_room)

@@ -26,8 +26,8 @@ from starter.macs import count_macs
 from starter.messages import RunnerRequest
 from starter.processes import Exported, export
 from starter.program import Program
-from starter.room import Room
 from starter.runner import answer
+from starter.sandbox.door import Door
 
 FOLDER = Path(__file__).parent / "submissions"
 NAMES = sorted(path.name for path in FOLDER.iterdir())
@@ -44,7 +44,7 @@ def verdict(name: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def exports(tmp_path_factory: pytest.TempPathFactory, room: Room) -> Iterator[dict[str, Future[Exported]]]:
+def exports(tmp_path_factory: pytest.TempPathFactory, room: Door) -> Iterator[dict[str, Future[Exported]]]:
     """Every plugin on its way through its own process, one after another."""
     root = tmp_path_factory.mktemp("exports")
 

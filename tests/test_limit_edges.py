@@ -6,16 +6,17 @@ from pathlib import Path
 
 import isolations
 import pytest
-from conftest import GOOD
+from conftest import GOOD, Command
 
 from starter.competition import Limits
+from starter.dataset import Dataset
 from starter.discovery import Candidate, Kind
 from starter.errors import Code
 from starter.hookspecs import Competition
 from starter.messages import MAX_REPORT, PARTS, WorkerReport
 from starter.plugin.answer import _text
 from starter.processes import Exported, export
-from starter.room import Room
+from starter.sandbox.choice import open_sandbox
 from starter.sandbox.door import Door
 from starter.sandbox.portable import PortableProcess
 from starter.sandbox.protocol import Usage
@@ -50,7 +51,7 @@ def reply_size(exported: Exported) -> int:
     return len(json.dumps(sizes)) + 1 + sum(sizes.values())
 
 
-def test_a_reply_of_just_the_limit_passes_and_one_byte_more_says_so(room: Room, tmp_path: Path) -> None:
+def test_a_reply_of_just_the_limit_passes_and_one_byte_more_says_so(room: Door, tmp_path: Path) -> None:
     floats, letters = 250_000, 400
     missing = MIB - reply_size(submit(described(letters, floats), room, tmp_path, output_mb=2))
     floats, letters = floats + missing // 4, letters + missing % 4
@@ -67,7 +68,7 @@ def test_a_reply_of_just_the_limit_passes_and_one_byte_more_says_so(room: Room, 
 WRITES = "open('junk', 'wb').write(b'x' * {size})\nimport time; time.sleep(0.3)\n"
 
 
-def test_a_scratch_folder_that_is_just_full_passes(each_room: Room, tmp_path: Path) -> None:
+def test_a_scratch_folder_that_is_just_full_passes(each_room: Door, tmp_path: Path) -> None:
     """The graph and the weights, here of 12 MB, are the kit's own: they do not lie there."""
     large = described(1, 3_000_000)
     fits = submit(WRITES.format(size=16 * MIB) + large, each_room, tmp_path, output_mb=32)
@@ -81,7 +82,7 @@ def test_a_scratch_folder_that_is_just_full_passes(each_room: Room, tmp_path: Pa
 MAKES = "[open(f'f{{i}}', 'w').close() for i in range({count})]\nimport time; time.sleep(0.3)\n"
 
 
-def test_the_submissions_own_files_are_no_scratch_files(each_room: Room, tmp_path: Path) -> None:
+def test_the_submissions_own_files_are_no_scratch_files(each_room: Door, tmp_path: Path) -> None:
     folder = tmp_path / "many"
     (folder / "inner").mkdir(parents=True)
     for number in range(300):
@@ -96,7 +97,7 @@ def test_the_submissions_own_files_are_no_scratch_files(each_room: Room, tmp_pat
     assert verdicts == [[], [(Code.DISK, "at most 100 files", "101 files")]]
 
 
-def test_small_files_of_a_submission_take_no_scratch_space(each_room: Room, tmp_path: Path) -> None:
+def test_small_files_of_a_submission_take_no_scratch_space(each_room: Door, tmp_path: Path) -> None:
     """Each takes a page of the box's memory: 900 of them nearly four MiB."""
     folder = tmp_path / "many"
     folder.mkdir()
@@ -107,7 +108,7 @@ def test_small_files_of_a_submission_take_no_scratch_space(each_room: Room, tmp_
     assert found.report.problems == ()
 
 
-def test_a_scratch_file_may_be_larger_than_the_reply(each_room: Room, tmp_path: Path) -> None:
+def test_a_scratch_file_may_be_larger_than_the_reply(each_room: Door, tmp_path: Path) -> None:
     assert submit(WRITES.format(size=8 * MIB) + GOOD, each_room, tmp_path).report.problems == ()
 
 
@@ -117,7 +118,7 @@ def test_the_time_to_import_torch_is_nobodys(name: str, tmp_path: Path) -> None:
     if reason := isolations.lacks(name):
         pytest.skip(reason)
     isolation = isolations.named(name)
-    with Room(isolation.level, user=isolation.user, limits=LIMITS, forks=False) as alone:
+    with open_sandbox(isolation, limits=LIMITS, forks=False) as alone:
         used = submit("import time; time.sleep(0.5); raise ValueError", alone, tmp_path).used
     assert used["cpu_seconds"] < 1
 
@@ -129,7 +130,7 @@ def test_the_time_to_import_torch_is_nobodys_without_isolation(tmp_path: Path) -
     assert used["cpu_seconds"] < 1
 
 
-def test_a_report_is_cut_to_what_is_read(room: Room, tmp_path: Path) -> None:
+def test_a_report_is_cut_to_what_is_read(room: Door, tmp_path: Path) -> None:
     """A hundred problems of forty kilobytes would be refused as a forgery."""
     (known,) = submit("raise ValueError", room, tmp_path).report.problems
     long = known.model_copy(update={"got": "x" * 40_000})
@@ -185,10 +186,13 @@ def starter_submission(competition):
 
 
 @pytest.mark.slow
-def test_a_model_of_330_megabytes_is_exported_under_the_default_limits(room: Room, tmp_path: Path) -> None:
+def test_a_model_of_330_megabytes_is_valid_under_the_default_limits(
+    place: Path, starter: Command, easy_dataset: Dataset
+) -> None:
     """Its weights are larger than the scratch folder may be, and nobody's plugin writes them."""
-    defaults = Limits()
-    found = submit(VIT, room, tmp_path, **defaults.model_dump())
+    (place / "competition.toml").write_text(f'name = "Large"\ndataset = "{easy_dataset.root}"\n')
+    (place / "net.py").write_text(VIT)
+    (result,) = json.loads(starter("validate", "net.py", "--json", "-").stdout)["results"]
 
-    assert found.report.problems == ()
-    assert (found.folder / "weights").stat().st_size > defaults.scratch_mb * MIB
+    assert (result["status"], result["params"]) == ("ok", 85_798_656 + 3 * 768 + 3)
+    assert 4 * result["params"] > Limits().scratch_mb * MIB

@@ -106,7 +106,7 @@ def test_posix_is_hidden_in_a_child_of_a_child_and_libraries_keep_working(
     ]
 
 
-@pytest.mark.parametrize("switches", [(), ("--smoke",)])
+@pytest.mark.parametrize("switches", [pytest.param((), marks=pytest.mark.slow), ("--smoke",)])
 def test_a_score_is_the_same(
     elsewhere: Command, starter: Command, entry: Path, switches: tuple[str, ...]
 ) -> None:
@@ -118,12 +118,14 @@ def test_a_score_is_the_same(
         assert there[name] == here[name], name
 
 
+@pytest.mark.slow
 def test_a_name_that_the_code_page_lacks_is_shown_as_escapes(elsewhere: Command, entry: Path) -> None:
     run = elsewhere("score", entry, "--isolation", "none")
 
     assert rf"{entry.stem.encode('ascii', 'backslashreplace').decode()}  ok  macro-F1 1.0000" in run.stdout
 
 
+@pytest.mark.slow
 def test_a_plugin_is_validated_and_profiled(elsewhere: Command, entry: Path, place: Path) -> None:
     elsewhere("validate", entry, "--layers", "--isolation", "none")
     elsewhere("profile", entry, "--html", "page.html", "--isolation", "none")
@@ -135,6 +137,7 @@ def test_a_plugin_is_validated_and_profiled(elsewhere: Command, entry: Path, pla
 DISK = "import tempfile\nwith open(tempfile.mkstemp()[0], 'wb') as f:\n    while True: f.write(bytes(2**20))"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sleep", "noise", "memory", "disk", "crash", "exit", "forged"])
 def test_a_limit_is_kept(elsewhere: Command, entry: Path, kind: str) -> None:
     """A nameless file, as in the crowd, is Linux's own."""
@@ -157,6 +160,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 def test_what_a_plugin_has_started_ends_with_it(elsewhere: Command, entry: Path, place: Path) -> None:
     """A child, and a grandchild whose parent has ended."""
     pids = place / "pids"
@@ -170,6 +174,7 @@ def test_what_a_plugin_has_started_ends_with_it(elsewhere: Command, entry: Path,
         assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.slow
 def test_a_first_plugin_is_written_trained_and_packed(elsewhere: Command, place: Path) -> None:
     elsewhere("init", "first", "--dir", "own")
     own = place / "own" / "first"
@@ -188,6 +193,7 @@ def test_a_first_plugin_is_written_trained_and_packed(elsewhere: Command, place:
         assert archive.read("first/plugin.py") == GOOD.encode()
 
 
+@pytest.mark.slow
 def test_a_plugin_is_compressed(elsewhere: Command, place: Path) -> None:
     pytest.importorskip("torch_pruning")
     data = ("--data", ROOT / "data" / "waste")  # the six classes that the first plugin is trained on
@@ -200,6 +206,7 @@ def test_a_plugin_is_compressed(elsewhere: Command, place: Path) -> None:
     assert b"\r" not in (place / "own" / "half" / "plan.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_search_trains_in_two_processes(elsewhere: Command, place: Path) -> None:
     pytest.importorskip("optuna")
     budget = ("--trials", "2", "--jobs", "2", "--epochs", "1", "--batch-size", "8", "--max-macs", "3000000")
@@ -251,6 +258,7 @@ def test_photographs_are_downloaded(elsewhere: Command, place: Path) -> None:
     assert not list(place.rglob(".partial"))
 
 
+@pytest.mark.slow
 def test_a_board_is_shown_and_a_report_verified(
     elsewhere: Command, place: Path, entry: Path, easy_dataset: Dataset
 ) -> None:
@@ -293,3 +301,11 @@ def test_a_folder_lasts_as_long_as_its_owner(python: Path, tmp_path: Path) -> No
         assert own.is_dir()
 
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_every_test_that_is_for_all_systems_can_be_imported_there(python: Path) -> None:
+    command = [python, "-m", "pytest", "--collect-only", "--quiet", "-p", "no:cacheprovider"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert "tests/test_cli.py::" in run.stdout

@@ -148,11 +148,11 @@ def test_an_endless_plugin_is_stopped_by_the_wall_clock_with_all_its_children(fo
         "child = os.fork()\nif child == 0:\n    time.sleep(600)\n"
         "print('child', child, file=sys.stderr, flush=True)\nwhile True: pass\n"
     )
-    found = run(folder, text, None, wall_seconds=15)  # locked, it cannot have children
+    found = run(folder, text, None, wall_seconds=6)  # locked, it cannot have children
 
-    assert 15 <= found.used["wall_seconds"] < 30
+    assert 6 <= found.used["wall_seconds"] < 20
     struck = problem_of(found)
-    assert (struck.code, struck.expected) == (Code.TIMEOUT, "at most 15 s")
+    assert (struck.code, struck.expected) == (Code.TIMEOUT, "at most 6 s")
     assert status_of(struck) is Status.TIMEOUT
     assert not is_running(int(found.log.split("child ")[1].split()[0]))
 

@@ -161,7 +161,11 @@ def test_threads_wait_passively_unless_the_user_says_how(
 @pytest.mark.skipif(sys.platform != "linux", reason="torch's OpenMP is GNU's on Linux alone")
 @pytest.mark.parametrize(
     ("given", "spins"),
-    [({}, "0"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "30000000000")],
+    [
+        ({}, "0"),
+        pytest.param({"GOMP_SPINCOUNT": "7"}, "7", marks=pytest.mark.slow),
+        pytest.param({"OMP_WAIT_POLICY": "ACTIVE"}, "30000000000", marks=pytest.mark.slow),
+    ],
 )
 def test_the_command_sets_it_before_openmp_is_loaded(given: dict[str, str], spins: str) -> None:
     """OpenMP itself prints what it has read; `train` imports torch before it refuses the switch."""
@@ -172,7 +176,10 @@ def test_the_command_sets_it_before_openmp_is_loaded(given: dict[str, str], spin
     assert set(read) == {f"'{spins}'"}
 
 
-def test_the_doctor_says_how_many_threads_there_are_and_that_they_wait_passively() -> None:
+def test_the_doctor_says_how_many_threads_there_are_and_that_they_wait_passively(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # as `run` leaves it out
     lines = run("-m", "starter", "doctor").stdout.splitlines()
     threads = available().threads
     assert any(line.startswith(f"ok    {threads} thread") for line in lines)

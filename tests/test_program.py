@@ -31,6 +31,9 @@ TORCHVISION = [
     "vgg11_bn",
 ]
 
+OF_EACH_KIND = {"efficientnet_b0", "resnet18", "shufflenet_v2_x0_5", "swin_t"}
+"""Depthwise and squeezed, residual, shuffled, attention: they are run always, the others with --all."""
+
 TIMM = [
     "convnextv2_atto",
     "cspresnet50",
@@ -80,7 +83,10 @@ def relative_difference(model: nn.Module, images: torch.Tensor, num_classes: int
     return ((program(images) - expected).abs().max() / expected.abs().max()).item()
 
 
-@pytest.mark.parametrize("name", TORCHVISION)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in OF_EACH_KIND else [pytest.mark.slow]) for name in TORCHVISION],
+)
 def test_a_torchvision_model_gives_its_own_logits(name: str) -> None:
     torch.manual_seed(0)
     options = {"init_weights": False} if name == "googlenet" else {}
@@ -88,6 +94,7 @@ def test_a_torchvision_model_gives_its_own_logits(name: str) -> None:
     assert relative_difference(model, torch.randn(2, 3, 96, 96), 10) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TIMM)
 def test_a_timm_model_gives_its_own_logits(name: str) -> None:
     torch.manual_seed(0)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import GOOD, drawn_image
 from photo_server import SIZE, PhotoServer, photograph, serving
 
@@ -32,6 +33,7 @@ def run(line: str, folder: Path, **stand_ins: str | Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_commands_for_participants(competition: Path) -> None:
     lines = commands("Your submission")
     printed = [run(line, competition, **{"60": "1"}) for line in lines]
@@ -62,6 +64,7 @@ def taco(folder: Path, server: PhotoServer) -> Path:
     return folder / "taco.json"
 
 
+@pytest.mark.slow
 def test_the_commands_for_organizers(tmp_path: Path) -> None:
     for label, name in enumerate(("Metal", "Paper", "Plastic")):
         for i in range(12):

@@ -89,6 +89,7 @@ os.chdir(here)
 """
 
 
+@pytest.mark.slow
 def test_folders_a_thousand_deep_do_not_harm_the_room(each_room: Room, tmp_path: Path) -> None:
     assert submit(GOOD, each_room, tmp_path).is_complete
     before = each_room.pid

@@ -229,6 +229,7 @@ for i in range(10_000):
 """
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_every_finished_result_and_no_half_one(url: str) -> None:
     Store(url).__exit__(None, None, None)
     chance = random.Random(3)
