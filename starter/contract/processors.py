@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "0"}
 """Lets OpenMP's idle threads sleep rather than spin: the standard's variable, GNU's, Intel's and LLVM's.
 
-A thread that spins takes a processor from whoever could compute on it. An OpenMP library reads the
-variables once, when it is loaded.
+A thread that spins takes a processor from whoever could compute on it; one that sleeps at once makes a
+training alone a quarter slower. GNU's spins a thirtieth of its usual time: benchmarks/busy.py shows both
+sides. An OpenMP library reads the variables once, when it is loaded.
 """
 
 _NUM_THREADS = "OMP_NUM_THREADS"
