@@ -24,15 +24,15 @@ from typing import Any
 
 import torch
 
-from starter import transforms
-from starter.competition import load_competition
-from starter.dataset import Dataset, Labelled, open_dataset
-from starter.discovery import Candidate, Kind, discover_one
-from starter.plugins import load_plugin_apart
-from starter.scoring import macro_f1
-from starter.training import train
-from starter.training_data import load
-from starter.training_settings import TrainSettings
+from starter.contract.competition import load_competition
+from starter.contract.submissions import Candidate, Kind, discover_one
+from starter.data.dataset import Dataset, Labelled, open_dataset
+from starter.evaluation.scoring import macro_f1
+from starter.plugin.load import load_plugin_apart
+from starter.recipes.training.data import load
+from starter.recipes.training.loop import train
+from starter.recipes.training.settings import TrainSettings
+from starter.submission import transforms
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "defaults": {},

@@ -25,9 +25,9 @@ from pathlib import Path
 
 import numpy as np
 
-from starter.contract.processors import available
-from starter.dataset import Dataset, open_dataset
-from starter.dataset_writer import Description, Item, write_dataset
+from starter.contract.system.processors import available
+from starter.data.dataset import Dataset, open_dataset
+from starter.data.writer import Description, Item, write_dataset
 
 ROOT = Path(__file__).parents[1]
 LOOP = Path(__file__).with_name("peer_loop.py")

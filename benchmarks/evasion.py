@@ -21,12 +21,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from starter.competition import CompetitionFile, Limits
-from starter.contract.processors import available
-from starter.discovery import Candidate, Kind, discover_one
-from starter.errors import ParticipantError
-from starter.hookspecs import Competition
-from starter.processes import export
+from starter.contract.competition import CompetitionFile, Limits
+from starter.contract.errors import ParticipantError
+from starter.contract.hookspecs import Competition
+from starter.contract.submissions import Candidate, Kind, discover_one
+from starter.contract.system.processors import available
+from starter.evaluation.runner.client import export
 from starter.sandbox.choice import choose, open_sandbox
 
 FOLDER = Path(__file__).parents[1] / "tests" / "submissions"
@@ -40,11 +40,11 @@ COMPETITION = Competition(
 
 def ours(name: str) -> int | str:
     """Take a plugin the way of a submission; return its MACs or the code of its refusal."""
-    from starter.graph import read_graph
-    from starter.interpreter import trace
-    from starter.macs import count_macs
-    from starter.pipeline import input_shape
-    from starter.transforms import load
+    from starter.graph.analysis import trace
+    from starter.graph.format import read_graph
+    from starter.graph.macs import count_macs
+    from starter.submission.pipeline import input_shape
+    from starter.submission.transforms import load
 
     isolation = choose(CompetitionFile(name="evasion"))
     with (
@@ -81,7 +81,7 @@ def count_with_peers(name: str) -> dict[str, int | str]:
     """Load a plugin here and count its module with each peer."""
     import torch
 
-    from starter.plugins import load_plugin
+    from starter.plugin.load import load_plugin
 
     counts: dict[str, int | str] = {}
     for peer in PEERS:

@@ -25,7 +25,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from starter.chart import front as pareto
+from starter.evaluation.scoring import pareto_front
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "submissions" / "separable"
@@ -124,7 +124,7 @@ def draw(results: list[dict[str, Any]], reference: dict[str, Any], path: Path) -
     points = [(r["macs"] / 1e6, r["macro_f1"]) for r in results]
     figure = Figure(figsize=(9, 4.6), dpi=110, layout="constrained")
     axes = figure.add_subplot()
-    best = [points[i] for i in pareto(points)]
+    best = [points[i] for i in pareto_front(points)]
     axes.step(*zip(*best, strict=True), where="post", color="#2563eb", alpha=0.4)
     axes.scatter(*zip(*points, strict=True), color="#2563eb", zorder=3, label="the separable family")
     for result, (macs, f1) in zip(results, points, strict=True):
@@ -160,7 +160,7 @@ def main() -> None:
     results = scored([place / name for name in MEMBERS if is_trained(place / name)])
     print(f"\n{table(results)}")
     points = [(r["macs"], r["macro_f1"]) for r in results]
-    print(f"\n{len(pareto(points))} of {len(points)} are on the Pareto front")
+    print(f"\n{len(pareto_front(points))} of {len(points)} are on the Pareto front")
     if given.png:
         reference = json.loads((ROOT / "baseline" / "reference.json").read_text(encoding="utf-8"))
         draw(results, reference, given.png)

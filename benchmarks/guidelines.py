@@ -21,20 +21,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from starter.contract.processors import waiting
+from starter.contract.system.processors import waiting
 
 os.environ.update(waiting(os.environ))  # before torch is loaded: as the kit's own processes
 
 import torch
 from torch import nn
 
-from starter.discovery import Candidate, Kind
-from starter.export import export_model, write_graph
-from starter.graph import read_graph
-from starter.interpreter import Trace, trace
-from starter.macs import count_macs
-from starter.memory_access import memory_access
-from starter.program import Program
+from starter.contract.submissions import Candidate, Kind
+from starter.graph.analysis import Trace, trace
+from starter.graph.executor import Program
+from starter.graph.format import read_graph
+from starter.graph.macs import count_macs
+from starter.graph.profiling.memory_access import memory_access
+from starter.plugin.export import export_model, write_graph
 
 SIZE = 56
 BLOCKS = 10

@@ -18,13 +18,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from starter.competition import CompetitionFile
+from starter.contract.competition import CompetitionFile
+from starter.contract.hookspecs import Competition
 from starter.contract.isolation import Level
-from starter.discovery import Candidate, Kind
-from starter.hookspecs import Competition
-from starter.processes import export
-from starter.room import Room
+from starter.contract.submissions import Candidate, Kind
+from starter.evaluation.runner.client import export
 from starter.sandbox.choice import missing
+from starter.sandbox.sandbox import Room
 
 COMPETITION = Competition(num_classes=3, class_names=("a", "b", "c"), mean=(0.5,) * 3, std=(0.2,) * 3)
 RULES = CompetitionFile(name="isolation")

@@ -15,17 +15,17 @@ from pathlib import Path
 
 import numpy as np
 
-from starter.board_page import write_board
-from starter.board_text import to_csv
-from starter.competition import CompetitionFile, load_competition
-from starter.dataset import Dataset, open_dataset
-from starter.errors import Code, Status, problem
-from starter.evaluate import Usage, read_reference
-from starter.records import Context, EvaluationRecord, Evidence, pack_program
-from starter.schema import EvaluationResult, NodeCost, Reference, UsageScore
-from starter.scoring import compute_score, macro_f1
-from starter.standings import Standings
-from starter.store import Entry, Store
+from starter.contract.competition import CompetitionFile, load_competition
+from starter.contract.errors import Code, Status, problem
+from starter.contract.results import EvaluationResult, NodeCost, Reference, UsageScore
+from starter.data.dataset import Dataset, open_dataset
+from starter.evaluation.evaluate import Usage, read_reference
+from starter.evaluation.records import Context, EvaluationRecord, Evidence, pack_program
+from starter.evaluation.scoring import compute_score, macro_f1
+from starter.organizer.leaderboard.standings import Standings
+from starter.organizer.store.store import Entry, Store
+from starter.report.html.leaderboard import write_board
+from starter.report.leaderboard import to_csv
 
 ROOT = Path(__file__).parents[1]
 START = datetime(2026, 3, 1, tzinfo=UTC)

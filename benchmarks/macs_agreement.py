@@ -36,12 +36,12 @@ import torch
 import torchvision
 from torch import nn
 
-from starter.discovery import Candidate, Kind
-from starter.errors import ParticipantError
-from starter.export import export_model, write_graph
-from starter.graph import read_graph
-from starter.interpreter import trace
-from starter.macs import count_macs
+from starter.contract.errors import ParticipantError
+from starter.contract.submissions import Candidate, Kind
+from starter.graph.analysis import trace
+from starter.graph.format import read_graph
+from starter.graph.macs import count_macs
+from starter.plugin.export import export_model, write_graph
 
 HERE = Candidate("benchmark", Path(__file__), Kind.FILE)
 GIGA = 10**9

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from starter.contract.processors import waiting
+from starter.contract.system.processors import waiting
 
 os.environ.update(waiting(os.environ))  # before torch is loaded: as the kit's own processes
 
@@ -28,13 +28,13 @@ import torchvision
 from timm.data.config import resolve_data_config
 from torch import nn
 
-from starter.discovery import Candidate, Kind
-from starter.errors import ParticipantError
-from starter.export import export_model, write_graph
-from starter.graph import Graph, read_graph
-from starter.interpreter import trace
-from starter.macs import count_macs
-from starter.program import Program
+from starter.contract.errors import ParticipantError
+from starter.contract.submissions import Candidate, Kind
+from starter.graph.analysis import trace
+from starter.graph.executor import Program
+from starter.graph.format import Graph, read_graph
+from starter.graph.macs import count_macs
+from starter.plugin.export import export_model, write_graph
 
 NUM_CLASSES = 6
 IMAGES = 2

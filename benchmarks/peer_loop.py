@@ -15,7 +15,7 @@ from PIL import Image
 from sklearn.metrics import f1_score
 from torchvision.transforms import v2
 
-from starter.dataset import open_dataset
+from starter.data.dataset import open_dataset
 
 BATCH = 32
 

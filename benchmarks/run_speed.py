@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from starter.contract.processors import PASSIVE, waiting
+from starter.contract.system.processors import PASSIVE, waiting
 
 os.environ.update(waiting(os.environ))  # before torch is loaded: as the kit's own processes
 
@@ -35,12 +35,12 @@ from safetensors.torch import save_file
 from timm.data.config import resolve_data_config
 from torch import nn
 
-from starter.dataset import Dataset, open_dataset
-from starter.discovery import Candidate, Kind
-from starter.export import export_model, write_graph
-from starter.graph import read_graph
-from starter.interpreter import trace
-from starter.program import Program
+from starter.contract.submissions import Candidate, Kind
+from starter.data.dataset import Dataset, open_dataset
+from starter.graph.analysis import trace
+from starter.graph.executor import Program
+from starter.graph.format import read_graph
+from starter.plugin.export import export_model, write_graph
 
 ROOT = Path(__file__).parents[1]
 BATCH = 32

@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from starter.contract.processors import available, waiting
+from starter.contract.system.processors import available, waiting
 
 os.environ.update(waiting(os.environ))  # before torch is loaded: as the kit's own processes
 
@@ -27,13 +27,13 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from starter import pipeline, transforms
-from starter.competition import load_competition
-from starter.dataset import Dataset, open_dataset
-from starter.discovery import Candidate, discover_one
-from starter.plugins import load_plugin_apart
-from starter.training import train
-from starter.training_settings import TrainSettings
+from starter.contract.competition import load_competition
+from starter.contract.submissions import Candidate, discover_one
+from starter.data.dataset import Dataset, open_dataset
+from starter.plugin.load import load_plugin_apart
+from starter.recipes.training.loop import train
+from starter.recipes.training.settings import TrainSettings
+from starter.submission import pipeline, transforms
 
 BATCH = 64
 

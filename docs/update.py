@@ -16,11 +16,11 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from starter import transforms
+from starter.contract.errors import CATALOGUE
+from starter.contract.hookspecs import Competition, Submission
 from starter.contract.isolation import TRUST, Level, Trust
-from starter.errors import CATALOGUE
-from starter.hookspecs import Competition, Submission
-from starter.operators import OPERATORS, Class
+from starter.graph.operators import OPERATORS, Class
+from starter.submission import transforms
 
 ROOT = Path(__file__).parents[1]
 FILES = (

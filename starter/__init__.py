@@ -3,7 +3,7 @@
 from starter import Submission, hookimpl
 """
 
-from starter.hookspecs import Competition, Submission, hookimpl
+from starter.contract.hookspecs import Competition, Submission, hookimpl
 
 __all__ = ["Competition", "Submission", "hookimpl"]
 __version__ = "0.1.0"

@@ -1,6 +1,6 @@
 """`python -m starter`."""
 
-from starter.cli import main
+from starter.cli.app import main
 
 if __name__ == "__main__":
     main()

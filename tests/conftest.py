@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from starter.contract.processors import available, waiting
+from starter.contract.system.processors import available, waiting
 
 os.environ.update(waiting(os.environ))  # before anything loads OpenMP, for the tests' own processes too
 if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
@@ -22,25 +22,25 @@ import pytest
 from crowd import GOOD
 from PIL import Image
 
-from starter.baseline import measure, write_reference
-from starter.competition import CompetitionFile
+from starter.contract.competition import CompetitionFile
 from starter.contract.isolation import Isolation, Level
-from starter.dataset import Dataset
-from starter.dataset_writer import Description, Item, Split, write_dataset
-from starter.discovery import discover_one
+from starter.contract.results import Reference
+from starter.contract.submissions import discover_one
+from starter.data.dataset import Dataset
+from starter.data.writer import Description, Item, Split, write_dataset
+from starter.evaluation.baseline import measure, write_reference
 from starter.sandbox.choice import absent
 from starter.sandbox.door import Door
-from starter.schema import Reference
 
 LINUX_ONLY = [
-    "probes",
+    "graph/test_fuzz.py",
+    "sandbox/probes",
+    "sandbox/test_filter.py",
+    "sandbox/test_lockdown.py",
+    "sandbox/test_room.py",
+    "sandbox/test_sabotage.py",
+    "sandbox/test_weaker_hosts.py",
     "test_benchmarks.py",
-    "test_filter.py",
-    "test_fuzz.py",
-    "test_lockdown.py",
-    "test_room.py",
-    "test_sabotage.py",
-    "test_weaker_hosts.py",
 ]
 """What needs the sandbox from inside, or `resource`: neither can be imported on other systems."""
 

@@ -10,11 +10,11 @@ import busy
 import front
 import pytest
 
-from starter.costing import count_model
-from starter.dataset import Dataset
-from starter.discovery import discover_one
-from starter.hookspecs import Competition
-from starter.plugins import load_plugin_apart
+from starter.contract.hookspecs import Competition
+from starter.contract.submissions import discover_one
+from starter.data.dataset import Dataset
+from starter.plugin.count import count_model
+from starter.plugin.load import load_plugin_apart
 
 ROOT = Path(__file__).parents[1]
 PEERS = {"peer_loop.py"}

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from starter.cli import app
+from starter.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -60,8 +60,8 @@ def test_every_link_between_documents_leads_somewhere() -> None:
 
 
 def test_the_packaged_data_set_has_the_fingerprint_of_its_readme_and_of_the_reference() -> None:
-    from starter.dataset import open_dataset
-    from starter.evaluate import read_reference
+    from starter.data.dataset import open_dataset
+    from starter.evaluation.evaluate import read_reference
 
     fingerprint = open_dataset(ROOT / "data" / "waste").fingerprint()
 

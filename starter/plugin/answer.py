@@ -15,15 +15,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NoReturn
 
-from starter.discovery import Candidate, Kind
-from starter.errors import Code, ParticipantError, Problem, problem
-from starter.messages import EXIT_OUTPUT, MAX_REPORT, PARTS, WorkerJob, WorkerReport
+from starter.contract.errors import Code, ParticipantError, Problem, problem
+from starter.contract.protocol import EXIT_OUTPUT, MAX_REPORT, PARTS, WorkerJob, WorkerReport
+from starter.contract.submissions import Candidate, Kind
 
 if TYPE_CHECKING:
     import torch
 
-    from starter.export import PackedGraph
-    from starter.plugins import LoadedPlugin
+    from starter.plugin.export import PackedGraph
+    from starter.plugin.load import LoadedPlugin
 
 _NO_SPACE = f"[Errno {errno.ENOSPC}]"
 _NO_THREAD = "can't start new thread"
@@ -38,7 +38,12 @@ def preload() -> None:
     import torch.export._trace  # noqa: F401 - torch.export imports it when it is first called: a second
     import torchvision.models  # noqa: F401
 
-    from starter import export, pipeline, plugins, transforms  # noqa: F401
+    from starter.plugin import export  # noqa: F401
+    from starter.plugin import load as plugins  # noqa: F401
+    from starter.submission import (
+        pipeline,  # noqa: F401
+        transforms,  # noqa: F401
+    )
 
     gc.freeze()
     gc.enable()
@@ -122,7 +127,7 @@ def _evaluate(
     candidate: Candidate, job: WorkerJob
 ) -> tuple[WorkerReport, "tuple[PackedGraph, bytes] | None"]:
     """Load and export the plugin; return what is reported, and the graph with its transforms."""
-    from starter.plugins import load_plugin
+    from starter.plugin.load import load_plugin
 
     try:
         plugin = load_plugin(candidate, job.competition, strict=False)
@@ -155,8 +160,8 @@ def _export(
     """
     import torch
 
-    from starter import pipeline, transforms
-    from starter.export import export_model, pack_graph, probe_model
+    from starter.plugin.export import export_model, pack_graph, probe_model
+    from starter.submission import pipeline, transforms
 
     records = transforms.describe(plugin.submission.transforms)
     shape = pipeline.input_shape(records)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch.fx import Node as FxNode
 
-from starter.errors import Code, Problem, problem
-from starter.plugins import describe_error
+from starter.contract.errors import Code, Problem, problem
+from starter.plugin.load import describe_error
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import IO
 
 import psutil
 
-from starter.messages import WorkerJob
+from starter.contract.protocol import WorkerJob
 from starter.plugin.answer import answer, preload, unpack
 
 

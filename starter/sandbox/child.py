@@ -1,7 +1,7 @@
-"""A child process of our own on a stranger's data (runner.py): hold its pipes, watch its limits, end it.
+"""A child process of our own that reads a stranger's data: its pipes, its limits, its end.
 
 It works on any system: threads read the pipes, psutil reads the memory. A stranger's code runs
-behind room.py instead.
+behind sandbox.py instead.
 """
 
 import contextlib
@@ -18,11 +18,11 @@ from typing import IO, Any
 
 import psutil
 
-from starter.competition import Limits
-from starter.contract.processors import waiting
-from starter.errors import Code, Problem, problem
-from starter.folders import folder_usage
+from starter.contract.competition import Limits
+from starter.contract.errors import Code, Problem, problem
+from starter.contract.system.processors import waiting
 from starter.sandbox.log_tail import LogTail
+from starter.sandbox.scratch import folder_usage
 
 _INHERITED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
 _INHERITED_ON_WINDOWS = (

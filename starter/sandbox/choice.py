@@ -9,9 +9,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from starter.competition import CompetitionFile, Limits
+from starter.contract.competition import CompetitionFile, Limits
+from starter.contract.errors import Code, host_error
 from starter.contract.isolation import Isolation, Level, Trust
-from starter.errors import Code, host_error
 from starter.sandbox.door import Door
 from starter.sandbox.portable import PortableProcess
 
@@ -38,7 +38,7 @@ def open_sandbox(
     """
     if isolation.level is Level.NONE:
         return PortableProcess(several=forks, preload=preload)
-    from starter.room import Room  # noqa: PLC0415 - it cannot be imported where there is no lock
+    from starter.sandbox.sandbox import Room  # noqa: PLC0415 - it cannot be imported where there is no lock
 
     return Room(
         isolation.level, user=isolation.user, limits=limits, forks=forks, preload=preload, readable=readable
@@ -59,7 +59,7 @@ def missing(level: Level, *, user: int | None, limits: Limits) -> str:
         return ""
     if lacks := absent():
         return lacks
-    from starter import lockdown  # noqa: PLC0415 - as above
+    from starter.sandbox import lockdown  # noqa: PLC0415 - as above
 
     if lacks := lockdown.missing(boxed=level is Level.BOX):
         return lacks

@@ -1,11 +1,11 @@
-"""The door to a process that submissions run in: locked (room.py), or not (portable.py)."""
+"""The door to a process that submissions run in: locked (sandbox.py), or not (portable.py)."""
 
 import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from starter.competition import Limits
+from starter.contract.competition import Limits
 from starter.contract.isolation import Level
 from starter.sandbox.protocol import Payload, Verdict
 

@@ -19,13 +19,13 @@ from typing import Self
 
 import psutil
 
-from starter.competition import Limits
+from starter.contract.competition import Limits
+from starter.contract.errors import Code, host_error
 from starter.contract.isolation import Level
-from starter.errors import Code, host_error
-from starter.folders import folder_usage
 from starter.sandbox.child import APART, clean_environment, family
 from starter.sandbox.log_tail import LogTail
 from starter.sandbox.protocol import LimitExceeded, Payload, Usage, Verdict
+from starter.sandbox.scratch import folder_usage
 
 _POLL_SECONDS = 0.05
 _START_SECONDS = 180.0

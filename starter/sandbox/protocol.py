@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from starter.folders import LONGEST_PATH
+from starter.sandbox.scratch import LONGEST_PATH
 
 LOG_MB = 256
 """A submission that prints more is stopped."""

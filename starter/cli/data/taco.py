@@ -1,0 +1,153 @@
+"""`starter data taco`: photographs by the URLs of a COCO file, and the data set of their boxes."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from starter.cli.common import can_be_made, err, out, progress, typed
+from starter.cli.data.data import (
+    Licence,
+    MappingOption,
+    Margin,
+    MaxSide,
+    MinSize,
+    Name,
+    NearDuplicates,
+    Out,
+    PublicShare,
+    Quality,
+    Seed,
+    Share,
+    Source,
+    ValidationShare,
+    Version,
+    Zip,
+    cut,
+)
+from starter.contract.errors import Code, usage_error
+from starter.report.scoreboard import say
+
+if TYPE_CHECKING:  # the command line starts without it
+    from starter.data.coco.photographs import Photograph
+
+
+class PhotographSize(StrEnum):
+    """What --size takes."""
+
+    FULL = "full"
+    SMALL = "640"
+
+
+def taco(  # noqa: PLR0913, PLR0917 - options of the command line
+    target: Out,
+    annotations: Annotated[
+        Path, typer.Option(help="A COCO file with URLs: TACO's, the unofficial one, or one like them.")
+    ],
+    photographs: Annotated[
+        Path | None,
+        typer.Option(callback=can_be_made, help="Where the photographs go; default: OUT-photographs."),
+    ] = None,
+    size: Annotated[
+        PhotographSize, typer.Option(help="Originals, or copies of 640 pixels where there are any.")
+    ] = PhotographSize.FULL,
+    base_url: Annotated[
+        str, typer.Option(help="A mirror's folder; the file names are asked for there instead.")
+    ] = "",
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="How many are fetched at a time.")] = 8,
+    tries: Annotated[int, typer.Option(min=1, help="How often each is asked for.")] = 5,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds without a byte that end a try.")] = 20,
+    max_mb: Annotated[int, typer.Option(min=1, help="Larger files are refused, MiB.")] = 64,
+    accept_losses: Annotated[
+        bool, typer.Option("--accept-losses", help="Make the data set even if another run may bring more.")
+    ] = False,
+    crop: Annotated[bool, typer.Option(help="Cut the boxes into a data set, or only download.")] = True,
+    mapping: MappingOption = Path("taco-6"),
+    min_size: MinSize = 24,
+    margin: Margin = 0.0,
+    max_side: MaxSide = None,
+    quality: Quality = 90,
+    test_share: Share = 0.3,
+    public_share: PublicShare = 0.5,
+    validation_share: ValidationShare = 0.0,
+    near_duplicates: NearDuplicates = True,
+    seed: Seed = 0,
+    zip_images: Zip = False,
+    name: Name = "",
+    version: Version = "1",
+    licence: Licence = "not stated",
+    source: Source = "",
+) -> None:
+    """Download the photographs of TACO by the URLs in its file, and cut their boxes into a data set.
+
+    The same command goes on where the last run stopped.
+    """
+    from starter.data.coco.annotations import read_coco
+    from starter.data.coco.crops import CropOptions
+    from starter.data.coco.http_download import FetchRules
+    from starter.data.coco.photographs import DownloadOptions, download_photographs, report_path
+    from starter.data.writer import Shares
+
+    photographs = photographs or target.with_name(f"{target.name}-photographs")
+    rules = FetchRules(tries=tries, timeout=timeout, most_bytes=max_mb * 2**20)
+    images = read_coco(annotations).images
+    with progress("downloading", estimate=True) as tick:
+        found = download_photographs(
+            images, photographs, DownloadOptions(size.value, base_url, jobs, rules), tick
+        )  # fmt: skip
+    _report(found, report_path(photographs))
+    _refuse_gaps(found, photographs, accept_losses=accept_losses)
+    if not crop:
+        shown = typed(annotations, "--images", photographs)
+        say(err, f"next: starter data crops {shown} --out DIR")
+    elif target.exists():
+        _refuse_remaking(target, found)
+    else:
+        cut(
+            annotations, photographs, target, mapping,
+            options=CropOptions(min_size, margin, max_side, quality),
+            shares=Shares(test_share, public_share, validation_share, seed),
+            near_duplicates=near_duplicates, lost=[p.file_name for p in found if not p.is_here],
+            zip_images=zip_images, name=name, version=version, licence=licence, source=source,
+        )  # fmt: skip
+
+
+def _report(found: "Sequence[Photograph]", path: Path) -> None:
+    from starter.data.coco.photographs import losses
+
+    counts = {status: sum(p.status == status for p in found) for status in ("downloaded", "kept")}
+    missing = len(found) - sum(counts.values())
+    megabytes = sum(p.bytes for p in found if p.status == "downloaded") / 1e6
+    say(
+        out,
+        f"{len(found):,} photographs: {counts['downloaded']:,} downloaded ({megabytes:,.1f} MB), "
+        f"{counts['kept']:,} were there, {missing:,} lost",
+    )
+    for reason, count in losses(found):
+        say(out, f"  {count:,} lost: {reason}")
+    say(err, f"written: {path}")
+
+
+def _refuse_gaps(found: "Sequence[Photograph]", photographs: Path, *, accept_losses: bool) -> None:
+    """Stop where a data set would lack what another run may bring, or would be empty."""
+    here = sum(p.is_here for p in found)
+    later = [p for p in found if p.status == "not yet"]
+    if here and (accept_losses or not later):
+        return
+    got = f"{len(found) - here:,} of {len(found):,} are not there"
+    if later:
+        got += f"; {len(later):,} may come with another run, the first: {later[0].url}: {later[0].reason}"
+    raise usage_error(Code.NO_PHOTOGRAPHS, where=str(photographs), got=got)
+
+
+def _refuse_remaking(target: Path, found: "Sequence[Photograph]") -> None:
+    """Leave a data set that is there; say so if it was made of fewer photographs."""
+    new = sum(p.status == "downloaded" for p in found)
+    if new:
+        raise usage_error(
+            Code.TARGET_EXISTS, where=str(target), got=f"it was made without {new:,} new photographs",
+            hint="Remove it and type the same command again, or name another folder with --out.",
+        )  # fmt: skip
+    say(err, f"{target} is there already, and no photograph is new: it is left as it is")

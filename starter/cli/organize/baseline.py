@@ -1,0 +1,97 @@
+"""`starter baseline ...`: measure the baseline and check it. Joined to the command line by cli/app.py."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from starter.cli.common import (
+    DataOption,
+    OwnIsolationOption,
+    RulesOption,
+    isolation_for,
+    open_data,
+    out,
+    progress,
+)
+from starter.contract.competition import CompetitionFile, load_competition
+from starter.contract.errors import StarterError
+from starter.contract.results import Reference
+from starter.contract.submissions import discover_one
+from starter.report.scoreboard import say
+
+baseline_app = typer.Typer(help="Measure the baseline that scores are relative to.", no_args_is_help=True)
+
+BaselinePath = Annotated[
+    Path | None, typer.Argument(help="The baseline's folder; default: the competition's.")
+]
+
+
+@baseline_app.command("measure")
+def measure(
+    path: BaselinePath = None,
+    data: DataOption = None,
+    competition: RulesOption = None,
+    isolation: OwnIsolationOption = None,
+) -> None:
+    """Measure the baseline on all images and write its reference.json."""
+    from starter.evaluation.baseline import changes, write_reference
+
+    rules = load_competition(competition)
+    folder = path or rules.path(rules.baseline)
+    old = _old_reference(folder)
+    reference = _measured("baseline measure", folder, data, rules, isolation)
+    written = write_reference(reference, folder)
+    say(out, f"{written}  MACs {reference.macs:,}  macro-F1 {reference.macro_f1:.4f}")
+    if old is None:
+        return
+    changed = changes(old, reference)
+    for name, before, now in changed:
+        say(out, f"  {name}: {before} -> {now}")
+    if not changed:
+        say(out, "  all figures as before")
+
+
+@baseline_app.command("check")
+def check(
+    path: BaselinePath = None,
+    data: DataOption = None,
+    competition: RulesOption = None,
+    isolation: OwnIsolationOption = None,
+) -> None:
+    """Measure the baseline again and fail on a difference to its reference.json."""
+    from starter.evaluation.baseline import EXACT, F1_TOLERANCE
+    from starter.evaluation.baseline import check as check_again
+    from starter.evaluation.evaluate import REFERENCE_FILE, read_reference
+
+    rules = load_competition(competition)
+    folder = path or rules.path(rules.baseline)
+    reference = read_reference(folder)
+    measured = _measured("baseline check", folder, data, rules, isolation)
+    check_again(reference, measured, folder / REFERENCE_FILE)
+    for name in EXACT:
+        figure = getattr(measured, name)
+        say(out, f"ok  {name}  {f'{figure:,}' if isinstance(figure, int) else figure}")
+    say(out, f"ok  macro_f1  {measured.macro_f1:.4f}, reference {reference.macro_f1:.4f} +- {F1_TOLERANCE}")
+    say(out, f"{folder}: as {REFERENCE_FILE} says")
+
+
+def _measured(
+    command: str, folder: Path, data: Path | None, rules: CompetitionFile, requested: str | None
+) -> Reference:
+    from starter.evaluation.baseline import measure as measure_one
+
+    candidate, dataset = discover_one(folder), open_data(data, rules)
+    isolation = isolation_for(command, rules, requested)
+    with progress("measuring the baseline"):
+        return measure_one(candidate, rules, dataset, made_by=f"starter {command}", isolation=isolation)
+
+
+def _old_reference(folder: Path) -> Reference | None:
+    """Return what is there, if it can be read: measuring anew is what mends an unreadable one."""
+    from starter.evaluation.evaluate import read_reference
+
+    try:
+        return read_reference(folder)
+    except StarterError:
+        return None

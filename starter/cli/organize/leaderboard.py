@@ -1,0 +1,143 @@
+"""`starter leaderboard` and `starter verify`: show what a store holds, and prove it. Joined by cli/app.py."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from starter.cli.common import (
+    DataOption,
+    JsonOption,
+    RulesOption,
+    StoreOption,
+    can_be_made,
+    err,
+    open_data,
+    out,
+    progress,
+    store_url,
+    write_json,
+)
+from starter.contract.competition import load_competition
+from starter.contract.errors import Code, UsageError, problem, usage_error
+from starter.contract.text import inline
+from starter.report.scoreboard import say
+
+
+def verify(
+    result: Annotated[
+        Path, typer.Argument(help="A report: result.json, or its folder, or a folder of reports.")
+    ],
+    data: DataOption = None,
+    competition: RulesOption = None,
+    json_to: JsonOption = None,
+) -> None:
+    """Recompute results from their predictions and programs."""
+    from starter.evaluation.evaluate import read_reference
+    from starter.evaluation.runner.client import Runner
+    from starter.evaluation.verify import RECORD, read_report
+    from starter.evaluation.verify import verify as checks
+
+    rules = load_competition(competition)
+    reference = read_reference(rules.path(rules.baseline))
+    dataset = open_data(data, rules)
+    paths = sorted(result.rglob(RECORD)) if result.is_dir() else [result]
+    if not paths:
+        raise usage_error(Code.BAD_REPORT, where=str(result), got=f"no {RECORD}")
+    problems, rows = [], []
+    costs = [rules.path(name) for name in rules.operator_costs]
+    with Runner(rules.limits, cost_rules=costs) as runner, progress("verifying") as tick:
+        for count, path in enumerate(paths, 1):
+            record, evidence = read_report(path, dataset)
+            found = list(
+                checks(
+                    record,
+                    evidence,
+                    dataset=dataset,
+                    competition=rules,
+                    reference=reference,
+                    runner=runner,
+                )
+            )
+            wrong = [check for check in found if not check.holds]
+            rows += [vars(check) | {"result": str(path), "holds": check.holds} for check in found]
+            if json_to != "-":
+                say(
+                    out,
+                    f"{'differs' if wrong else 'ok':7}  {path}  {len(found) - len(wrong)} of {len(found)}",
+                )
+            problems += [
+                problem(
+                    Code.NOT_VERIFIED,
+                    where=f"{path}: {check.name}",
+                    expected=str(check.said),
+                    got=str(check.found),
+                )
+                for check in wrong
+            ]
+            tick(count, len(paths))
+    if json_to is not None:
+        write_json(json_to, {"checks": rows})
+    if problems:
+        raise UsageError(problems)
+
+
+def leaderboard(  # noqa: PLR0913, PLR0917 - the command's options, one to one
+    store: StoreOption = None,
+    reveal: Annotated[bool, typer.Option("--reveal", help="The final order, on the private images.")] = False,
+    csv_to: Annotated[
+        Path | None, typer.Option("--csv", callback=can_be_made, help="Write all rows to a CSV file.")
+    ] = None,
+    html_to: Annotated[
+        Path | None,
+        typer.Option("--html", callback=can_be_made, help="Write a static page and one for each entry."),
+    ] = None,
+    reports: Annotated[
+        Path | None,
+        typer.Option(callback=can_be_made, help="Write each entry's copy of its result, for its team."),
+    ] = None,
+    team: Annotated[str | None, typer.Option(help="Only this team's place.")] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of a result's record.")
+    ] = False,
+    data: DataOption = None,
+    competition: RulesOption = None,
+    json_to: JsonOption = None,
+) -> None:
+    """Show the leaderboard of what `starter batch` has evaluated."""
+    from starter.evaluation.evaluate import read_reference
+    from starter.evaluation.records import EvaluationRecord
+    from starter.evaluation.verify import write_report
+    from starter.organizer.leaderboard.standings import Standings
+    from starter.organizer.store.store import Store
+    from starter.report.html.leaderboard import write_board
+    from starter.report.leaderboard import show_board, to_csv
+
+    if schema:
+        out.print_json(json.dumps(EvaluationRecord.model_json_schema()))
+        return
+    rules = load_competition(competition)
+    reference = read_reference(rules.path(rules.baseline))
+    dataset = open_data(data, rules)
+    with Store(store_url(store, rules)) as kept:
+        standings = Standings(kept, rules, dataset, reference)
+        if team is not None:
+            found = kept.standing(standings.context, team)
+            if found is None:
+                raise usage_error(Code.NO_TEAM, where="--team", got=team)
+            say(out, f"{inline(team)}: place {found.place} of {found.teams}, score {found.score:.4f}")
+            return
+        board = standings.board(reveal=reveal)
+        if html_to is not None:
+            say(err, f"{write_board(board, html_to, standings.details(board))}")
+        if reports is not None:
+            written = [write_report(reports / place, *kept, dataset) for place, kept in standings.reports()]
+            say(err, f"{reports}: {len(written)} reports")
+    if csv_to is not None:
+        csv_to.write_text(to_csv(board), encoding="utf-8", newline="\n")
+        say(err, f"{csv_to}: {len(board.rows) + len(board.others)} rows")
+    if json_to is not None:
+        write_json(json_to, board.model_dump(mode="json"))
+    if json_to != "-":
+        show_board(out, board)

@@ -1,0 +1,84 @@
+"""`starter profile`: where a submission's cost, memory access and time go."""
+
+import contextlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from starter.cli.common import (
+    DataOption,
+    JsonOption,
+    OwnIsolationOption,
+    RulesOption,
+    can_be_made,
+    err,
+    evaluate_all,
+    out,
+    worst,
+    wrote_json,
+)
+from starter.contract.competition import load_competition
+from starter.contract.errors import Status, UsageError
+from starter.contract.submissions import discover
+from starter.report.scoreboard import say, show_problems
+
+
+def profile(  # noqa: PLR0913, PLR0917 - options of the command line
+    paths: Annotated[
+        list[Path], typer.Argument(help="NAME.py, a folder with plugin.py, or a folder of those.")
+    ],
+    compare: Annotated[
+        Path | None, typer.Option("--compare", help="Another one, or the baseline, beside it.")
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", callback=can_be_made, dir_okay=False, help="Write one page with charts."),
+    ] = None,
+    png: Annotated[
+        Path | None, typer.Option("--png", callback=can_be_made, dir_okay=False, help="Write the charts.")
+    ] = None,
+    score: Annotated[
+        bool, typer.Option(help="Run the images too, and explain the score. It takes the time of a score.")
+    ] = True,
+    data: DataOption = None,
+    competition: RulesOption = None,
+    isolation: OwnIsolationOption = None,
+    json_to: JsonOption = None,
+) -> int:
+    """Show what each layer costs: MACs, memory access, latency, and the ShuffleNetV2 guidelines."""
+    from starter.evaluation.evaluate import Mode, read_reference
+    from starter.report import profile as profile_view
+
+    rules = load_competition(competition)
+    candidates = discover([*paths, compare] if compare else paths)
+    reference = None
+    with contextlib.suppress(UsageError):  # a profile needs no baseline; with one there is a ratio as well
+        reference = read_reference(rules.path(rules.baseline))
+    results = evaluate_all(
+        "profile",
+        candidates,
+        rules,
+        data,
+        mode=Mode.PROFILE,
+        reference=reference if score else None,
+        isolation=isolation,
+    )
+    good = [(r, r.profile) for r in results if r.status is Status.OK and r.profile is not None]
+    written = [target for target in (png, html) if target is not None]
+    for target in written:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    if good and png:
+        png.write_bytes(profile_view.png(good))
+    if good and html:
+        html.write_text(profile_view.page(good, reference, rules.score), encoding="utf-8", newline="\n")
+    if not wrote_json(json_to, results):
+        for result, _ in good:
+            profile_view.show_profile(out, result, reference, rules.score)
+        if compare and len(good) > 1:
+            profile_view.show_comparison(out, [result for result, _ in good])
+        show_problems(out, results)
+    if good:
+        for target in written:
+            say(err, f"written: {target}")
+    return worst(results)

@@ -1,0 +1,107 @@
+"""`starter compress`: a smaller plugin from a trained one, with the scores before and after."""
+
+import contextlib
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from starter.cli.common import (
+    EXIT_OK,
+    DataOption,
+    JsonOption,
+    OwnIsolationOption,
+    RulesOption,
+    can_be_made,
+    err,
+    evaluate_all,
+    open_data,
+    out,
+    typed,
+    worst,
+    wrote_json,
+)
+from starter.contract.competition import load_competition
+from starter.contract.errors import UsageError
+from starter.contract.submissions import discover_one
+from starter.contract.system.processors import available
+from starter.report.scoreboard import say, show_costs, show_scores
+
+_METHODS = ("prune", "tucker", "reparameterize")
+
+
+def _method(name: str) -> str:
+    if name not in _METHODS:
+        raise typer.BadParameter(f"one of {', '.join(_METHODS)}, not {name!r}")
+    return name
+
+
+def compress(  # noqa: PLR0913, PLR0917 - options of the command line
+    path: Annotated[Path, typer.Argument(help="The trained plugin; it stays as it is.")],
+    to: Annotated[
+        Path, typer.Option("--out", callback=can_be_made, help="Folder of the new plugin; it must not exist.")
+    ],
+    method: Annotated[
+        str, typer.Option(callback=_method, help="prune, tucker or reparameterize.")
+    ] = "reparameterize",
+    keep: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01, max=1, help="prune: share of the channels; tucker: share of the energy. Default: 0.5."
+        ),
+    ] = None,
+    macs: Annotated[
+        int | None, typer.Option(min=1, help="Instead of --keep: the most that an image may cost.")
+    ] = None,
+    score: Annotated[bool, typer.Option(help="Score it before and after.")] = True,
+    data: DataOption = None,
+    competition: RulesOption = None,
+    isolation: OwnIsolationOption = None,
+    json_to: JsonOption = None,
+) -> int:
+    """Make a trained plugin smaller; this runs its code here, so only your own."""
+    import torch
+
+    from starter.evaluation.evaluate import Mode, read_reference
+    from starter.recipes.compression.methods import compress as run
+    from starter.recipes.compression.plugin import Original, write_plugin
+
+    if keep is not None and macs is not None:
+        raise typer.BadParameter("give --keep or --macs, not both", param_hint="--macs")
+    if method == "reparameterize" and (keep or macs):
+        raise typer.BadParameter("re-parameterisation folds all it can: no --keep, no --macs")
+    if json_to is not None and not score:
+        raise typer.BadParameter("there are no results without a score", param_hint="--json")
+    rules = load_competition(competition)
+    torch.set_num_threads(available().threads)
+    candidate = discover_one(path)
+    original = Original(candidate, open_data(data, rules))
+    made = run(original, method, keep=keep, macs=macs)
+    shown = "" if keep is None else f" --keep {keep}"
+    shown += "" if macs is None else f" --macs {macs}"
+    write_plugin(original, made, to, f"starter compress {candidate.name} --method {method}{shown}")
+    say(err, f"{to}: {original.macs:,} MACs before, {made.macs:,} after")
+    next_step = "score {}" if method == "reparameterize" else "train {} --from-weights --lr 0.001"
+    say(err, "next: starter " + next_step.format(typed(to)))
+    if not score:
+        return EXIT_OK
+    folder = rules.path(rules.baseline)
+    reference = None
+    with contextlib.suppress(UsageError):  # without a baseline there are costs and no score
+        reference = read_reference(folder)
+    results = evaluate_all(
+        "compress",
+        [candidate, discover_one(to)],
+        rules,
+        data,
+        mode=Mode.FULL if reference else Mode.VALIDATE,
+        reference=reference,
+        reference_folder=folder,
+        isolation=isolation,
+    )
+    if not wrote_json(json_to, results):
+        if reference is None:
+            show_costs(out, results, layers=False)
+        else:
+            show_scores(out, results, reference, rules.score, baseline=str(folder.resolve()))
+    return worst(results)

@@ -1,0 +1,76 @@
+"""`starter search`: small mobile networks for a range of MACs, found by Optuna."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from starter.cli.common import (
+    DataOption,
+    JsonOption,
+    RulesOption,
+    can_be_made,
+    err,
+    open_data,
+    out,
+    progress,
+    typed,
+    write_json,
+)
+from starter.contract.competition import load_competition
+from starter.report.scoreboard import say
+
+
+def search(  # noqa: PLR0913, PLR0917 - options of the command line
+    to: Annotated[Path, typer.Option("--out", callback=can_be_made, help="Folder of plugins and page.")],
+    study: Annotated[
+        Path | None,
+        typer.Option(
+            callback=can_be_made,
+            dir_okay=False,
+            help="SQLite file of the study; gone on with where it exists. Default: study.sqlite in --out.",
+        ),
+    ] = None,
+    trials: Annotated[
+        int, typer.Option(min=1, help="Networks to train in all, earlier calls included.")
+    ] = 40,
+    min_macs: Annotated[int, typer.Option(min=1, help="The least that an image may cost.")] = 500_000,
+    max_macs: Annotated[int, typer.Option(min=1, help="The most that an image may cost.")] = 20_000_000,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images for each.")] = 20,
+    batch_size: Annotated[int, typer.Option(min=2, help="Images per step.")] = 64,
+    seed: Annotated[int, typer.Option(help="Of proposals and trainings.")] = 0,
+    jobs: Annotated[int, typer.Option(min=1, help="Networks trained at once.")] = 1,
+    data: DataOption = None,
+    competition: RulesOption = None,
+    json_to: JsonOption = None,
+) -> None:
+    """Search small mobile networks: two objectives, MACs and macro F1; costs are counted before training."""
+    from starter.recipes.search.search import Search, SearchSettings, write_front
+    from starter.recipes.training.loop import TrainSettings
+    from starter.report.html.search import write_page
+
+    if min_macs > max_macs:
+        raise typer.BadParameter(
+            f"{min_macs:,} is more than --max-macs {max_macs:,}", param_hint="--min-macs"
+        )
+    rules = load_competition(competition)
+    settings = SearchSettings(
+        trials=trials,
+        min_macs=min_macs,
+        max_macs=max_macs,
+        jobs=jobs,
+        train=TrainSettings(epochs=epochs, batch_size=batch_size, seed=seed),
+    )
+    running = Search(open_data(data, rules), settings, study or to / "study.sqlite", to)
+    with progress("searching", estimate=True) as tick:
+        running.run(lambda line: say(err, line), tick)
+    found = running.found()
+    best = write_front(to, found)
+    page = write_page(found, best, to, rules.name)
+    if json_to is not None:
+        write_json(json_to, {"front": [item.model_dump(mode="json") for item in best]})
+    if json_to != "-":
+        for item in best:
+            say(out, f"{to / item.folder}  MACs {item.macs:,}  validation macro F1 {item.macro_f1:.4f}")
+    say(err, f"page: {page}")
+    say(err, f"next: starter score {typed(to / 'front')}")

@@ -1,0 +1,153 @@
+"""competition.toml: the rules of one competition, checked against a schema.
+
+Paths in it are relative to the file. What a plugin may know of it is
+`hookspecs.Competition`; the data set is read by data/dataset.py.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+
+from starter.contract.errors import Code, UsageError, problem, usage_error
+
+FILE_NAME = "competition.toml"
+
+
+class ScoreRules(BaseModel):
+    """The constants of the score; the formula is in evaluation/scoring.py."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    counter: Literal["macs", "thop"] = "macs"
+    """Whose count is scored: ours, or thop's (can be fooled)."""
+    f1_floor: float = Field(default=0.5, ge=0, le=1)
+    """Below this macro F1 an entry is unranked."""
+    penalty: float = Field(default=1.0, ge=0)
+    """Weight of the F1 that is missing to the baseline."""
+    reward: float = Field(default=0.5, ge=0)
+    """Weight of the F1 beyond the baseline."""
+
+
+class Limits(BaseModel):
+    """What one submission may use."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    wall_seconds: float = Field(default=120, gt=0)
+    """Wall-clock time to load and export the plugin."""
+    cpu_seconds: int = Field(default=240, gt=0)
+    """Processor time for the same, over all its threads."""
+    memory_mb: int = Field(default=4096, gt=0)
+    """Resident memory of that process and its children, MiB."""
+    threads: int = Field(default=256, gt=0)
+    """How many threads it may have."""
+    scratch_mb: int = Field(default=256, gt=0)
+    """Files in its scratch folder, MiB."""
+    scratch_files: int = Field(default=10_000, gt=0)
+    """How many files and folders may lie there."""
+    submission_mb: int = Field(default=512, gt=0)
+    """All files of a submission together, MiB."""
+    submission_files: int = Field(default=1000, gt=0)
+    """How many files a submission may have."""
+    output_mb: int = Field(default=512, gt=0)
+    """Graph and weights together, MiB."""
+    log_kb: int = Field(default=64, gt=0)
+    """The end of its log that is kept, KiB."""
+    evaluate_seconds: float = Field(default=600, gt=0)
+    """Wall-clock time to count the graph and run it on all images."""
+
+
+class Leaderboard(BaseModel):
+    """Who stands on the leaderboard, and with what."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    baseline_teams: tuple[str, ...] = ()
+    """Teams whose entries are shown as labelled baselines, without a place."""
+    selected: int = Field(default=2, gt=0)
+    """How many entries of a team count on the private images: those it selected, or else its best."""
+    max_per_day: int = Field(default=0, ge=0)
+    """How many entries a team may hand in on one day (UTC); 0: any number."""
+
+
+class CompetitionFile(BaseModel):
+    """The whole of competition.toml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """The competition's title."""
+    dataset: str = "data/waste"
+    """The data set's folder."""
+    baseline: str = "baseline"
+    """The baseline's plugin folder, with its reference.json."""
+    submissions: str = "submissions"
+    """Where `starter score` looks by default."""
+    operator_costs: tuple[str, ...] = ()
+    """Python files with cost rules of the organizer's own, for operators that have none."""
+    isolation: Literal["box", "lockdown", "none"] | None = None
+    """The least isolation for every command; left out, it depends on whose code a command runs."""
+    worker_user: int = Field(default=65534, gt=0)
+    """The number of the user that a submission's process becomes where the kit runs as root."""
+    score: ScoreRules = ScoreRules()
+    """The constants of the score."""
+    limits: Limits = Limits()
+    """What one submission may use."""
+    leaderboard: Leaderboard = Leaderboard()
+    """Who stands on the leaderboard."""
+
+    _root: Path = PrivateAttr(default=Path())
+
+    @property
+    def root(self) -> Path:
+        """The folder that the file stands in."""
+        return self._root
+
+    def path(self, relative: str) -> Path:
+        """Resolve a path of the file against its folder."""
+        return self._root / relative
+
+
+def find_competition(start: Path) -> Path:
+    """Return the nearest competition.toml in `start` or above.
+
+    Raises:
+        UsageError: there is none.
+    """
+    folder = start.resolve()
+    for candidate in (folder, *folder.parents):
+        if (candidate / FILE_NAME).is_file():
+            return candidate / FILE_NAME
+    raise usage_error(Code.NO_COMPETITION, where=str(folder), got=f"no {FILE_NAME}")
+
+
+def load_competition(path: Path | None = None) -> CompetitionFile:
+    """Read competition.toml from `path`, or the nearest one above the working folder.
+
+    Raises:
+        UsageError: it is missing or not valid; every wrong field is a problem of its own.
+    """
+    path = path or find_competition(Path.cwd())
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        competition = CompetitionFile.model_validate(raw)
+    except FileNotFoundError as error:
+        raise usage_error(Code.NO_COMPETITION, where=str(path), got="no such file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise usage_error(Code.BAD_COMPETITION, where=str(path), got=str(error)) from error
+    except ValidationError as error:
+        raise UsageError(
+            [
+                problem(
+                    Code.BAD_COMPETITION,
+                    where=f"{path}: {'.'.join(map(str, item['loc']))}",
+                    expected=item["msg"],
+                    got=repr(item["input"]),
+                )
+                for item in error.errors()
+            ]
+        ) from error
+    competition._root = path.resolve().parent  # noqa: SLF001 - set once, here, where the file is known
+    return competition

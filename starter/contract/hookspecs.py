@@ -1,0 +1,67 @@
+"""The contract with participants: the hook, what it is given, what it returns.
+
+Nothing here imports torch. What a Submission's parts must be is checked in
+plugin/load.py, in the process that loads the plugin.
+"""
+
+from typing import Any
+
+import pluggy
+from pydantic import BaseModel, ConfigDict, Field
+
+PROJECT = "starter"
+"""The pluggy project name."""
+
+ENTRY_POINT_GROUP = "starter.submissions"
+"""Where an installed package may offer a submission."""
+
+API_VERSION = 1
+"""Raised when a plugin written for an older version would no longer load."""
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class Competition(BaseModel):
+    """What a plugin may know about the competition. Nothing in it is secret."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_classes: int
+    """How many logits the model must return."""
+    class_names: tuple[str, ...]
+    """The classes; the position is the label."""
+    mean: tuple[float, float, float]
+    """Mean of the training images, RGB, for values in 0..1."""
+    std: tuple[float, float, float]
+    """Standard deviation of the training images, RGB, for values in 0..1."""
+    api_version: int = API_VERSION
+    """The version of this contract."""
+
+
+class Submission(BaseModel):
+    """What a plugin returns: one model and how an image becomes its input."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    model: Any
+    """A torch.nn.Module: float32 (batch, C, H, W) to float32 logits (batch, num_classes)."""
+    transforms: Any
+    """torchvision transforms (v2 or v1, a Compose, a list, or a weights enum's .transforms())."""
+    weights: str | None = Field(default=None, max_length=200)
+    """A safetensors file beside the plugin, loaded strictly into the model.
+
+    Left out, the file that `starter train` writes is taken where there is one:
+    NAME.safetensors beside NAME.py, weights.safetensors beside plugin.py.
+    """
+    name: str | None = Field(default=None, max_length=80)
+    """A title for people; the row's name is the file's or folder's."""
+    authors: tuple[str, ...] = Field(default=(), max_length=20)
+    """Who made it."""
+    description: str | None = Field(default=None, max_length=2000)
+    """One paragraph for the leaderboard."""
+
+
+@hookspec
+def starter_submission(competition: Competition) -> Submission:  # type: ignore[empty-body]
+    """Return the model and the transforms to be scored."""

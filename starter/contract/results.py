@@ -1,0 +1,309 @@
+"""The records that are written, read and sent: frozen, strict, with a version.
+
+`EvaluationResult` is one row of the scoreboard; `Reference` is what every score is
+relative to. What goes to and comes from child processes is in protocol.py.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from starter.contract.errors import Problem, Status
+
+Branch = Literal["below_floor", "penalty", "reward"]
+"""Which case of the f1_term applied."""
+
+
+class Record(BaseModel):
+    """The base of every record."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NodeCost(Record):
+    """The cost of one operator for one image."""
+
+    name: str
+    """The node's name."""
+    op: str
+    """The operator."""
+    module: str
+    """The participant's module path."""
+    source: str
+    """The participant's line."""
+    shape: tuple[int, ...]
+    """Shape of its (first) output."""
+    contraction: int
+    """MACs of convolutions and matrix products."""
+    pointwise: int
+    """MACs of elementwise operators."""
+    reduction: int
+    """MACs of sums, pools and norms."""
+
+
+class CostReport(Record):
+    """What one image costs: totals by class, and every operator."""
+
+    contraction: int
+    """MACs of convolutions and matrix products: the literature's convention."""
+    pointwise: int
+    """MACs of elementwise operators."""
+    reduction: int
+    """MACs of sums, pools and norms."""
+    nodes: tuple[NodeCost, ...]
+    """In the order in which they run."""
+
+    @property
+    def macs(self) -> int:
+        """The sum of all classes: what is scored."""
+        return self.contraction + self.pointwise + self.reduction
+
+
+class Finding(Record):
+    """One place where a network does not follow one of ShuffleNetV2's guidelines."""
+
+    guideline: Literal["G1", "G2", "G3", "G4"]
+    """Which of the four."""
+    module: str
+    """The participant's module path."""
+    source: str
+    """The participant's line."""
+    formula: str
+    """The paper's formula with this place's numbers in it."""
+    advice: str
+    """What following the guideline would mean here."""
+    saving: int
+    """What following it would save, estimated: elements of memory access; for G3 operators."""
+    share: float
+    """The saving over the whole network's: of its memory access, or of its operators."""
+
+
+class Timing(Record):
+    """How long something takes, in microseconds."""
+
+    median: float
+    """Of all rounds."""
+    low: float
+    """The first quartile."""
+    high: float
+    """The third quartile."""
+
+
+class LayerProfile(Record):
+    """What one line of one module costs for one image, each time that it runs."""
+
+    module: str
+    """The participant's module path."""
+    source: str
+    """The participant's line, or the library's where none of the participant's is."""
+    ops: tuple[str, ...]
+    """Its operators, each once."""
+    shape: tuple[int, ...]
+    """Shape of what the last of them gives."""
+    params: int
+    """Elements of the parameters that are used here first."""
+    contraction: int
+    """MACs of convolutions and matrix products."""
+    pointwise: int
+    """MACs of elementwise operators."""
+    reduction: int
+    """MACs of sums, pools and norms."""
+    flops: int
+    """Floating-point operations; a dot product of length n has 2n - 1."""
+    access: int
+    """Memory access cost: elements read and written."""
+    access_bytes: int
+    """The same in bytes."""
+    latency: dict[int, Timing]
+    """By batch size, for the whole batch."""
+
+    @property
+    def macs(self) -> int:
+        """The sum of all classes."""
+        return self.contraction + self.pointwise + self.reduction
+
+    @property
+    def intensity(self) -> float:
+        """Arithmetic intensity, FLOPs per byte; 0 where nothing is read."""
+        return self.flops / self.access_bytes if self.access_bytes else 0.0
+
+    @property
+    def label(self) -> str:
+        """Module and line."""
+        return "  ".join(part for part in (self.module, self.source) if part) or self.ops[0]
+
+
+class ProfileReport(Record):
+    """Where a network's cost, memory access and time go."""
+
+    layers: tuple[LayerProfile, ...]
+    """In the order in which they run."""
+    latency: dict[int, Timing]
+    """Of the whole network, by batch size, for the whole batch."""
+    findings: tuple[Finding, ...]
+    """Where it does not follow the four guidelines of ShuffleNetV2."""
+    device: str
+    """What it was measured on."""
+    threads: int
+    """With how many threads."""
+    peak_flops: float
+    """FLOPs per second of a large matrix product on that device."""
+    peak_bytes: float
+    """Bytes per second of a large copy on that device."""
+
+    @property
+    def flops(self) -> int:
+        """Of all layers."""
+        return sum(layer.flops for layer in self.layers)
+
+    @property
+    def access(self) -> int:
+        """Of all layers, elements."""
+        return sum(layer.access for layer in self.layers)
+
+    @property
+    def access_bytes(self) -> int:
+        """Of all layers, bytes."""
+        return sum(layer.access_bytes for layer in self.layers)
+
+
+class EvaluationResult(Record):
+    """One evaluated submission."""
+
+    schema_version: Literal[1] = 1
+    """The version of this record."""
+    name: str
+    """The file's or folder's name."""
+    path: str
+    """Where it was found."""
+    status: Status
+    """The word "ok", or the first thing that went wrong."""
+    official: bool
+    """False for smoke runs, validation and isolation "none": not comparable."""
+    macs: int | None = None
+    """MACs of one image, all classes."""
+    contraction_macs: int | None = None
+    """MACs of convolutions and matrix products: the literature's convention."""
+    pointwise_macs: int | None = None
+    """MACs of elementwise operators."""
+    reduction_macs: int | None = None
+    """MACs of sums, pools and norms."""
+    thop_macs: int | None = None
+    """What thop sees of it; shown, and scored only where competition.toml says so."""
+    params: int | None = None
+    """Elements of the parameters in use."""
+    input_shape: tuple[int, int, int] | None = None
+    """(C, H, W) that the transforms give."""
+    layers: tuple[NodeCost, ...] | None = None
+    """What each operator costs."""
+    profile: ProfileReport | None = None
+    """From `starter profile` only."""
+    macro_f1: float | None = None
+    """Mean of the classes' F1, 0 to 1."""
+    f1_per_class: dict[str, float] | None = None
+    """F1 by class name."""
+    accuracy: float | None = None
+    """Share of the images that are right; shown, not scored."""
+    absent_classes: tuple[str, ...] = ()
+    """Classes without an image in the evaluation; they count 0."""
+    macs_ratio: float | None = None
+    """MACs over the baseline's."""
+    f1_term: float | None = None
+    """What the F1 adds to the score."""
+    branch: Branch | None = None
+    """Which case of the f1_term applied."""
+    score: float | None = None
+    """macs_ratio + f1_term; lower is better."""
+    ranked: bool = False
+    """Whether it takes part in the ranking: ok, and F1 not below the floor."""
+    error: Problem | None = None
+    """The first problem."""
+    problems: tuple[Problem, ...] = ()
+    """All problems."""
+    title: str | None = None
+    """Submission.name."""
+    authors: tuple[str, ...] = ()
+    """Submission.authors."""
+    description: str | None = None
+    """Submission.description."""
+    num_images: int | None = None
+    """How many images it was evaluated on."""
+    seconds: float = 0
+    """Wall-clock time that it took."""
+    isolation: Literal["box", "lockdown", "none"] = "none"
+    """How its code was locked in."""
+    log_tail: str = ""
+    """The end of what its code printed."""
+
+
+class UsageScore(Record):
+    """The figures of one submission on the Public or the Private images."""
+
+    num_images: int
+    """How many images."""
+    macro_f1: float
+    """Mean of the classes' F1, 0 to 1."""
+    f1_interval: tuple[float, float]
+    """95 % bootstrap interval of the macro F1."""
+    f1_per_class: dict[str, float]
+    """F1 by class name."""
+    accuracy: float
+    """Share of the images that are right; shown, not scored."""
+    absent_classes: tuple[str, ...] = ()
+    """Classes without an image; they count 0."""
+    macs_ratio: float
+    """MACs over the baseline's."""
+    f1_term: float
+    """What the F1 adds to the score."""
+    branch: Branch
+    """Which case of the f1_term applied."""
+    score: float
+    """macs_ratio + f1_term; lower is better."""
+    score_interval: tuple[float, float]
+    """95 % bootstrap interval of the score."""
+    ranked: bool
+    """Whether it takes part in the ranking."""
+
+
+class Reference(Record):
+    """The baseline's measured figures, reference.json: what every score is relative to."""
+
+    schema_version: Literal[1] = 1
+    """The version of this record."""
+    name: str
+    """The baseline plugin's name."""
+    macs: int
+    """MACs of one image, all classes."""
+    contraction_macs: int
+    """MACs of convolutions and matrix products."""
+    pointwise_macs: int
+    """MACs of elementwise operators."""
+    reduction_macs: int
+    """MACs of sums, pools and norms."""
+    thop_macs: int | None
+    """What thop sees."""
+    params: int
+    """Elements of the parameters in use."""
+    macro_f1: float
+    """Over all evaluation images."""
+    macro_f1_by_usage: dict[str, float]
+    """Over the Public and the Private images."""
+    dataset: str
+    """The data set's name and version."""
+    dataset_fingerprint: str
+    """The data set that it was measured on."""
+    cost_version: str
+    """The version of the cost rule that it was counted by."""
+    versions: dict[str, str]
+    """Python, torch and torchvision."""
+    made_by: str
+    """The command that wrote this file."""
+
+    def f1_on(self, usage: str | None) -> float:
+        """Return its macro F1 on the images of one usage, or on all."""
+        return self.macro_f1 if usage is None else self.macro_f1_by_usage[usage]
+
+    def shown_on(self, usage: str) -> "Reference":
+        """Return it with its F1 on the images of one usage only: the others' may be secret."""
+        f1 = self.macro_f1_by_usage[usage]
+        return self.model_copy(update={"macro_f1": f1, "macro_f1_by_usage": {usage: f1}})

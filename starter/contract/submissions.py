@@ -1,0 +1,180 @@
+"""Find submissions without importing them.
+
+A submission is NAME.py, a folder NAME/ with plugin.py, or an installed package's
+entry point in the group starter.submissions. NAME is its row on the leaderboard.
+"""
+
+import importlib.metadata
+import importlib.util
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from starter.contract.competition import Limits
+from starter.contract.errors import Code, Problem, UsageError, problem, usage_error
+from starter.contract.hookspecs import ENTRY_POINT_GROUP
+
+PLUGIN_FILE = "plugin.py"
+_NAME = re.compile(r"[^\W_][\w.\-]{0,63}")
+
+
+def is_name(name: str) -> bool:
+    """Say whether a text can be a row's name."""
+    return _NAME.fullmatch(name) is not None
+
+
+class Kind(StrEnum):
+    """The shapes a submission can have."""
+
+    FILE = "file"
+    FOLDER = "folder"
+    ENTRY_POINT = "entry_point"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One submission, found but not imported."""
+
+    name: str
+    """The row's name."""
+    path: Path
+    """NAME.py or the folder."""
+    kind: Kind
+
+    @property
+    def file(self) -> Path:
+        """The Python file with the hook."""
+        return self.path / PLUGIN_FILE if self.kind is Kind.FOLDER else self.path
+
+    @property
+    def folder(self) -> Path:
+        """The folder that the submission's own files lie in."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+    def owns(self, filename: str) -> bool:
+        """Say whether a file of a stack trace is the participant's own."""
+        path = Path(filename)
+        if self.kind is Kind.FILE:
+            return path == self.path
+        return path.is_relative_to(self.folder)
+
+    def relative(self, filename: str) -> str:
+        """Return an own file's path relative to the submission."""
+        return Path(filename).relative_to(self.folder).as_posix()
+
+    def files(self) -> list[Path]:
+        """Return the submission's own files: the folder's, or the plugin and its weights."""
+        if self.kind is Kind.FOLDER:
+            return [path for path in self.path.rglob("*") if path.is_file()]
+        return [path for path in (self.path, self.path.with_suffix(".safetensors")) if path.is_file()]
+
+    def problems(self, limits: Limits) -> list[Problem]:
+        """Return what can be said without importing anything."""
+        if not is_name(self.name):
+            return [problem(Code.BAD_NAME, where=str(self.path), got=repr(self.name))]
+        if self.kind is Kind.FOLDER and not self.file.is_file():
+            return [problem(Code.NO_PLUGIN_FILE, where=str(self.path), got=f"no {PLUGIN_FILE}")]
+        # The kit's own commands compile Python there: that is not the participant's.
+        files = (path for path in self.files() if "__pycache__" not in path.parts)
+        sizes = {path: path.stat().st_size for path in files}
+        if len(sizes) <= limits.submission_files and sum(sizes.values()) <= limits.submission_mb * 2**20:
+            return []
+        largest = sorted(sizes, key=lambda path: -sizes[path])[:3]
+        named = ", ".join(f"{self.relative(str(p))} {sizes[p] / 2**20:.1f} MiB" for p in largest)
+        return [
+            problem(
+                Code.TOO_LARGE,
+                where=str(self.path),
+                expected=f"at most {limits.submission_mb} MiB in {limits.submission_files} files",
+                got=f"{sum(sizes.values()) / 2**20:.1f} MiB in {len(sizes)} files; the largest: {named}",
+            )
+        ]
+
+
+def discover(paths: Sequence[Path]) -> list[Candidate]:
+    """Return the submissions that `paths` name, in order, each once.
+
+    A path is a plugin file, a plugin folder, or a folder of those.
+
+    Raises:
+        UsageError: a path does not exist or holds no submission; all such paths at once.
+    """
+    found: dict[Path, Candidate] = {}
+    problems: list[Problem] = []
+    for path in paths:
+        if not path.exists():
+            problems.append(problem(Code.NO_SUCH_PATH, where=str(path), got="nothing there"))
+            continue
+        candidates = list(_at(path.resolve()))
+        if not candidates:
+            problems.append(_nothing_at(path))
+        found.update((c.path, c) for c in candidates)
+    if problems:
+        raise UsageError(problems)
+    return list(found.values())
+
+
+def discover_one(path: Path) -> Candidate:
+    """Return the one submission at `path`.
+
+    Raises:
+        UsageError: there is none, or the folder holds several.
+    """
+    candidates = discover([path])
+    if len(candidates) > 1:
+        names = ", ".join(c.name for c in candidates)
+        raise usage_error(
+            Code.NO_SUCH_PATH,
+            where=str(path),
+            expected="one submission",
+            got=f"a folder of several: {names}",
+            hint="Name one of them.",
+        )
+    return candidates[0]
+
+
+def discover_installed() -> list[Candidate]:
+    """Return the submissions that installed packages offer as entry points."""
+    return [
+        Candidate(entry.name, _module_file(entry), Kind.ENTRY_POINT)
+        for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+    ]
+
+
+def _module_file(entry: importlib.metadata.EntryPoint) -> Path:
+    # A parent package would be imported by find_spec for a dotted name; the top one is not.
+    spec = importlib.util.find_spec(entry.module.partition(".")[0])
+    if spec is None or spec.origin is None:
+        raise usage_error(
+            Code.NO_SUCH_PATH, where=f"entry point {entry.name}", got=f"no module {entry.module}"
+        )
+    return Path(spec.origin)
+
+
+def _at(path: Path) -> Iterable[Candidate]:
+    if path.is_file():
+        return [Candidate(path.stem, path, Kind.FILE)] if path.suffix == ".py" else []
+    if (path / PLUGIN_FILE).is_file():
+        return [Candidate(path.name, path, Kind.FOLDER)]
+    return (_entry(child) for child in sorted(path.iterdir()) if _looks_like_one(child))
+
+
+def _looks_like_one(path: Path) -> bool:
+    if path.name.startswith((".", "__")):
+        return False
+    if path.is_dir():
+        # A folder of Python files without plugin.py is a mistake worth a message, not silence.
+        return (path / PLUGIN_FILE).is_file() or any(path.glob("*.py"))
+    return path.suffix == ".py"
+
+
+def _entry(path: Path) -> Candidate:
+    return Candidate(path.name, path, Kind.FOLDER) if path.is_dir() else Candidate(path.stem, path, Kind.FILE)
+
+
+def _nothing_at(path: Path) -> Problem:
+    if path.is_file():
+        return problem(Code.NO_SUCH_PATH, where=str(path), expected="a .py file", got=f"a {path.suffix} file")
+    return problem(Code.NO_SUBMISSIONS, where=str(path), got="neither NAME.py nor NAME/plugin.py")

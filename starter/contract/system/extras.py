@@ -1,0 +1,20 @@
+"""Optional packages: what is not installed is told by the name of the extra that brings it."""
+
+from importlib.util import find_spec
+
+from starter.contract.errors import Code, usage_error
+
+EXTRAS = {"optuna": "search", "ray": "ray", "tensorboard": "tensorboard", "torch_pruning": "compress"}
+"""Modules that not every installation has, and the extra of each."""
+
+
+def need(module: str, where: str) -> None:
+    """See that an optional module can be imported.
+
+    Raises:
+        UsageError: U501, it is not installed.
+    """
+    if find_spec(module) is None:
+        hint = "The environment that tox makes has it; elsewhere, in a clone of the kit: "
+        hint += f"pip install -e '.[{EXTRAS[module]}]'"
+        raise usage_error(Code.MISSING_EXTRA, where=where, got=f"no module {module}", hint=hint)

@@ -1,0 +1,278 @@
+"""Measure submissions without their labels: what each one costs and what it answers.
+
+A submission's own process gives a graph (processes.export); our label-free process counts
+it and runs it on the images (processes.Runner). While one graph runs, the next plugin is
+exported. What comes out meets the labels in evaluate.py; on a cluster, in another machine.
+"""
+
+import os
+import platform
+import shutil
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from starter.contract.competition import CompetitionFile
+from starter.contract.errors import HostError, Problem, UsageError
+from starter.contract.hookspecs import Competition
+from starter.contract.isolation import Isolation, Level
+from starter.contract.protocol import KeptImages, RunnerHello, RunnerReply, RunnerRequest, WorkerReport
+from starter.contract.submissions import Candidate, Kind
+from starter.evaluation.runner.client import Exported, Runner, export
+from starter.sandbox.choice import open_sandbox
+from starter.sandbox.door import Door
+
+_AHEAD = 1
+"""How many submissions are exported before they can be run: each may hold its weights on the disk."""
+
+
+class WorkerLostError(Exception):
+    """Whoever measured is gone, with what it had in hand: the machine's fault, and another may try."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """What is measured on: images without their labels."""
+
+    root: Path
+    """The data set's folder; nothing but its images is read."""
+    ids: tuple[str, ...]
+    """Which images, in order."""
+    competition: Competition
+    """What a plugin may know of the data set."""
+    kept: KeptImages | None = None
+    """Where decoded images are kept; None: nowhere."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one submission costs and answers."""
+
+    candidate: Candidate
+    """Which submission."""
+    report: WorkerReport = field(default_factory=lambda: WorkerReport(problems=()))
+    """What its own process said."""
+    reply: RunnerReply = field(default_factory=RunnerReply)
+    """What our process counted."""
+    problems: tuple[Problem, ...] = ()
+    """Everything that is wrong; then there are no logits."""
+    logits: np.ndarray[Any, np.dtype[np.float32]] | None = None
+    """Shape (images, classes), in the order of the images."""
+    log: str = ""
+    """The end of what its code printed."""
+    used: dict[str, float] = field(default_factory=dict)
+    """What its process used, by the names of competition.Limits."""
+    seconds: float = 0
+    """Wall-clock time from its turn to its result."""
+    graph: bytes = b""
+    """graph.json as it was counted."""
+    weights_header: bytes = b""
+    """The head of weights.safetensors: names, types and shapes of the tensors, no values."""
+    transforms: bytes = b""
+    """transforms.json as it was run."""
+
+
+class Measures(Protocol):
+    """Whoever measures: a `Measurer`, or one on another machine (organizer/cluster/driver.py)."""
+
+    isolation: Level
+    """How submissions are isolated there."""
+    machine: str
+    """What it runs on."""
+
+    @property
+    def hello(self) -> RunnerHello:
+        """What graphs are counted and run with."""
+
+    def measure(
+        self, candidates: Iterable[Candidate], *, meanwhile: Callable[[], None] = ...
+    ) -> Iterator[Measurement]:
+        """As `Measurer.measure`."""
+
+    def close(self) -> None:
+        """End what it has started."""
+
+
+class Measurer:
+    """Measures submissions one after another on one set of images.
+
+    Args:
+        competition: the rules.
+        images: what to run on; without ids there are no logits.
+        isolation: what `sandbox.choice.choose` has chosen.
+        profile: whether to measure each layer too.
+        threads: how many threads a graph is run with; None: as many as processors are available.
+        device: what it is run on, cpu or cuda.
+
+    Raises:
+        HostError: the runner does not start.
+    """
+
+    def __init__(
+        self,
+        competition: CompetitionFile,
+        images: Images,
+        *,
+        isolation: Isolation,
+        profile: bool = False,
+        threads: int | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self._device = device
+        self._competition = competition
+        self._images = images
+        self._isolation = isolation
+        self.isolation = isolation.level
+        self.machine = machine()
+        self._profile = profile
+        rules = [competition.path(name) for name in competition.operator_costs]
+        self._runner = Runner(competition.limits, cost_rules=rules, threads=threads)
+        self._folder = tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True)
+
+    def close(self) -> None:
+        """End the runner and remove what was kept."""
+        self._runner.close()
+        self._folder.cleanup()
+
+    @property
+    def hello(self) -> RunnerHello:
+        """What graphs are counted and run with; waits until the runner has loaded."""
+        return self._runner.hello
+
+    def measure(
+        self, candidates: Iterable[Candidate], *, meanwhile: Callable[[], None] = lambda: None
+    ) -> Iterator[Measurement]:
+        """Yield the measurement of each submission, in order; a failure is one too.
+
+        Args:
+            candidates: which; more than one step ahead they are not asked for.
+            meanwhile: called once, while the first is being exported.
+
+        Raises:
+            UsageError: the data set has broken images.
+        """
+        known = candidates if isinstance(candidates, Sequence) else ()
+        readable = [c.folder for c in known if c.kind is Kind.ENTRY_POINT]
+        room = self.sandbox(forks=len(known) != 1, readable=readable)
+        stop = threading.Event()
+        source = iter(candidates)
+        waiting: deque[tuple[Candidate, Future[Exported]]] = deque()
+
+        def export_ahead() -> None:
+            for candidate in islice(source, _AHEAD + 1 - len(waiting)):
+                waiting.append((candidate, pool.submit(self.export, candidate, room, stop)))
+
+        with room, ThreadPoolExecutor(max_workers=1) as pool:
+            try:
+                export_ahead()
+                meanwhile()
+                while waiting:
+                    candidate, future = waiting.popleft()
+                    export_ahead()
+                    yield self.run(candidate, future.result)
+            finally:
+                stop.set()  # on Ctrl-C as well: the pool waits for the export under way
+                for _, future in waiting:
+                    future.cancel()
+
+    def sandbox(self, *, forks: bool = True, readable: Sequence[Path] = ()) -> Door:
+        """Start a process for submissions, by the competition's rules."""
+        limits = self._competition.limits
+        return open_sandbox(self._isolation, limits=limits, forks=forks, readable=readable)
+
+    def export(self, candidate: Candidate, room: Door, stop: threading.Event) -> Exported:
+        """Have one submission exported.
+
+        Raises:
+            HostError: the room does not start, or broke.
+        """
+        folder = Path(tempfile.mkdtemp(dir=self._folder.name))
+        limits = self._competition.limits
+        problems = candidate.problems(limits)
+        if problems:
+            return Exported(WorkerReport(problems=tuple(problems)), folder, "")
+        return export(candidate, self._images.competition, limits, folder, room, stop=stop)
+
+    def run(self, candidate: Candidate, exported_by: Callable[[], Exported]) -> Measurement:
+        """Have what was exported counted and run.
+
+        Args:
+            candidate: which submission.
+            exported_by: gives what `export` returns, or raises what it raises.
+
+        Raises:
+            UsageError: the data set has broken images.
+        """
+        started = time.monotonic()
+        try:
+            exported = exported_by()
+        except HostError as error:
+            return Measurement(candidate, problems=error.problems)
+        parts: dict[str, Any] = {"report": exported.report, "log": exported.log, "used": exported.used}
+        problems = exported.report.problems
+        try:
+            if exported.is_complete:
+                reply = self._run(exported.folder, parts)
+                problems = (*problems, *reply.problems)
+        except HostError as error:
+            problems = error.problems
+        finally:
+            shutil.rmtree(exported.folder, ignore_errors=True)
+        seconds = round(time.monotonic() - started, 3)
+        return Measurement(candidate, problems=problems, seconds=seconds, **parts)
+
+    def _run(self, folder: Path, parts: dict[str, Any]) -> RunnerReply:
+        """Have a graph counted and run; fill the fields of a Measurement."""
+        logits = folder / "logits.npy"
+        request = RunnerRequest(
+            graph=folder / "graph",
+            weights=folder / "weights",
+            transforms=folder / "transforms",
+            num_classes=self._images.competition.num_classes,
+            dataset=self._images.root,
+            image_ids=self._images.ids,
+            logits=logits,
+            profile=self._profile,
+            kept=self._images.kept,
+            device=self._device,
+        )
+        reply = self._runner.ask(request)
+        if reply.data_problems:
+            raise UsageError(reply.data_problems)
+        parts["reply"] = reply
+        if not reply.problems:
+            parts["graph"] = request.graph.read_bytes()
+            parts["transforms"] = request.transforms.read_bytes()
+            parts["weights_header"] = _safetensors_header(request.weights)
+            if self._images.ids:
+                parts["logits"] = np.load(logits, allow_pickle=False)
+        return reply
+
+
+@cache
+def machine() -> str:
+    """Return the processor's name and how many cores it has."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return f"{name}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
+
+
+def _safetensors_header(path: Path) -> bytes:
+    """Return the length and the JSON that a safetensors file begins with; the reader has accepted it."""
+    with path.open("rb") as file:
+        length = file.read(8)
+        return length + file.read(int.from_bytes(length, "little"))

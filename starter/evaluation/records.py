@@ -1,0 +1,140 @@
+"""What an organizer keeps of one evaluation: enough to show it, and to prove it again.
+
+An `EvaluationRecord` says what came out, of what, under which rules and on which machine;
+`Evidence` holds the answers and the program behind it. Its JSON Schema is published:
+`starter leaderboard --schema`.
+"""
+
+import csv
+import io
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import Field
+
+from starter.contract.competition import CompetitionFile, Limits
+from starter.contract.results import EvaluationResult, Record, Reference, UsageScore
+from starter.submission.archive import sha256
+
+GRAPH, WEIGHTS_HEADER, TRANSFORMS = "graph.json", "weights.header", "transforms.json"
+"""The members of a program."""
+
+
+class Context(Record):
+    """What a result holds under; where one of these has changed since, a result is stale."""
+
+    data: str
+    """The fingerprint of the data set."""
+    baseline: str
+    """The hash of the baseline's reference.json."""
+    rules: str
+    """The hash of the score's constants, the limits and the organizer's cost rules."""
+    cost_version: str
+    """The version of the cost rule."""
+
+    @classmethod
+    def of(cls, competition: CompetitionFile, data_fingerprint: str, reference: Reference) -> Self:
+        """Return what holds now."""
+        rules = {
+            "score": competition.score.model_dump(mode="json"),
+            "limits": competition.limits.model_dump(mode="json"),
+            "operator_costs": [sha256(competition.path(p).read_bytes()) for p in competition.operator_costs],
+        }
+        return cls(
+            data=data_fingerprint,
+            baseline=sha256(reference.model_dump_json().encode()),
+            rules=sha256(json.dumps(rules, sort_keys=True).encode()),
+            cost_version=reference.cost_version,
+        )
+
+    def changed(self, now: "Context") -> tuple[str, ...]:
+        """Return the names of what is no longer as it was."""
+        return tuple(
+            name.replace("_", " ")
+            for name in type(self).model_fields
+            if getattr(self, name) != getattr(now, name)
+        )
+
+
+class EvaluationRecord(Record):
+    """One evaluation."""
+
+    schema_version: Literal[1] = 1
+    """The version of this record."""
+    submission: str
+    """The hash of the submission's files: with `context` the key of the record."""
+    context: Context
+    """What it holds under."""
+    evaluated_at: datetime
+    """When, UTC."""
+    result: EvaluationResult
+    """The result, with the figures of the Public images only."""
+    scores: dict[str, UsageScore] = Field(default_factory=dict)
+    """By usage. A participant's copy has "Public" only."""
+    limits: Limits
+    """What the submission's process was allowed."""
+    used: dict[str, float] = Field(default_factory=dict)
+    """What it used, by the same names."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Python, torch, torchvision, the kit, the machine and its threads."""
+    predictions: str = ""
+    """The hash of predictions.csv; empty where there is no answer."""
+    program: str = ""
+    """The hash of the program that was counted and run; empty where there is none."""
+
+    def for_participant(self) -> "EvaluationRecord":
+        """Return the copy that its author may have: no private figures, no path of the organizer's."""
+        result = self.result.model_copy(update={"path": self.result.name})
+        scores = {usage: score for usage, score in self.scores.items() if usage == "Public"}
+        return self.model_copy(update={"result": result, "scores": scores})
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What an evaluation can be proved by."""
+
+    labels: np.ndarray[tuple[int], np.dtype[np.uint16]]
+    """The answer for each image, in the order of the data set's test.csv."""
+    probabilities: np.ndarray[tuple[int], np.dtype[np.float32]]
+    """The softmax at that answer."""
+    program: bytes
+    """A zip of the graph, the head of its weights and its transforms."""
+
+    def to_bytes(self) -> bytes:
+        """Return the answers as one block: all labels, then all probabilities."""
+        return self.labels.astype("<u2").tobytes() + self.probabilities.astype("<f4").tobytes()
+
+    @staticmethod
+    def answers(
+        block: bytes,
+    ) -> tuple[np.ndarray[tuple[int], np.dtype[np.uint16]], np.ndarray[tuple[int], np.dtype[np.float32]]]:
+        """Return the labels and probabilities of a block."""
+        count = len(block) // 6
+        return np.frombuffer(block[: 2 * count], "<u2"), np.frombuffer(block[2 * count :], "<f4")
+
+
+def pack_program(graph: bytes, weights_header: bytes, transforms: bytes) -> bytes:
+    """Return a program as a zip that is the same for the same content."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        members = {GRAPH: graph, WEIGHTS_HEADER: weights_header, TRANSFORMS: transforms}
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
+    return file.getvalue()
+
+
+def predictions_csv(
+    image_ids: Sequence[str], labels: Sequence[int], probabilities: Sequence[float], classes: Sequence[str]
+) -> str:
+    """Return answers as a CSV file with the columns image_id, label and probability."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image_id", "label", "probability"])
+    for image_id, label, probability in zip(image_ids, labels, probabilities, strict=True):
+        writer.writerow([image_id, classes[label], f"{probability:.6f}"])
+    return text.getvalue()

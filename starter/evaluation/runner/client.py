@@ -1,0 +1,328 @@
+"""Ask the two kinds of child for their work, and read what they answer as hostile data.
+
+`export` asks a submission's own process (plugin/worker.py) for its graph. `Runner` keeps
+our label-free process (main.py), which counts and runs graphs. Nothing of torch
+is imported here: this is the side that holds the labels.
+"""
+
+import mmap
+import queue
+import signal
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from pydantic import TypeAdapter, ValidationError
+
+from starter.contract.competition import Limits
+from starter.contract.errors import Code, HostError, Problem, UsageError, host_error, problem
+from starter.contract.hookspecs import Competition
+from starter.contract.protocol import (
+    EXIT_OUTPUT,
+    MAX_REPORT,
+    PARTS,
+    RunnerHello,
+    RunnerReply,
+    RunnerRequest,
+    WorkerJob,
+    WorkerReport,
+)
+from starter.contract.submissions import Candidate, Kind
+from starter.contract.system.processors import available
+from starter.sandbox.child import Allowance, Child
+from starter.sandbox.door import Door
+from starter.sandbox.protocol import LimitExceeded, Payload
+
+_POLL_SECONDS = 0.05
+_WINDOWS_CRASH = 0xC0000000  # an exit status from here on is an exception that nobody handled
+_MAX_HEADER = 1024
+_START_SECONDS = 120.0
+_SIZES = TypeAdapter(dict[str, int])
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What came back from a submission's process."""
+
+    report: WorkerReport
+    """What it says, its problems among it."""
+    folder: Path
+    """Where the graph, the weights and the transforms lie, if they came back."""
+    log: str
+    """The end of what it printed."""
+    used: dict[str, float] = field(default_factory=dict)
+    """What its process used, by the names of the limits."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there is a graph to be counted."""
+        return all((self.folder / part).is_file() for part in PARTS)
+
+
+def export(
+    candidate: Candidate,
+    competition: Competition,
+    limits: Limits,
+    folder: Path,
+    room: Door,
+    *,
+    stop: threading.Event | None = None,
+) -> Exported:
+    """Load and export one submission in a room.
+
+    Args:
+        candidate: which submission.
+        competition: what its hook may know.
+        limits: what its process may use; a limit that strikes is a problem in the report.
+        folder: where the parts of the reply are written; exists and is empty.
+        room: where its code runs.
+        stop: once it is set, the room is closed; nobody waits for the answer any more.
+
+    Raises:
+        HostError: the room does not start, or broke.
+    """
+    with tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True) as place:
+        payload, reply, log = (Path(place) / name for name in ("payload", "reply", "log"))
+        packed = _pack(candidate, competition, limits, payload)
+        verdict = room.run(packed, reply, log, limits, stop or threading.Event())
+        found = _exceeded(verdict.exceeded) or _exit_problem(verdict.status, limits)
+        found = found or _split(reply, folder, limits)
+        printed = room.without_names(log.read_bytes()).decode(errors="replace")
+    used = dict(verdict.used)
+    if found is not None:
+        return Exported(WorkerReport(problems=(found,)), folder, printed, used)
+    report = room.without_names((folder / "report").read_bytes()) if (folder / "report").exists() else b""
+    return Exported(_read_report(report), folder, printed, used)
+
+
+def _pack(candidate: Candidate, competition: Competition, limits: Limits, path: Path) -> Payload:
+    """Write a job and the bytes of the submission's files to a file."""
+    files = {} if candidate.kind is Kind.ENTRY_POINT else submission_files(candidate)
+    sizes = {name: file.stat().st_size for name, file in files.items()}
+    job = WorkerJob(
+        name=candidate.name,
+        path=candidate.path if candidate.kind is Kind.ENTRY_POINT else Path(candidate.path.name),
+        kind=candidate.kind,
+        competition=competition,
+        cpu_seconds=limits.cpu_seconds,
+        memory_mb=limits.memory_mb,
+        threads=limits.threads,
+        scratch_mb=limits.scratch_mb,
+        output_mb=limits.output_mb,
+        files=sizes,
+    )
+    with path.open("xb") as packed:
+        packed.write(job.model_dump_json().encode() + b"\n")
+        for name, file in files.items():
+            with file.open("rb") as opened:
+                _copy(opened, packed, sizes[name])
+    folders = {above for name in sizes for above in PurePosixPath(name).parents}
+    pages = sum(-(-size // mmap.PAGESIZE) * mmap.PAGESIZE for size in sizes.values())
+    return Payload(path, unpacked_bytes=pages, unpacked_files=len(sizes) + len(folders) + 1)
+
+
+def submission_files(candidate: Candidate) -> dict[str, Path]:
+    """Return the submission's files by the names they are unpacked with; no link to the outside."""
+    above = candidate.path.parent
+    own = candidate.folder.resolve() if candidate.kind is Kind.FOLDER else None
+    found = {}
+    for path in sorted(candidate.files()):
+        inside = path.resolve().is_relative_to(own) if own else not path.is_symlink()
+        if inside and "__pycache__" not in path.parts:
+            found[path.relative_to(above).as_posix()] = path
+    return found
+
+
+_LIMITS = {
+    "wall_seconds": (Code.TIMEOUT, "{} s"),
+    "cpu_seconds": (Code.TIMEOUT, "{} s of processor time"),
+    "memory_mb": (Code.MEMORY, "{} MiB"),
+    "threads": (Code.THREADS, "{} threads"),
+    "scratch_mb": (Code.DISK, "{} MiB"),
+    "scratch_files": (Code.DISK, "{} files"),
+    "scratch_path": (Code.DISK, "{} bytes in a path"),
+    "log_mb": (Code.OUTPUT, "{} MiB of log"),
+}
+
+
+def _exceeded(limit: LimitExceeded | None) -> Problem | None:
+    """Return the limit that the submission's process exceeded, as a problem."""
+    if limit is None:
+        return None
+    code, unit = _LIMITS[limit.name]
+    hint = "Print less: only the end of the log is kept." if limit.name == "log_mb" else ""
+    return problem(
+        code,
+        where="the submission's process",
+        expected=f"at most {unit.format(f'{limit.allowed:g}')}",
+        got=unit.format(f"{limit.measured:g}"),
+        hint=hint,
+    )
+
+
+def _exit_problem(status: int, limits: Limits) -> Problem | None:
+    where = "the submission's process"
+    if status == 0:
+        return None
+    if status == EXIT_OUTPUT:
+        return problem(Code.OUTPUT, where=where, expected=f"at most {limits.output_mb} MiB", got="more")
+    if status < 0 or status >= _WINDOWS_CRASH:
+        return problem(Code.CRASH, where=where, got=f"killed by {_signal_name(status)}")
+    return problem(Code.EARLY_EXIT, where=where, got=f"exit status {status}")
+
+
+def _signal_name(status: int) -> str:
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"exception {status:#x}" if status > 0 else f"signal {-status}"
+
+
+def _split(reply: Path, folder: Path, limits: Limits) -> Problem | None:
+    """Cut the reply into its parts; return what is wrong with it."""
+    where, size = "the submission's process", reply.stat().st_size if reply.exists() else 0
+    if size == 0:
+        return problem(Code.EARLY_EXIT, where=where, got="exit status 0, but no answer")
+    if size > limits.output_mb * 2**20:
+        expected, got = f"at most {limits.output_mb} MiB", f"{size / 2**20:.1f} MiB"
+        return problem(Code.OUTPUT, where=where, expected=expected, got=got)
+    with reply.open("rb") as file:
+        header = file.readline(_MAX_HEADER)
+        try:
+            sizes = _SIZES.validate_json(header, strict=True)
+        except ValidationError:
+            return problem(Code.MALFORMED_GRAPH, where="reply", got="no valid header")
+        if not set(sizes) <= set(PARTS) or any(n < 0 for n in sizes.values()):
+            return problem(Code.MALFORMED_GRAPH, where="reply", got=f"parts {sorted(sizes)}")
+        if len(header) + sum(sizes.values()) != size or sizes.get("report", 0) > MAX_REPORT:
+            return problem(Code.MALFORMED_GRAPH, where="reply", got="sizes that do not add up")
+        for part, length in sizes.items():
+            with (folder / part).open("wb") as target:
+                _copy(file, target, length)
+    return None
+
+
+def _copy(source: BinaryIO, target: BinaryIO, length: int) -> None:
+    """Copy so many bytes, a piece at a time: a reply may be as large as its limit."""
+    while length > 0 and (piece := source.read(min(length, 1 << 20))):
+        target.write(piece)
+        length -= len(piece)
+
+
+def _read_report(text: bytes) -> WorkerReport:
+    try:
+        report = WorkerReport.model_validate_json(text, strict=False)
+    except ValidationError as error:
+        wrong = problem(Code.MALFORMED_GRAPH, where="report", got=str(error)[:200])
+        return WorkerReport(problems=(wrong,))
+    for found in report.problems:
+        if not found.code.startswith("E"):  # a stranger cannot say that we have failed
+            wrong = problem(Code.MALFORMED_GRAPH, where="report", got=f"a problem {found.code}")
+            return WorkerReport(problems=(wrong,))
+    return report
+
+
+class Runner:
+    """Our own child that counts and runs graphs; started at once, so that it loads while others work.
+
+    Args:
+        limits: evaluate_seconds for each request, and the memory.
+        threads: how many threads it computes with; None: as many as processors are available.
+        cost_rules: an organizer's files, for operators that have no rule.
+    """
+
+    def __init__(
+        self, limits: Limits, *, threads: int | None = None, cost_rules: Sequence[Path] = ()
+    ) -> None:
+        self._limits = limits
+        self._cost_rules = [str(path.resolve()) for path in cost_rules]
+        self._threads = threads or available().threads
+        self._scratch = tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True)
+        self._hello: RunnerHello | None = None
+        self._child = self._start()
+
+    def __enter__(self) -> Self:
+        """Return the runner."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the child."""
+        self.close()
+
+    def close(self) -> None:
+        """End the child."""
+        self._child.kill()
+        self._scratch.cleanup()
+
+    @property
+    def hello(self) -> RunnerHello:
+        """What it counts and runs with; waits until it has loaded.
+
+        Raises:
+            HostError: it did not start, or counts a canary wrongly.
+            UsageError: a cost rule of the organizer's is not valid.
+        """
+        if self._hello is None:
+            line = self._read_line(_START_SECONDS)
+            if not isinstance(line, bytes):
+                log = self._restart()
+                raise host_error(Code.RUNNER_FAILED, where="start of the runner", got=log[-2000:])
+            self._hello = RunnerHello.model_validate_json(line)
+        if self._hello.problems:
+            is_ours = self._hello.problems[0].code is Code.CANARY_FAILED
+            raise (HostError if is_ours else UsageError)(self._hello.problems)
+        return self._hello
+
+    def ask(self, request: RunnerRequest) -> RunnerReply:
+        """Have one graph counted and run.
+
+        A limit that strikes is the submission's problem: it is its graph that takes
+        the time and the memory. The runner is then started anew.
+
+        Raises:
+            HostError: the runner itself failed.
+        """
+        self.hello  # noqa: B018 - waits until it has loaded, which is not the submission's time
+        self._child.restart_clock()
+        try:
+            self._child.send(request.model_dump_json().encode())
+            line = self._read_line()
+        except OSError:  # it has ended; Windows calls that an invalid argument
+            line = None
+        if isinstance(line, bytes):
+            return RunnerReply.model_validate_json(line)
+        log = self._restart()
+        if line is None:
+            raise host_error(Code.RUNNER_FAILED, where="the runner", got=log[-2000:])
+        return RunnerReply(problems=(line.model_copy(update={"where": "the evaluation of the graph"}),))
+
+    def _start(self) -> Child:
+        return Child(
+            "starter.evaluation.runner.main",
+            self._cost_rules,
+            scratch=Path(self._scratch.name),
+            allowance=Allowance.for_runner(self._limits),
+            threads=self._threads,
+        )
+
+    def _restart(self) -> str:
+        self._child.kill()
+        log = self._child.log()
+        self._hello = None
+        self._child = self._start()
+        return log
+
+    def _read_line(self, seconds: float | None = None) -> bytes | Problem | None:
+        """Return the next line, the limit that struck while waiting for it, or None if the child ended."""
+        while True:
+            try:
+                return self._child.receive(_POLL_SECONDS)
+            except queue.Empty:
+                if (struck := self._child.check(seconds)) is not None:
+                    return struck

@@ -1,0 +1,88 @@
+"""Batches of images as a graph takes them: decoded and transformed ahead of it, or kept from before."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import PIL
+import torch
+import torchvision
+
+from starter.contract.errors import Code, UsageError, problem
+from starter.contract.protocol import KeptImages
+from starter.data.image_store import ImageError, ImageStore
+from starter.evaluation.runner.image_cache import ImageCache, key_of
+from starter.submission.pipeline import part
+from starter.submission.transforms import TransformRecord
+
+
+def image_batches(
+    dataset: Path,
+    ids: Sequence[str],
+    records: Sequence[TransformRecord],
+    size: int,
+    kept: KeptImages | None = None,
+) -> Iterator[torch.Tensor]:
+    """Yield float32 (batch, C, H, W); the next batch is made while one is computed.
+
+    Args:
+        dataset: the data set's folder.
+        ids: which images, in order.
+        records: what is done with each, accepted by `pipeline.input_shape`.
+        size: of a batch, at most.
+        kept: where decoded images are kept for the next who wants the same.
+
+    Raises:
+        ParticipantError: a step fails on an image.
+        UsageError: image files are broken; all of them are named, in place of the last batch.
+    """
+    stages, broken = part(records), list[str]()
+    with ExitStack() as stack:
+        found, keep = None, None
+        if kept is not None:
+            cache = ImageCache(kept.folder, kept.limit_mb * 2**20)
+            key = key_of(kept.fingerprint, *ids, stages.kept, PIL.__version__, torchvision.__version__)
+            found = cache.find(key, len(ids))
+            keep = stack.enter_context(cache.writer(key, len(ids))).add if found is None else None
+        decode = _decoder(ImageStore(dataset), stages.keep, broken)
+
+        def make(start: int) -> torch.Tensor:
+            if found is not None:
+                return stages.finish(torch.from_numpy(np.array(found[start : start + size])))
+            tensors = [t for t in map(decode, ids[start : start + size]) if t is not None]
+            if broken:
+                return torch.empty(0)
+            batch = torch.stack(tensors)
+            if keep is not None:
+                keep(batch.numpy())
+            return stages.finish(batch)
+
+        # One thread decodes, with one thread's operators: more would fight the graph for the cores.
+        pool = stack.enter_context(ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)))
+        starts = range(0, len(ids), size)
+        ahead = pool.submit(make, 0)
+        for start in starts:
+            batch, following = ahead.result(), start + size
+            if following < len(ids):
+                ahead = pool.submit(make, following)
+            if not broken:
+                yield batch
+        if broken:
+            raise UsageError([problem(Code.BROKEN_IMAGES, where="images", got=b) for b in broken])
+
+
+def _decoder(
+    images: ImageStore, keep: Callable[..., torch.Tensor], broken: list[str]
+) -> Callable[[str], torch.Tensor | None]:
+    """Return what decodes one image; of one that cannot be, the reason goes to `broken`."""
+
+    def decode(image_id: str) -> torch.Tensor | None:
+        try:
+            return keep(images.open(image_id))
+        except ImageError as error:
+            broken.append(f"{image_id}: {error.reason}")
+            return None
+
+    return decode

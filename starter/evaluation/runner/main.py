@@ -1,0 +1,119 @@
+"""Our own process on a stranger's data: read, check, count and run a graph.
+
+Started by evaluation/evaluate.py as `python -I -m starter.evaluation.runner.main`, kept alive over many
+submissions. Requests and replies are lines of JSON on stdin and stdout. It reads
+image files, never a label: what it returns are logits, in a file of the parent's.
+"""
+
+import os
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+
+from starter.contract.errors import Code, ParticipantError, UsageError, participant_error, problem
+from starter.contract.protocol import RunnerHello, RunnerReply, RunnerRequest
+from starter.evaluation.runner.image_batches import image_batches
+from starter.graph.analysis import trace
+from starter.graph.cost_rules import cost_version, install_rules
+from starter.graph.executor import Program
+from starter.graph.format import read_graph
+from starter.graph.macs import count_macs
+from starter.graph.profiling.profiler import profile
+from starter.graph.self_test import CANARIES, check_canary
+from starter.submission import pipeline, transforms
+
+
+def main() -> None:
+    """Answer requests until stdin closes."""
+    # Nothing but replies may reach the parent: what a library prints goes to stderr.
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
+    os.dup2(2, 1)
+    print(_hello([Path(name) for name in sys.argv[1:]]).model_dump_json(), file=replies, flush=True)
+    for line in sys.stdin.buffer:
+        request = RunnerRequest.model_validate_json(line)
+        print(answer(request).model_dump_json(), file=replies, flush=True)
+    os._exit(0)
+
+
+def _hello(cost_rules: Sequence[Path]) -> RunnerHello:
+    """Check the counter on graphs of known cost, and load the organizer's own rules."""
+    wrong = [w for w in map(check_canary, CANARIES) if w]
+    if wrong:
+        return RunnerHello(
+            problems=tuple(problem(Code.CANARY_FAILED, where="the runner", got=w) for w in wrong)
+        )
+    try:
+        install_rules(cost_rules)
+        version = cost_version(cost_rules)
+    except UsageError as error:
+        return RunnerHello(problems=error.problems)
+    versions = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+    }
+    return RunnerHello(cost_version=version, versions=versions)
+
+
+def answer(request: RunnerRequest) -> RunnerReply:
+    """Count one graph and run it on the images."""
+    cost = params = shape = report = None
+    try:
+        records = transforms.load(request.transforms.read_text(encoding="utf-8", errors="replace"))
+        shape = pipeline.input_shape(records)
+        graph = read_graph(request.graph, request.weights)
+        if graph.file.input_shape[1:] != shape:
+            raise participant_error(
+                Code.MALFORMED_GRAPH,
+                where="input",
+                expected=f"the transforms' {shape}",
+                got=str(graph.file.input_shape[1:]),
+            )
+        params = graph.num_params
+        walk = trace(graph, num_classes=request.num_classes)
+        cost = count_macs(walk)
+        if request.profile:
+            report = profile(walk, cost)
+        if request.image_ids:
+            device = torch.device(request.device)
+            program = Program(walk).to(device)
+            batches = image_batches(
+                request.dataset, request.image_ids, records, program.batch_size, request.kept
+            )
+            moved = (batch.to(device) for batch in batches)
+            np.save(request.logits, run(program, moved, request.image_ids))
+    except ParticipantError as error:
+        return RunnerReply(problems=error.problems, cost=cost, params=params, input_shape=shape)
+    except UsageError as error:
+        return RunnerReply(data_problems=error.problems, cost=cost, params=params, input_shape=shape)
+    return RunnerReply(cost=cost, params=params, input_shape=shape, profile=report)
+
+
+def run(
+    program: Program, batches: Iterable[torch.Tensor], ids: Sequence[str]
+) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return the logits of all images: float32 (images, num_classes).
+
+    Raises:
+        ParticipantError: the graph fails on an image, or gives NaN or infinity.
+        UsageError: image files are broken; all of them are named.
+    """
+    logits = torch.cat([program(batch).cpu() for batch in batches])
+    broken = (~logits.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    if broken:
+        raise participant_error(
+            Code.NON_FINITE_LOGITS,
+            where=f"image {ids[broken[0]]!r} and {len(broken) - 1} more" if broken[1:] else ids[broken[0]],
+            got=f"logits {[round(v, 3) for v in logits[broken[0]].tolist()]}",
+        )
+    return logits.numpy()
+
+
+if __name__ == "__main__":
+    main()

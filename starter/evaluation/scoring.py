@@ -1,0 +1,175 @@
+"""The score: the only place where its formula stands.
+
+    score   = MACs / MACs_baseline + f1_term            lower is better
+    f1_term = 1                                  F1 < floor
+            = penalty * (1 - F1 / F1_baseline)   floor <= F1 < F1_baseline
+            = reward * (1 - F1 / F1_baseline)    F1 >= F1_baseline
+
+The constants come from competition.toml. F1 is the macro F1 over the fixed class list.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from starter.contract.competition import ScoreRules
+from starter.contract.errors import Code, usage_error
+from starter.contract.results import Branch, EvaluationResult, Reference
+
+
+class Score(NamedTuple):
+    """A score and its terms."""
+
+    score: float
+    """macs_ratio + f1_term; lower is better."""
+    macs_ratio: float
+    """MACs over the baseline's."""
+    f1_term: float
+    """What the F1 adds."""
+    branch: Branch
+    """Which case of the f1_term applied."""
+
+    @property
+    def ranked(self) -> bool:
+        """Whether the entry takes part in the ranking; a constant answer must not tie the baseline."""
+        return self.branch != "below_floor"
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Return the indices of the points (MACs, macro F1) that no other beats in both, by rising MACs.
+
+    >>> pareto_front([(2, 0.7), (1, 0.5), (3, 0.6), (2, 0.6)])
+    [1, 0]
+    """
+    found: list[int] = []
+    for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        if not found or points[i][1] > points[found[-1]][1]:
+            found.append(i)
+    return found
+
+
+class F1(NamedTuple):
+    """Macro F1 and what it is the mean of."""
+
+    macro: float
+    """Mean over all classes of the list."""
+    per_class: dict[str, float]
+    """By class name."""
+    absent: tuple[str, ...]
+    """Classes without an image; they count 0."""
+    accuracy: float
+    """Share of the images that are right; shown, not scored."""
+
+
+def compute_score(
+    macs: int, f1: float, *, baseline_macs: int, baseline_f1: float, rules: ScoreRules
+) -> Score:
+    """Return the score of one entry, with every term.
+
+    The original organizers' table (baseline 553 M MACs, F1 0.7), which rounds each term:
+
+    >>> def terms(macs, f1):
+    ...     score = compute_score(macs, f1, baseline_macs=553, baseline_f1=0.7, rules=ScoreRules())
+    ...     return f"{score.macs_ratio:.2f} + {score.f1_term:.2f}"
+    >>> terms(350, 0.4), terms(650, 0.8), terms(650, 0.4)  # 1.63, 1.11 and 2.18
+    ('0.63 + 1.00', '1.18 + -0.07', '1.18 + 1.00')
+    """
+    branch: Branch = "below_floor" if f1 < rules.f1_floor else "penalty" if f1 < baseline_f1 else "reward"
+    term = float(f1_terms(f1, baseline_f1=baseline_f1, rules=rules))
+    ratio = macs / baseline_macs
+    return Score(ratio + term, ratio, term, branch)
+
+
+def f1_terms(f1: Any, *, baseline_f1: float, rules: ScoreRules) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the f1_term of one F1, or of an array of any shape."""
+    missing = 1 - np.asarray(f1, dtype=np.float64) / baseline_f1
+    term = np.where(missing > 0, rules.penalty * missing, rules.reward * missing)
+    return np.where(np.asarray(f1) < rules.f1_floor, 1.0, term)
+
+
+def macs_worth(
+    f1_step: float, branch: Branch, *, baseline_macs: int, baseline_f1: float, rules: ScoreRules
+) -> int:
+    """Return how many MACs change the score as much as `f1_step` of F1 does on a branch.
+
+    Below the floor that is 0: there the F1 does not count until the floor is reached.
+
+    >>> macs_worth(0.01, "reward", baseline_macs=14_000_000, baseline_f1=0.7, rules=ScoreRules())
+    100000
+    """
+    weight = {"below_floor": 0.0, "penalty": rules.penalty, "reward": rules.reward}[branch]
+    return round(weight * f1_step / baseline_f1 * baseline_macs)
+
+
+def macro_f1(labels: Sequence[int], predictions: Sequence[int], class_names: Sequence[str]) -> F1:
+    """Return the F1 of every class and their mean, by scikit-learn.
+
+    The mean is over `class_names`, whether a class occurs or not: a class without
+    an image counts 0 and is named in `absent`.
+    """
+    from sklearn.metrics import f1_score  # noqa: PLC0415 - a second of import that most commands do not need
+
+    indices = range(len(class_names))
+    values = f1_score(labels, predictions, labels=list(indices), average=None, zero_division=0.0)
+    per_class = {name: float(value) for name, value in zip(class_names, values, strict=True)}
+    absent = tuple(name for i, name in enumerate(class_names) if i not in set(labels))
+    accuracy = sum(a == b for a, b in zip(labels, predictions, strict=True)) / len(labels)
+    return F1(sum(per_class.values()) / len(per_class), per_class, absent, accuracy)
+
+
+def scored_macs(macs: int, thop_macs: int | None, rules: ScoreRules) -> int | None:
+    """Return the count that is scored; None where thop was chosen and could not count."""
+    return macs if rules.counter == "macs" else thop_macs
+
+
+def check_reference(
+    reference: Reference, *, rules: ScoreRules, dataset_fingerprint: str, cost_version: str, where: str
+) -> int:
+    """Return the baseline's MACs that scores divide by, if scores may stand on this reference.
+
+    Raises:
+        UsageError: it was measured on other data or under another cost rule, its F1
+            is below the floor, or its MACs are zero.
+    """
+    if reference.dataset_fingerprint != dataset_fingerprint:
+        raise usage_error(
+            Code.STALE_REFERENCE,
+            where=where,
+            expected=f"data fingerprint {dataset_fingerprint}",
+            got=f"{reference.dataset_fingerprint} ({reference.dataset})",
+        )
+    if reference.cost_version != cost_version:
+        raise usage_error(
+            Code.STALE_REFERENCE,
+            where=where,
+            expected=f"cost version {cost_version}",
+            got=reference.cost_version,
+        )
+    if reference.macro_f1 < rules.f1_floor or reference.macro_f1 <= 0:
+        raise usage_error(
+            Code.BASELINE_BELOW_FLOOR,
+            where=where,
+            expected=f"a macro F1 of at least {rules.f1_floor}",
+            got=f"{reference.macro_f1:.4f}",
+        )
+    macs = scored_macs(reference.macs, reference.thop_macs, rules)
+    if not macs:
+        raise usage_error(Code.BASELINE_FREE, where=where, got=f"{rules.counter} = {macs}")
+    return macs
+
+
+def rank_key(result: EvaluationResult) -> tuple[float, float, float, str]:
+    """Sort ranked entries: score, then fewer MACs, then higher F1, then name."""
+    assert result.score is not None
+    assert result.macs is not None
+    assert result.macro_f1 is not None
+    return (result.score, result.macs, -result.macro_f1, result.name)
+
+
+def rank(results: Sequence[EvaluationResult]) -> list[EvaluationResult]:
+    """Return ranked entries in order, then unranked ones by score, then those without a score."""
+    ranked = sorted((r for r in results if r.ranked), key=rank_key)
+    unranked = sorted((r for r in results if r.score is not None and not r.ranked), key=rank_key)
+    failed = sorted((r for r in results if r.score is None), key=lambda r: r.name)
+    return [*ranked, *unranked, *failed]

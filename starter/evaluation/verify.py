@@ -1,0 +1,190 @@
+"""Prove a result again: its figures from the answers and the labels, its cost from the program.
+
+Nothing of the submission is needed but what was kept with the result: the answer for each
+image, the graph, the head of its weights and its transforms. Weights have no say in the
+cost, so zeros stand for them.
+"""
+
+import csv
+import io
+import json
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from starter.contract.competition import CompetitionFile
+from starter.contract.errors import Code, usage_error
+from starter.contract.protocol import RunnerRequest
+from starter.contract.results import EvaluationResult, Reference, UsageScore
+from starter.data.dataset import Dataset
+from starter.evaluation.evaluate import Judge
+from starter.evaluation.recording import USAGES
+from starter.evaluation.records import (
+    GRAPH,
+    TRANSFORMS,
+    WEIGHTS_HEADER,
+    Context,
+    EvaluationRecord,
+    Evidence,
+    predictions_csv,
+)
+from starter.evaluation.runner.client import Runner
+from starter.submission.archive import sha256
+
+RECORD, PREDICTIONS, PROGRAM = "result.json", "predictions.csv", "program.zip"
+"""The files of a report."""
+
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Check:
+    """One figure of a record, and what it comes out as."""
+
+    name: str
+    """Which."""
+    said: Any
+    """What the record says."""
+    found: Any
+    """What it comes out as now."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the two agree."""
+        if isinstance(self.said, float) and isinstance(self.found, float):
+            return abs(self.said - self.found) <= _TOLERANCE
+        return bool(self.said == self.found)
+
+
+def write_report(folder: Path, record: EvaluationRecord, evidence: Evidence | None, dataset: Dataset) -> Path:
+    """Write the participant's copy of a result, with its answers and its program.
+
+    Returns:
+        Path: result.json.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if evidence is not None:
+        (folder / PREDICTIONS).write_text(answers_csv(evidence, dataset), encoding="utf-8", newline="\n")
+        (folder / PROGRAM).write_bytes(evidence.program)
+    path = folder / RECORD
+    path.write_text(record.for_participant().model_dump_json(indent=2) + "\n", encoding="utf-8", newline="\n")
+    return path
+
+
+def answers_csv(evidence: Evidence, dataset: Dataset) -> str:
+    """Return the answers as predictions.csv."""
+    ids = [row.image_id for row in dataset.solution()]
+    return predictions_csv(
+        ids, evidence.labels.tolist(), evidence.probabilities.tolist(), dataset.info.classes
+    )
+
+
+def read_report(path: Path, dataset: Dataset) -> tuple[EvaluationRecord, Evidence | None]:
+    """Read a report: result.json, or the folder that it lies in.
+
+    Raises:
+        UsageError: a file of it is missing or not valid.
+    """
+    record_path = path / RECORD if path.is_dir() else path
+    try:
+        record = EvaluationRecord.model_validate_json(record_path.read_bytes())
+        if not record.predictions:
+            return record, None
+        labels, probabilities = _read_answers(record_path.with_name(PREDICTIONS), dataset)
+        return record, Evidence(labels, probabilities, record_path.with_name(PROGRAM).read_bytes())
+    except (OSError, ValidationError, ValueError, KeyError) as error:
+        raise usage_error(Code.BAD_REPORT, where=str(path), got=str(error)[:300]) from error
+
+
+def _read_answers(path: Path, dataset: Dataset) -> tuple[Any, Any]:
+    numbers = {name: i for i, name in enumerate(dataset.info.classes)}
+    rows = {row["image_id"]: row for row in csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))}
+    ordered = [rows[row.image_id] for row in dataset.solution()]
+    labels = np.array([numbers[row["label"]] for row in ordered], dtype=np.uint16)
+    return labels, np.array([float(row["probability"]) for row in ordered], dtype=np.float32)
+
+
+def verify(
+    record: EvaluationRecord,
+    evidence: Evidence | None,
+    *,
+    dataset: Dataset,
+    competition: CompetitionFile,
+    reference: Reference,
+    runner: Runner,
+) -> Iterator[Check]:
+    """Yield every figure of a record beside what it comes out as."""
+    now = Context.of(competition, dataset.fingerprint(), reference)
+    for name in Context.model_fields:
+        yield Check(name.replace("_", " "), getattr(record.context, name), getattr(now, name))
+    if evidence is None:
+        return
+    yield Check("predictions", record.predictions, sha256(answers_csv(evidence, dataset).encode()))
+    yield Check("program", record.program, sha256(evidence.program))
+    cost = _count(evidence.program, dataset, runner)
+    for name, found in cost.items():
+        yield Check(name, getattr(record.result, name), found)
+    for usage in USAGES:
+        said = record.scores.get(usage)
+        if said is None:
+            continue
+        judge = Judge(dataset, reference, competition.score, usage)
+        score = judge.score(evidence.labels.tolist(), cost["macs"] or 0, record.result.thop_macs)
+        for name in UsageScore.model_fields:
+            yield from _figures(f"{usage} {name}", getattr(said, name), getattr(score, name, None))
+            if usage == "Public" and name in EvaluationResult.model_fields:  # the row that people see
+                yield from _figures(name, getattr(record.result, name), getattr(score, name, None))
+
+
+def _figures(name: str, said: Any, found: Any) -> Iterator[Check]:
+    if isinstance(said, tuple) and isinstance(found, tuple):
+        pairs = zip_longest(said, found)
+        yield from (Check(f"{name}[{i}]", a, b) for i, (a, b) in enumerate(pairs))
+    elif isinstance(said, dict) and isinstance(found, dict):
+        yield from (Check(f"{name}[{key}]", said.get(key), found.get(key)) for key in said | found)
+    else:
+        yield Check(name, said, found)
+
+
+def _count(program: bytes, dataset: Dataset, runner: Runner) -> dict[str, int | None]:
+    """Count a program again, in our label-free process."""
+    with (
+        tempfile.TemporaryDirectory(prefix="starter-") as place,
+        zipfile.ZipFile(io.BytesIO(program)) as archive,
+    ):
+        folder = Path(place)
+        for name in (GRAPH, TRANSFORMS):
+            (folder / name).write_bytes(archive.read(name))
+        _write_zeros(folder / "weights", archive.read(WEIGHTS_HEADER))
+        reply = runner.ask(
+            RunnerRequest(
+                graph=folder / GRAPH,
+                weights=folder / "weights",
+                transforms=folder / TRANSFORMS,
+                num_classes=len(dataset.info.classes),
+                dataset=dataset.root.resolve(),
+                image_ids=(),
+                logits=folder / "logits.npy",
+            )
+        )
+    found: dict[str, int | None] = {"params": reply.params}
+    for name in ("macs", "contraction", "pointwise", "reduction"):
+        field = name if name == "macs" else f"{name}_macs"
+        found[field] = getattr(reply.cost, name) if reply.cost else None
+    return found
+
+
+def _write_zeros(path: Path, header: bytes) -> None:
+    """Write a safetensors file of the header's tensors; the zeros take no room on the disk."""
+    tensors = json.loads(header[8:] or b"{}")
+    ends = [tensor["data_offsets"][1] for name, tensor in tensors.items() if name != "__metadata__"]
+    with path.open("wb") as file:
+        file.write(header)
+        file.truncate(len(header) + max(ends, default=0))

@@ -1,0 +1,210 @@
+"""Run a graph on batches of images: the same graph that was counted.
+
+The batch-1 graph is mapped over the batch with torch.vmap, so that no image can
+see its neighbours. Convolution and batch norm are fused and tensors kept
+channels-last; both change only the order of the same arithmetic, and every value
+must have the shape that was counted.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Self
+
+import torch
+
+from starter.contract.errors import Code, participant_error
+from starter.graph.analysis import TORCH_ERRORS, Trace, substitute
+from starter.graph.attention import ATTENTION, attention
+from starter.graph.format import GETITEM, INPUT, Node, Ref
+from starter.graph.operators import bind, kernel
+
+BATCH_NORM = "aten._native_batch_norm_legit_no_training.default"
+_CONVOLUTIONS = frozenset({"aten.conv1d.default", "aten.conv2d.default", "aten.conv3d.default"})
+_GLOBAL_POOLS = frozenset({"aten.adaptive_avg_pool2d.default", "aten._adaptive_avg_pool2d.default"})
+_MAX_BATCH_ELEMENTS = 2**27
+
+Instruction = tuple[str, Callable[..., Any], list[Any], dict[str, Any], tuple[str, ...]]
+"""Result, kernel, arguments, keyword arguments, and the values not needed afterwards."""
+
+
+class Program:
+    """A traced graph, made ready to run.
+
+    Args:
+        trace: what the walk through the graph has found.
+        batch_size: the largest number of images to run at once.
+
+    Raises:
+        ParticipantError: E602, here or in a run: torch has a shape for a call, but no way to run it.
+    """
+
+    def __init__(self, trace: Trace, *, batch_size: int = 32) -> None:
+        self.batch_size = max(1, min(batch_size, _MAX_BATCH_ELEMENTS // trace.peak_elements))
+        self._constants = dict(trace.constants)
+        self._output = trace.graph.file.output
+        with _participants_failure():
+            nodes = [_replace(node, trace, self._constants) for node in _fused(trace, self._constants)]
+        self._shapes = {step.node.name: _shape(step.call.outputs) for step in trace.steps}
+        last_use = {name: i for i, node in enumerate(nodes) for name in node.refs()}
+        last_use[self._output] = len(nodes)
+        dead: dict[int, list[str]] = {}
+        for name, i in last_use.items():
+            if name not in self._constants:
+                dead.setdefault(i, []).append(name)
+        self._instructions: list[Instruction] = [
+            (node.name, _kernel(node.op), list(node.args), dict(node.kwargs), tuple(dead.get(i, ())))
+            for i, node in enumerate(nodes)
+        ]
+
+    def __call__(
+        self, images: torch.Tensor, *, after_each: Callable[[str], None] | None = None
+    ) -> torch.Tensor:
+        """Return logits: float32 (batch, num_classes).
+
+        Args:
+            images: float32 (batch, C, H, W), at most `batch_size` of them, where the constants are.
+            after_each: called with the name of each node when its operator has been called.
+        """
+        batch = images.contiguous(memory_format=torch.channels_last).unsqueeze(1)
+        with torch.inference_mode(), _participants_failure():
+            logits: torch.Tensor = torch.vmap(partial(self._run_one, after_each))(batch)
+        return logits.squeeze(1)
+
+    def to(self, device: torch.device) -> Self:
+        """Move the constants, and with them the computation, to a device."""
+        self._constants = {
+            name: value.to(device) if isinstance(value, torch.Tensor) else value
+            for name, value in self._constants.items()
+        }
+        return self
+
+    def _run_one(self, after_each: Callable[[str], None] | None, image: torch.Tensor) -> Any:
+        values = {**self._constants, INPUT: image}
+        for name, function, args, kwargs, dead in self._instructions:
+            values[name] = function(
+                *substitute(args, values.__getitem__),
+                **{key: substitute(value, values.__getitem__) for key, value in kwargs.items()},
+            )
+            if _shape(values[name]) != self._shapes[name]:
+                counted = self._shapes[name]
+                raise RuntimeError(f"{name!r} is {_shape(values[name])}, but {counted} was counted")
+            if after_each is not None:
+                after_each(name)
+            for key in dead:
+                values.pop(key, None)
+        return values[self._output]
+
+
+@contextmanager
+def _participants_failure() -> Iterator[None]:
+    try:
+        yield
+    except TORCH_ERRORS as error:
+        raise participant_error(Code.RUN_FAILED, where="forward", got=str(error)[:300]) from error
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    """Return the shape of a value, of the first one where an operator gives several."""
+    return tuple(value.shape if isinstance(value, torch.Tensor) else value[0].shape)
+
+
+def _fused(trace: Trace, constants: dict[str, Any]) -> list[Node]:
+    """Return the image-dependent nodes, batch norms merged into the convolution before them."""
+    nodes = [step.node for step in trace.steps]
+    users = Counter(itertools.chain.from_iterable(node.refs() for node in nodes))
+    users[trace.graph.file.output] += 1
+    convolutions = {
+        node.name: node
+        for node in nodes
+        if node.op in _CONVOLUTIONS and users[node.name] == 1 and next(iter(node.refs())) not in constants
+    }
+    replaced: dict[str, Node] = {}
+    norms = {n.name: n for n in nodes if n.op == BATCH_NORM and isinstance(n.args[0], Ref)}
+    for norm in norms.values():
+        convolution = convolutions.get(norm.args[0].name)
+        if convolution is not None and _is_constant(convolution, constants):
+            replaced[convolution.name] = _merge(convolution, norm, constants)
+            replaced[norm.name] = _same_value(norm, convolution.name)
+    getitems = (n for n in nodes if n.op == GETITEM and n.args[0].name in norms and n.args[1] == 0)
+    replaced |= {n.name: _same_value(n, n.args[0].name) for n in getitems}
+    return [replaced.get(node.name, node) for node in nodes]
+
+
+def _is_constant(convolution: Node, constants: dict[str, Any]) -> bool:
+    return all(name in constants for name in list(convolution.refs())[1:])
+
+
+def _merge(convolution: Node, norm: Node, constants: dict[str, Any]) -> Node:
+    """Scale the convolution's weights by the norm's factor; computed in float64."""
+    arguments = bind(convolution.op, convolution.args, convolution.kwargs)
+    weight, bias = (_constant(arguments[key], constants) for key in ("weight", "bias"))
+    scale, shift = _scale_and_shift(norm, constants)
+    if bias is not None:
+        shift = shift + bias.double() * scale
+    fused_weight = (weight.double() * scale.reshape(-1, *[1] * (weight.dim() - 1))).to(weight.dtype)
+    constants[f"{convolution.name}.weight"] = _channels_last(fused_weight)
+    constants[f"{convolution.name}.bias"] = shift.to(weight.dtype)
+    rest = [arguments[key] for key in ("stride", "padding", "dilation", "groups")]
+    args = [arguments["input"], Ref(f"{convolution.name}.weight"), Ref(f"{convolution.name}.bias"), *rest]
+    return convolution.model_copy(update={"args": args, "kwargs": {}})
+
+
+def _scale_and_shift(norm: Node, constants: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a batch norm's factor and offset per channel, float64."""
+    arguments = bind(norm.op, norm.args, norm.kwargs)
+    mean = _constant(arguments["running_mean"], constants).double()
+    scale = (_constant(arguments["running_var"], constants).double() + arguments["eps"]).rsqrt()
+    weight, bias = (_constant(arguments[key], constants) for key in ("weight", "bias"))
+    scale = scale if weight is None else scale * weight.double()
+    shift = -mean * scale
+    return scale, shift if bias is None else shift + bias.double()
+
+
+def _replace(node: Node, trace: Trace, constants: dict[str, Any]) -> Node:
+    """Rewrite what channels-last memory and vmap would refuse or slow down."""
+    if node.op == BATCH_NORM and all(name in constants for name in list(node.refs())[1:]):
+        return _as_affine(node, trace.shapes[node.name][0].dim(), constants)
+    if node.op in _GLOBAL_POOLS and tuple(trace.shapes[node.name].shape[-2:]) == (1, 1):
+        # vmap would run the pool's channels-last special case image by image; the mean is the same.
+        args = [node.args[0], [-2, -1], True]
+        return node.model_copy(update={"op": "aten.mean.dim", "args": args, "kwargs": {}})
+    if node.op == "aten.slice_scatter.default":
+        # An open end is 2**63 - 1 in the graph, which vmap cannot shift by its own axis.
+        arguments = bind(node.op, node.args, node.kwargs)
+        length = trace.shapes[node.name].shape[arguments["dim"]]
+        arguments["end"] = length if arguments["end"] is None else min(arguments["end"], length)
+        return node.model_copy(update={"args": list(arguments.values()), "kwargs": {}})
+    if node.op in _CONVOLUTIONS and isinstance(node.args[1], Ref) and node.args[1].name in constants:
+        name = node.args[1].name
+        constants[name] = _channels_last(constants[name])
+    return node
+
+
+def _as_affine(norm: Node, rank: int, constants: dict[str, Any]) -> Node:
+    """Write a batch norm that follows no convolution as shift + input * scale."""
+    arguments = bind(norm.op, norm.args, norm.kwargs)
+    ones = [1] * (rank - 2)
+    scale, shift = _scale_and_shift(norm, constants)
+    for key, value in (("scale", scale), ("shift", shift)):
+        constants[f"{norm.name}.{key}"] = value.float().reshape(-1, *ones)
+    args = [Ref(f"{norm.name}.shift"), arguments["input"], Ref(f"{norm.name}.scale")]
+    return norm.model_copy(update={"op": "aten.addcmul.default", "args": args, "kwargs": {}})
+
+
+def _same_value(node: Node, name: str) -> Node:
+    return node.model_copy(update={"op": "aten.alias.default", "args": [Ref(name)], "kwargs": {}})
+
+
+def _constant(value: Any, constants: dict[str, Any]) -> Any:
+    return substitute(value, constants.__getitem__)
+
+
+def _channels_last(weight: torch.Tensor) -> torch.Tensor:
+    return weight.contiguous(memory_format=torch.channels_last) if weight.dim() == 4 else weight
+
+
+def _kernel(op: str) -> Callable[..., Any]:
+    return attention if op == ATTENTION else kernel(op)

@@ -1,0 +1,347 @@
+"""Evaluate many strangers' submissions into a store: plan, run, go on where it stopped.
+
+The plan says for each entry what will be done with it; several jobs then work it off, each
+with a room and a runner of its own.
+"""
+
+import contextlib
+import queue
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from starter.contract.competition import CompetitionFile
+from starter.contract.errors import Code, Status, host_error, problem
+from starter.contract.submissions import Candidate
+from starter.contract.system.files import own_folder, remove_abandoned
+from starter.evaluation.evaluate import Evaluator, Measured
+from starter.evaluation.measure import WorkerLostError
+from starter.evaluation.recording import evidence_of, record_of, refusal
+from starter.evaluation.records import Context, EvaluationRecord
+from starter.organizer.entries import Found, staged
+from starter.organizer.store.store import Entry, Store
+
+_HOST_ERRORS = 3
+"""So many failures of ours one after another end a batch: the machine is at fault."""
+
+_LOST_WORKERS = 3
+"""An entry with which so many workers were lost is not tried again."""
+
+_PATIENCE = 20.0
+"""How long a stopped batch waits for its jobs, in seconds."""
+
+
+class Action(StrEnum):
+    """What is done with an entry."""
+
+    EVALUATE = "evaluate"
+    DONE = "done"
+    """It has a result that holds."""
+    DUPLICATE = "duplicate"
+    """Another entry of this batch has the same content: one evaluation serves both."""
+    REFUSED = "refused"
+    """Its team has handed in more than it may."""
+    LATER = "later"
+    """Beyond --limit."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """An entry, and what will be done with it."""
+
+    found: Found
+    submission: str
+    """The hash of its content."""
+    action: Action
+    refused: str = ""
+    """Why it is refused."""
+
+    @property
+    def entry(self) -> Entry:
+        """What the store keeps of it."""
+        found = self.found
+        return Entry(
+            team=found.team,
+            name=found.name,
+            submission=self.submission,
+            submitted_at=found.submitted_at,
+            source=str(found.path),
+            selected=found.selected,
+            refused=self.refused,
+        )
+
+
+def plan(
+    found: Iterable[Found],
+    competition: CompetitionFile,
+    store: Store,
+    context: int,
+    *,
+    retry: Callable[[Status], bool] = lambda _: False,
+    limit: int | None = None,
+    tell: Callable[[int, int], None] = lambda *_: None,
+) -> list[Planned]:
+    """Hash every entry and say what will be done with it.
+
+    Args:
+        found: the entries, by time.
+        competition: the limits.
+        store: what is done already.
+        context: under what.
+        retry: whether a result with this status is evaluated again.
+        limit: how many are evaluated at most.
+        tell: called with how many are planned, and how many there are.
+    """
+    done = store.statuses(context)
+    planned: list[Planned] = []
+    seen: set[str] = set()
+    found = list(found)
+    over = _over_the_limit(found, store, competition)
+    for entry in found:
+        with staged(entry, competition.limits) as (submission, _, _):
+            pass
+        if entry in over:
+            action = Action.REFUSED
+        elif submission in done and not retry(done[submission]):
+            action = Action.DONE
+        elif submission in seen:
+            action = Action.DUPLICATE
+        elif limit is not None and len(seen) >= limit:
+            action = Action.LATER
+        else:
+            action = Action.EVALUATE
+            seen.add(submission)
+        planned.append(Planned(entry, submission, action, over.get(entry, "")))
+        tell(len(planned), len(found))
+    return planned
+
+
+def _over_the_limit(found: Sequence[Found], store: Store, competition: CompetitionFile) -> dict[Found, str]:
+    """Return the entries that are too many for their team's day, with the reason."""
+    most = competition.leaderboard.max_per_day
+    if not most:
+        return {}
+    known = {(e.team, e.name): e for e in store.entries() if not e.refused}
+    new = {(f.team, f.name) for f in found}
+    counts = Counter((e.team, e.submitted_at.date()) for key, e in known.items() if key not in new)
+    over = {}
+    for entry in found:
+        day = (entry.team, entry.submitted_at.date())
+        counts[day] += 1
+        if counts[day] > most:
+            over[entry] = f"more than {most} on {day[1]}"
+    return over
+
+
+@contextlib.contextmanager
+def own_temporary_folder() -> Iterator[Path]:
+    """Keep this process's temporary files in a folder of its own; remove those of killed batches."""
+    above, prefix = Path(tempfile.gettempdir()), "starter-batch-"
+    remove_abandoned(above, prefix)
+    before = tempfile.tempdir
+    with own_folder(above, prefix) as folder:
+        folder.chmod(0o711)  # a submission's process becomes another user, and has its own folder in it
+        tempfile.tempdir = str(folder)
+        try:
+            yield folder
+        finally:
+            tempfile.tempdir = before
+
+
+@dataclass
+class Progress:
+    """How far a batch is."""
+
+    total: int
+    """How many are to be evaluated."""
+    done: int = 0
+    """How many have a result."""
+    statuses: Counter[Status] = field(default_factory=Counter)
+    """How they went."""
+
+
+class Workers(Protocol):
+    """Who evaluates: so many jobs in this machine, or a cluster's nodes (organizer/cluster/driver.py)."""
+
+    def idle(self) -> Sequence[Callable[[], Evaluator]]:
+        """Return what makes an evaluator for each worker that has none yet, and count it as busy."""
+
+    def wait(self) -> str:
+        """Wait for a worker to come back; return why none will, or nothing while there is hope."""
+
+    def close(self) -> None:
+        """End what workers are doing: nobody waits for it any more."""
+
+
+class LocalJobs:
+    """So many jobs in this machine.
+
+    Args:
+        evaluator: makes the evaluator of one.
+        jobs: how many.
+    """
+
+    def __init__(self, evaluator: Callable[[], Evaluator], jobs: int) -> None:
+        self._idle = [evaluator] * jobs
+
+    def idle(self) -> Sequence[Callable[[], Evaluator]]:
+        """Return each job once."""
+        idle, self._idle = self._idle, []
+        return idle
+
+    def wait(self) -> str:
+        """Say that none comes back."""
+        return "no job is left"
+
+    def close(self) -> None:
+        """Do nothing: a room ends with its job."""
+
+
+class Batch:
+    """Works a plan off.
+
+    Args:
+        planned: what to do; entries are kept in the store, whatever is done with them.
+        store: where results go.
+        context: under what they hold.
+        competition: the rules.
+        tell: called after each result with the progress and the record.
+    """
+
+    def __init__(
+        self,
+        planned: Sequence[Planned],
+        store: Store,
+        context: tuple[int, Context],
+        competition: CompetitionFile,
+        *,
+        tell: Callable[[Progress, EvaluationRecord], None] = lambda *_: None,
+    ) -> None:
+        self._store = store
+        self._context, self._holds_under = context
+        self._competition = competition
+        self._tell = tell
+        self._waiting: queue.SimpleQueue[Planned] = queue.SimpleQueue()
+        todo = [p for p in planned if p.action is Action.EVALUATE]
+        for item in todo:
+            self._waiting.put(item)
+        self.progress = Progress(len(todo))
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._failures: list[BaseException] = []
+        self._host_errors = 0
+        self._lost: Counter[str] = Counter()
+        store.add(self._context, [p.entry for p in planned])
+
+    def run(self, workers: Workers) -> Progress:
+        """Evaluate until nothing is left; return how it went.
+
+        Raises:
+            HostError: the store, the runner or the room failed, or no worker is left; what was
+                finished is stored.
+            UsageError: the data set or the reference is at fault.
+        """
+        threads: list[threading.Thread] = []
+        try:
+            while not self._stop.is_set():
+                threads = [thread for thread in threads if thread.is_alive()]
+                if self._waiting.empty() and not threads:
+                    break
+                makers = [] if self._waiting.empty() else workers.idle()
+                threads += [self._started(make) for make in makers]
+                if threads:
+                    threads[0].join(0.2)
+                elif why := workers.wait():
+                    raise host_error(Code.NO_WORKERS, where="the cluster", got=why)
+        finally:
+            self._stop.set()
+            workers.close()
+            for thread in threads:
+                thread.join(_PATIENCE)
+        if self._failures:
+            raise self._failures[0]
+        return self.progress
+
+    def _started(self, make: Callable[[], Evaluator]) -> threading.Thread:
+        thread = threading.Thread(target=self._job, args=(make,), daemon=True)
+        thread.start()
+        return thread
+
+    def _job(self, make: Callable[[], Evaluator]) -> None:
+        """Work until nothing is left or the worker is lost, on a thread of its own."""
+        places: dict[Candidate, tuple[Planned, str, contextlib.ExitStack]] = {}
+        try:
+            with make() as evaluator, contextlib.ExitStack() as held:
+                for measured in evaluator.evaluate(self._candidates(evaluator, places, held), "Public"):
+                    assert measured.measurement is not None
+                    item, submission, place = places.pop(measured.measurement.candidate)
+                    self._keep(evaluator, measured, submission, item)
+                    place.close()
+        except WorkerLostError:
+            self._again(item for item, _, _ in places.values())
+        except BaseException as error:  # noqa: BLE001 - raised again where the command waits
+            self._fail(error)
+
+    def _again(self, items: Iterable[Planned]) -> None:
+        """Put back what a lost worker had in hand."""
+        for item in items:
+            self._lost[item.submission] += 1
+            self._waiting.put(item)
+
+    def _fail(self, error: BaseException) -> None:
+        self._failures.append(error)
+        self._stop.set()
+
+    def _candidates(
+        self,
+        evaluator: Evaluator,
+        places: dict[Candidate, tuple[Planned, str, contextlib.ExitStack]],
+        held: contextlib.ExitStack,
+    ) -> Iterator[Candidate]:
+        """Take entries that are left, and yield copies of those that can be run."""
+        while not self._stop.is_set():
+            try:
+                item = self._waiting.get_nowait()
+            except queue.Empty:
+                return
+            place = held.enter_context(contextlib.ExitStack())
+            submission, candidate, problems = place.enter_context(
+                staged(item.found, self._competition.limits)
+            )
+            if submission != item.submission:  # somebody has changed it since it was planned
+                self._store.add(self._context, [replace(item, submission=submission).entry])
+            if self._lost[submission] >= _LOST_WORKERS:
+                got = f"{_LOST_WORKERS} workers were lost with it"
+                problems = (problem(Code.MACHINE_FAILS, where=item.found.name, got=got),)
+            if problems:
+                self._keep(evaluator, refusal(candidate, problems), submission, item)
+                place.close()
+            else:
+                places[candidate] = item, submission, place
+                yield candidate
+
+    def _keep(self, evaluator: Evaluator, measured: Measured, submission: str, item: Planned) -> None:
+        """Store one result."""
+        record = record_of(
+            evaluator,
+            measured,
+            submission=submission,
+            context=self._holds_under,
+            limits=self._competition.limits,
+        )
+        with self._lock:
+            if self._stop.is_set() and measured.result.status is Status.HOST_ERROR:
+                return  # stopped, and not a verdict
+            self._store.put(self._context, record, evidence_of(measured))
+            self.progress.done += 1
+            self.progress.statuses[measured.result.status] += 1
+            self._tell(self.progress, record)
+            self._host_errors = self._host_errors + 1 if measured.result.status is Status.HOST_ERROR else 0
+            if self._host_errors >= _HOST_ERRORS and measured.result.error is not None:
+                got = f"{_HOST_ERRORS} one after another, the last: {measured.result.error.got}"
+                raise host_error(Code.MACHINE_FAILS, where=str(item.found.path), got=got)

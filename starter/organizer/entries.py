@@ -1,0 +1,166 @@
+"""Find the entries of a batch: zips and plugins, their teams and times; and copy one to be run.
+
+What is hashed is what runs: an entry is copied to a folder of ours first, and the copy is
+hashed and evaluated.
+"""
+
+import contextlib
+import csv
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from starter.contract.competition import Limits
+from starter.contract.errors import Code, Problem, usage_error
+from starter.contract.submissions import PLUGIN_FILE, Candidate, Kind, is_name
+from starter.submission.archive import submission_digest, unpack
+
+
+@dataclass(frozen=True)
+class Found:
+    """An entry as it lies on the disk."""
+
+    team: str
+    """Whose: the folder it lies in below the given path, or else its own name."""
+    path: Path
+    """A zip, NAME.py or a folder."""
+    submitted_at: datetime
+    """When its file was last written, or what the index says."""
+    selected: bool = False
+    """Whether the index says so."""
+
+    @property
+    def name(self) -> str:
+        """The entry's name."""
+        return self.path.name if self.path.is_dir() else self.path.stem
+
+
+class _IndexRow(BaseModel):
+    """One line of the index; an empty field says nothing."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    path: str
+    team: str | None = None
+    submitted: datetime | None = None
+    selected: bool | None = None
+
+    def applied_to(self, found: Found) -> Found:
+        at = self.submitted or found.submitted_at
+        return replace(
+            found,
+            team=self.team or found.team,
+            submitted_at=(at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC),
+            selected=found.selected if self.selected is None else self.selected,
+        )
+
+
+def find(paths: Sequence[Path], index: Path | None = None) -> list[Found]:
+    """Find entries: what a path is, or else what lies in it or in its folders, which are teams.
+
+    Args:
+        paths: zips, plugins, folders of them, or folders of teams' folders of them.
+        index: a CSV file with a column `path`, relative to it, and any of `team`,
+            `submitted` (ISO 8601) and `selected` (yes or no).
+
+    Raises:
+        UsageError: a path or the index is wrong, or nothing is there.
+    """
+    found: dict[Path, Found] = {}
+    for path in paths:
+        if not path.exists():
+            raise usage_error(Code.NO_SUCH_PATH, where=str(path), got="nothing there")
+        for team, entry in _entries(path.resolve()):
+            found.setdefault(entry, Found(team, entry, _written_at(entry)))
+    if not found:
+        raise usage_error(Code.NO_SUBMISSIONS, where=", ".join(map(str, paths)), got="no entry")
+    for path, row in _read_index(index).items() if index else ():
+        if path in found:
+            found[path] = row.applied_to(found[path])
+    return sorted(found.values(), key=lambda f: (f.submitted_at, f.team, f.name))
+
+
+def _entries(path: Path) -> Iterator[tuple[str, Path]]:
+    if _is_entry(path):
+        yield _own_name(path), path
+        return
+    for child in sorted(path.iterdir()) if path.is_dir() else ():
+        if _is_entry(child):
+            yield _own_name(child), child
+        elif child.is_dir() and not child.name.startswith("."):
+            yield from ((child.name, entry) for entry in sorted(child.iterdir()) if _is_entry(entry))
+
+
+def _own_name(path: Path) -> str:
+    return path.name if path.is_dir() else path.stem
+
+
+def _is_entry(path: Path) -> bool:
+    if path.name.startswith((".", "__")):
+        return False
+    if path.is_dir():
+        return (path / PLUGIN_FILE).is_file()
+    return path.suffix.lower() in {".zip", ".py"} and path.is_file()
+
+
+def _written_at(path: Path) -> datetime:
+    file = path / PLUGIN_FILE if path.is_dir() else path
+    return datetime.fromtimestamp(file.stat().st_mtime, UTC)
+
+
+def _read_index(index: Path) -> dict[Path, _IndexRow]:
+    """Return what an index says of each path."""
+    rows: dict[Path, _IndexRow] = {}
+    line = 1
+    try:
+        with index.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            for line, fields in enumerate(reader, 2):
+                row = _IndexRow.model_validate({name: text for name, text in fields.items() if text})
+                path = (index.resolve().parent / row.path).resolve()
+                if not path.exists():
+                    raise usage_error(Code.BAD_INDEX, where=f"{index}:{line}", got=f"no entry {row.path}")
+                rows[path] = row
+    except ValidationError as error:
+        first = error.errors()[0]
+        got = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise usage_error(Code.BAD_INDEX, where=f"{index}:{line}", got=got) from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise usage_error(Code.BAD_INDEX, where=f"{index}:{line}", got=str(error)) from error
+    return rows
+
+
+@contextlib.contextmanager
+def staged(found: Found, limits: Limits) -> Iterator[tuple[str, Candidate, tuple[Problem, ...]]]:
+    """Copy an entry to a folder of ours; yield its hash, the copy, and what is wrong with it."""
+    with tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True) as place:
+        folder = Path(place)
+        if found.path.suffix.lower() == ".zip" and found.path.is_file():
+            unpacked = unpack(found.path, folder, limits)
+            candidate = unpacked.candidate or Candidate(found.name, found.path, Kind.FILE)
+            problems = unpacked.problems
+        else:
+            kind = Kind.FOLDER if found.path.is_dir() else Kind.FILE
+            original = Candidate(found.name, found.path, kind)
+            problems = tuple(original.problems(limits))
+            candidate = original if problems else _copied(original, folder)
+        candidate = replace(candidate, name=found.name)
+        if not problems and not is_name(found.name):
+            problems = tuple(candidate.problems(limits))
+        yield submission_digest(candidate), candidate, problems
+
+
+def _copied(candidate: Candidate, folder: Path) -> Candidate:
+    above = candidate.path.parent
+    for path in candidate.files():
+        if path.is_symlink():
+            continue  # as evaluation/runner/client.py does: a submission has no link to the outside
+        target = folder / path.relative_to(above)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    return replace(candidate, path=folder / candidate.path.name)

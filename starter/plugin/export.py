@@ -1,0 +1,324 @@
+"""Turn a model into a graph file: the last thing that runs in the submission's process.
+
+torch.export traces the model at batch size 1; its graph becomes our own JSON, its
+weights a safetensors file that is written tensor by tensor (graph/format.py reads both).
+A refusal here names the participant's own line; the refusals that count are made
+again by the reader, on our side.
+"""
+
+import contextlib
+import inspect
+import json
+import re
+import traceback
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, OutputKind
+from torch.fx import Node as FxNode
+from torch.fx.proxy import TracerBase
+
+from starter.contract.errors import Code, ParticipantError, Problem, participant_error, problem
+from starter.contract.submissions import Candidate
+from starter.graph import alternatives
+from starter.graph.format import GETITEM, INPUT, STORED_DTYPES, GraphFile, Node, Ref, TensorSpec, encode
+from starter.plugin import refusals
+from starter.plugin.load import own_line
+from starter.plugin.refusals import Cause
+
+_TORCH = Path(torch.__file__).parent
+_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+_KINDS = {
+    InputKind.PARAMETER: "parameter",
+    InputKind.BUFFER: "buffer",
+    InputKind.CONSTANT_TENSOR: "constant",
+}
+_DROPPED_ARGUMENTS = frozenset({"device", "layout", "pin_memory", "memory_format", "non_blocking"})
+_RANDOM = re.compile(r"aten\.(rand|normal|bernoulli|multinomial|native_dropout|poisson|exponential|uniform)")
+
+
+def probe_model(
+    model: torch.nn.Module, input_shape: tuple[int, int, int], num_classes: int, candidate: Candidate
+) -> list[Problem]:
+    """Call the model on batches of one and two; return what is wrong with its output."""
+    for batch in (1, 2):
+        try:
+            with torch.no_grad():
+                output = model.eval()(torch.zeros(batch, *input_shape))
+        except Exception as error:  # noqa: BLE001 - forward is the participant's: it may raise anything
+            cause = refusals.of_error(error) or refusals.RAISED
+            got = f"{refusals.cleaned(error)}, for an input of shape {(batch, *input_shape)}"
+            return [cause.problem(where=own_line(error, candidate), got=got)]
+        wanted = f"float32 ({batch}, {num_classes})"
+        got = _describe_output(output)
+        if got != wanted:
+            return [
+                problem(Code.WRONG_OUTPUT, where=f"{type(model).__name__}.forward", expected=wanted, got=got)
+            ]
+    return []
+
+
+def export_model(
+    model: torch.nn.Module, input_shape: tuple[int, int, int], candidate: Candidate
+) -> ExportedProgram:
+    """Trace the model with torch.export, operators kept whole.
+
+    Raises:
+        ParticipantError: the model cannot be traced, or its graph is not a pure function.
+    """
+    example = (torch.zeros(1, *input_shape),)
+    try:
+        with torch.no_grad(), _quiet(), _own_frames(candidate):
+            traced = torch.export.export(model.eval(), example, strict=False)
+            exported: ExportedProgram = traced.run_decompositions({})
+    except Exception as error:
+        cause, got = refusals.of_export(error, model)
+        where = own_line(error, candidate)
+        if where == candidate.path.name:
+            where = _forward(model, candidate)
+        raise ParticipantError([cause.problem(where=where, got=got)]) from error
+    problems = _graph_problems(exported, candidate)
+    observer = refusals.observers(model)
+    if problems and observer:
+        problems = [refusals.OBSERVED.problem(where=_forward(model, candidate), got=observer)]
+    if problems:
+        raise ParticipantError(problems)
+    return exported
+
+
+@dataclass(frozen=True)
+class PackedGraph:
+    """A graph and its weights, ready to be written; the weights are still the model's own memory."""
+
+    graph: bytes
+    """graph.json."""
+    weights_header: bytes
+    """The head of weights.safetensors: the length of its JSON, and the JSON."""
+    tensors: tuple[np.ndarray[Any, np.dtype[np.uint8]], ...]
+    """The bytes that follow, uint8 (bytes of the tensor,), in the order of the header."""
+
+    @property
+    def weights_size(self) -> int:
+        """How long weights.safetensors becomes, bytes."""
+        return len(self.weights_header) + sum(tensor.nbytes for tensor in self.tensors)
+
+    def write_weights(self, file: IO[bytes]) -> None:
+        """Write weights.safetensors, without a second copy of it in memory."""
+        file.write(self.weights_header)
+        for tensor in self.tensors:
+            file.write(tensor.data)
+
+
+def pack_graph(exported: ExportedProgram, candidate: Candidate) -> PackedGraph:
+    """Return the graph as JSON and its tensors as the parts of a safetensors file.
+
+    Raises:
+        ParticipantError: an argument or a type of tensor has no place in a graph.
+    """
+    values = {**exported.state_dict, **exported.constants}
+    specs: list[TensorSpec] = []
+    tensors: dict[str, torch.Tensor] = {}
+    names: dict[str, str] = {}
+    for spec in exported.graph_signature.input_specs:
+        if spec.kind is InputKind.USER_INPUT:
+            names[spec.arg.name] = INPUT
+            continue
+        if not _uses(exported, spec.arg.name):
+            continue
+        name = f"t{len(specs)}"
+        names[spec.arg.name] = name
+        key = str(spec.target)
+        specs.append(TensorSpec(name=name, key=key, kind=_KINDS[spec.kind]))
+        tensors[key] = values[key].detach().cpu().contiguous()
+    nodes = tuple(_node(n, names, candidate) for n in exported.graph.nodes if _computes(n))
+    output = next(n for n in exported.graph.nodes if n.op == "output").args[0][0]
+    file = GraphFile(
+        input_shape=tuple(_input(exported).meta["val"].shape),
+        tensors=tuple(specs),
+        nodes=nodes,
+        output=names.get(output.name, output.name),
+    )
+    in_order = dict(sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0])))
+    flat = tuple(tensor.reshape(-1).view(torch.uint8).numpy() for tensor in in_order.values())
+    return PackedGraph(file.model_dump_json().encode(), _weights_header(in_order), flat)
+
+
+def write_graph(exported: ExportedProgram, candidate: Candidate, graph: Path, weights: Path) -> None:
+    """Write the graph as JSON and its tensors as safetensors."""
+    packed = pack_graph(exported, candidate)
+    graph.write_bytes(packed.graph)
+    with weights.open("wb") as file:
+        packed.write_weights(file)
+
+
+def _weights_header(tensors: Mapping[str, torch.Tensor]) -> bytes:
+    """Return what a safetensors file begins with, as the format's specification says."""
+    header, end = {}, 0
+    for key, tensor in tensors.items():
+        if tensor.dtype not in STORED_DTYPES:
+            raise participant_error(Code.DTYPE_REFUSED, where=f"weights {key!r}", got=str(tensor.dtype))
+        start, end = end, end + tensor.nbytes
+        dtype = STORED_DTYPES[tensor.dtype]
+        header[key] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _input(exported: ExportedProgram) -> FxNode:
+    name = exported.graph_signature.user_inputs[0]
+    found: FxNode = next(n for n in exported.graph.nodes if n.name == name)
+    return found
+
+
+def _uses(exported: ExportedProgram, name: str) -> bool:
+    return any(n.name == name and n.users for n in exported.graph.nodes)
+
+
+def _computes(fx_node: FxNode) -> bool:
+    """Say whether a node has a value; the export's own assertions have none."""
+    return fx_node.op == "call_function" and not _op(fx_node).startswith("aten._assert")
+
+
+def _node(fx_node: FxNode, names: dict[str, str], candidate: Candidate) -> Node:
+    def convert(value: Any) -> Any:
+        if isinstance(value, FxNode):
+            return Ref(names.get(value.name, value.name))
+        if isinstance(value, list | tuple):
+            return [convert(item) for item in value]
+        return value
+
+    try:
+        args = [encode(convert(a)) for a in fx_node.args]
+        kwargs = {k: encode(convert(v)) for k, v in fx_node.kwargs.items() if k not in _DROPPED_ARGUMENTS}
+    except TypeError as error:
+        raise participant_error(
+            Code.NO_COST_RULE, where=_place(fx_node, candidate), got=f"{_op(fx_node)} with {error}"
+        ) from error
+    return Node(
+        name=fx_node.name,
+        op=_op(fx_node),
+        args=args,
+        kwargs=kwargs,
+        module=_module(fx_node),
+        source=_source(fx_node, candidate),
+    )
+
+
+def _op(fx_node: FxNode) -> str:
+    if isinstance(fx_node.target, torch._ops.OpOverload):  # noqa: SLF001 - the type has no public name
+        return str(fx_node.target)
+    name = str(getattr(fx_node.target, "__name__", fx_node.target))
+    return GETITEM if name == "getitem" else name
+
+
+def _module(fx_node: FxNode) -> str:
+    stack = list((fx_node.meta.get("nn_module_stack") or {}).values())
+    return str(stack[-1][0])[:300] if stack else ""
+
+
+def _source(fx_node: FxNode, candidate: Candidate) -> str:
+    """Return the deepest line of the participant's own, or of the library where there is none."""
+    frames = _FRAME.findall(fx_node.meta.get("stack_trace") or "")
+    own = [f"{candidate.relative(file)}:{line}" for file, line in frames if candidate.owns(file)]
+    library = [
+        f"{'/'.join(Path(file).parts[-2:])}:{line}"
+        for file, line in frames
+        if _TORCH not in Path(file).parents
+    ]
+    return (["", *library, *own])[-1][:300]
+
+
+def _place(fx_node: FxNode, candidate: Candidate) -> str:
+    source = _source(fx_node, candidate)
+    return f"{_op(fx_node)}, written at {source}" if source else _op(fx_node)
+
+
+def _forward(model: torch.nn.Module, candidate: Candidate) -> str:
+    """Return where the model's own forward begins, for errors that say no line."""
+    # Looked up without running anything: a scripted module computes its attributes.
+    code = getattr(inspect.getattr_static(type(model), "forward", None), "__code__", None)
+    if code is None or not candidate.owns(code.co_filename):
+        return candidate.path.name
+    return f"{candidate.relative(code.co_filename)}:{code.co_firstlineno} in forward"
+
+
+def _graph_problems(exported: ExportedProgram, candidate: Candidate) -> list[Problem]:
+    problems = _assignments(exported, candidate)
+    outputs = [s for s in exported.graph_signature.output_specs if s.kind is OutputKind.USER_OUTPUT]
+    if len(outputs) != 1:
+        problems.append(problem(Code.WRONG_OUTPUT, where="forward", got=f"{len(outputs)} outputs"))
+    seen = set()
+    for fx_node in exported.graph.nodes:
+        cause, op = _refusal(fx_node), _op(fx_node)
+        # What follows from an unknown shape or number is no news: only where it begins is named.
+        key = (cause, "" if cause is refusals.VALUES else op)
+        if cause is not None and key not in seen:
+            seen.add(key)
+            where = _place(fx_node, candidate)
+            problems.append(cause.problem(where=where, got=op, hint=alternatives.hint(op)))
+    return problems
+
+
+def _assignments(exported: ExportedProgram, candidate: Candidate) -> list[Problem]:
+    """Return what forward changes: buffers, parameters, or its argument."""
+    computed = {fx_node.name: fx_node for fx_node in exported.graph.nodes}
+    return [
+        (
+            refusals.INPUT_CHANGED
+            if spec.kind is OutputKind.USER_INPUT_MUTATION
+            else Cause(Code.STATE_CHANGED)
+        ).problem(
+            where=_source(computed[spec.arg.name], candidate) or "forward",
+            got=f"assigns to {spec.target!r}",
+        )
+        for spec in exported.graph_signature.output_specs
+        if spec.kind is not OutputKind.USER_OUTPUT
+    ]
+
+
+def _refusal(fx_node: FxNode) -> Cause | None:
+    if fx_node.op == "get_attr":
+        return Cause(Code.SUBGRAPH)
+    if fx_node.op != "call_function" or _op(fx_node) == GETITEM:
+        return None
+    if isinstance(fx_node.target, torch._ops.HigherOrderOperator):  # noqa: SLF001 - as above
+        return Cause(Code.SUBGRAPH)
+    if _RANDOM.match(_op(fx_node)):
+        return Cause(Code.RANDOM_OPERATOR)
+    if isinstance(fx_node.target, torch._ops.OpOverload) and not _op(fx_node).startswith("aten."):  # noqa: SLF001
+        return Cause(Code.CUSTOM_OPERATOR)
+    return refusals.of_values(fx_node)
+
+
+def _describe_output(output: Any) -> str:
+    if isinstance(output, torch.Tensor):
+        return f"{output.dtype} {tuple(output.shape)}".removeprefix("torch.")
+    return type(output).__name__
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    # torch.export warns about its own internals, and about nothing that the participant could mend.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def _own_frames(candidate: Candidate) -> Iterator[None]:
+    """Have the tracer keep every frame of the participant's own, not only those of forward."""
+
+    def keep(_: TracerBase, frames: traceback.StackSummary) -> traceback.StackSummary:
+        kept = [f for f in frames if f.name == "forward" or candidate.owns(f.filename)]
+        return traceback.StackSummary.from_list(kept)
+
+    with patch.object(TracerBase, "_filter_traceback_frames", keep):
+        yield

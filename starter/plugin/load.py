@@ -1,0 +1,287 @@
+"""Load a participant's plugin and check what its hook returns.
+
+This imports the participant's code, so only the submission's own process
+(worker.py) and commands for one's own code (recipes/training/loop.py) use it. What was found
+without importing anything is in contract/submissions.py.
+"""
+
+import importlib.metadata
+import importlib.util
+import inspect
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pluggy
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from starter.contract import hookspecs
+from starter.contract.errors import Code, ParticipantError, Problem, participant_error, problem
+from starter.contract.hookspecs import Competition, Submission
+from starter.contract.submissions import PLUGIN_FILE, Candidate, Kind
+
+MAX_LISTED = 8
+
+
+@dataclass(frozen=True)
+class LoadedPlugin:
+    """A plugin whose hook has returned a Submission."""
+
+    submission: Submission
+    """What the hook returned."""
+    weights_path: Path
+    """Where the weights are, or where training would write them."""
+    weights_loaded: bool
+    """Whether the file at `weights_path` was loaded into the model."""
+    problems: tuple[Problem, ...] = ()
+    """What is wrong with its fields and weights; empty when `load_plugin` was strict."""
+
+
+def load_plugin(
+    candidate: Candidate, competition: Competition, *, load_weights: bool = True, strict: bool = True
+) -> LoadedPlugin:
+    """Import the plugin, call its hook and load its weights.
+
+    Raises:
+        ParticipantError: there is no Submission to be had; or, if `strict`, the
+            Submission has any problem. Otherwise its problems are in the result,
+            so that one pass can report all of them.
+    """
+    module = _import(candidate)
+    submission = _call_hook(module, candidate, competition)
+    problems = _field_problems(submission, candidate)
+    path = _weights_path(submission, candidate)
+    loaded = False
+    if load_weights and not problems and (submission.weights or path.is_file()):
+        weights_problems = load_weights_into(submission.model, path)
+        loaded = not weights_problems
+        problems += weights_problems
+    if problems and strict:
+        raise ParticipantError(problems)
+    return LoadedPlugin(submission, path, loaded, tuple(problems))
+
+
+def load_plugin_apart(
+    candidate: Candidate, competition: Competition, *, load_weights: bool = True
+) -> LoadedPlugin:
+    """As `load_plugin`, where several plugins meet in one process and each may have a network.py.
+
+    The modules that the plugin brought along are no longer found by their names afterwards.
+
+    Raises:
+        ParticipantError: as `load_plugin`.
+    """
+    path, known = list(sys.path), set(sys.modules)
+    try:
+        return load_plugin(candidate, competition, load_weights=load_weights)
+    finally:
+        sys.path[:] = path
+        for name in set(sys.modules) - known:
+            if candidate.owns(getattr(sys.modules[name], "__file__", None) or ""):
+                del sys.modules[name]
+
+
+def own_line(error: BaseException, candidate: Candidate) -> str:
+    """Return "file.py:31 in forward" for the deepest line of the participant's own code in a traceback."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{Path(error.filename).name}:{error.lineno}"
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if candidate.owns(frame.filename):
+            return f"{candidate.relative(frame.filename)}:{frame.lineno} in {frame.name}"
+    return candidate.path.name
+
+
+def describe_error(error: BaseException) -> str:
+    """Return "ValueError: text" in at most 500 characters; what is no text, as escapes."""
+    text = f"{type(error).__name__}: {error}".strip().rstrip(":")
+    text = text.encode(errors="backslashreplace").decode()
+    return text if len(text) <= 500 else text[:497] + "..."
+
+
+def load_weights_into(model: torch.nn.Module, path: Path) -> list[Problem]:
+    """Load a safetensors file strictly into the model; return what does not fit."""
+    if not path.is_file():
+        return [problem(Code.WEIGHTS_MISSING, where=path.name, got="no such file beside the plugin")]
+    try:
+        found = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        return [problem(Code.WEIGHTS_UNREADABLE, where=path.name, got=describe_error(error))]
+    misfits = _misfits(model.state_dict(), found)
+    if misfits:
+        return [problem(Code.WEIGHTS_MISFIT, where=path.name, got="; ".join(misfits))]
+    model.load_state_dict(found)
+    return []
+
+
+def _misfits(wanted: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> list[str]:
+    missing = sorted(wanted.keys() - found.keys())
+    surplus = sorted(found.keys() - wanted.keys())
+    misshapen = [
+        f"{key} is {tuple(found[key].shape)} in the file, {tuple(wanted[key].shape)} in the model"
+        for key in sorted(wanted.keys() & found.keys())
+        if wanted[key].shape != found[key].shape
+    ]
+    kinds = (("missing", missing), ("unexpected", surplus), ("misshapen", misshapen))
+    return [f"{len(keys)} {kind}: {_listed(keys)}" for kind, keys in kinds if keys]
+
+
+def _listed(items: list[str]) -> str:
+    more = f", and {len(items) - MAX_LISTED} more" if len(items) > MAX_LISTED else ""
+    return ", ".join(items[:MAX_LISTED]) + more
+
+
+def _import(candidate: Candidate) -> Any:
+    try:
+        if candidate.kind is Kind.ENTRY_POINT:
+            return _entry_point(candidate).load()
+        if candidate.kind is Kind.FOLDER:
+            # Appended, never put first: a submission must not shadow the kit or its libraries.
+            sys.path.append(str(candidate.path))
+        return _import_file(candidate)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit):
+            raise participant_error(
+                Code.EARLY_EXIT, where=own_line(error, candidate), got=f"sys.exit({error.code!r}) on import"
+            ) from error
+        raise _raised(Code.IMPORT_FAILED, error, candidate) from error
+
+
+def _entry_point(candidate: Candidate) -> importlib.metadata.EntryPoint:
+    found = importlib.metadata.entry_points(group=hookspecs.ENTRY_POINT_GROUP, name=candidate.name)
+    return next(iter(found))
+
+
+def _import_file(candidate: Candidate) -> ModuleType:
+    name = f"starter_submission_{candidate.name.replace('.', '_').replace('-', '_')}"
+    spec = importlib.util.spec_from_file_location(name, candidate.file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickling look a class's module up there
+    spec.loader.exec_module(module)
+    return module
+
+
+def _call_hook(module: Any, candidate: Candidate, competition: Competition) -> Submission:
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    try:
+        manager.register(module, name=candidate.name)
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise participant_error(
+            Code.BAD_HOOK_ARGUMENT, where=candidate.file.name, got=str(error).replace("\n", " ")
+        ) from error
+    implementations = [i for i in manager.hook.starter_submission.get_hookimpls() if not i.wrapper]
+    if not implementations:
+        raise participant_error(Code.NO_HOOK, where=candidate.file.name, got=_nearest_miss(module))
+    if len(implementations) > 1:
+        names = ", ".join(f"{i.function.__name__} (line {_first_line(i.function)})" for i in implementations)
+        raise participant_error(Code.SEVERAL_HOOKS, where=candidate.file.name, got=names)
+    return _one_submission(manager, candidate, competition)
+
+
+def _one_submission(
+    manager: pluggy.PluginManager, candidate: Candidate, competition: Competition
+) -> Submission:
+    try:
+        (returned,) = manager.hook.starter_submission(competition=competition) or (None,)
+    except ValidationError as error:
+        if error.title != Submission.__name__:
+            raise _hook_failed(error, candidate) from error
+        where = own_line(error, candidate)
+        raise ParticipantError(
+            [
+                problem(
+                    Code.BAD_FIELD,
+                    where=f"{where}: Submission.{'.'.join(map(str, item['loc']))}",
+                    expected=item["msg"],
+                    got=_short(item["input"]),
+                )
+                for item in error.errors()
+            ]
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise _hook_failed(error, candidate) from error
+    if not isinstance(returned, Submission):
+        raise participant_error(
+            Code.WRONG_RETURN_TYPE,
+            where=f"{candidate.file.name}: starter_submission",
+            expected="a starter.Submission",
+            got=f"{type(returned).__name__}",
+        )
+    return returned
+
+
+def _hook_failed(error: BaseException, candidate: Candidate) -> ParticipantError:
+    return _raised(Code.EARLY_EXIT if isinstance(error, SystemExit) else Code.HOOK_FAILED, error, candidate)
+
+
+def _raised(code: Code, error: BaseException, candidate: Candidate) -> ParticipantError:
+    details = {"where": own_line(error, candidate), "got": describe_error(error)}
+    if isinstance(error, PermissionError):
+        details["hint"] = (
+            "A submission reads its own files only, writes to the temporary folder only, and has no network "
+            "and no other processes: put what it needs into its folder."
+        )
+    return participant_error(code, **details)
+
+
+def _nearest_miss(module: Any) -> str:
+    function = getattr(module, "starter_submission", None)
+    if callable(function):
+        return f"starter_submission (line {_first_line(function)}) is not decorated with @hookimpl"
+    return "no function named starter_submission"
+
+
+def _first_line(function: Any) -> int:
+    line: int = inspect.unwrap(function).__code__.co_firstlineno
+    return line
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+def _field_problems(submission: Submission, candidate: Candidate) -> list[Problem]:
+    problems = []
+    if not isinstance(submission.model, torch.nn.Module):
+        got = f"the class {submission.model.__name__}; call it" if isinstance(submission.model, type) else ""
+        problems.append(
+            problem(
+                Code.BAD_FIELD,
+                where=f"{candidate.file.name}: Submission.model",
+                expected="a torch.nn.Module",
+                got=got or type(submission.model).__name__,
+            )
+        )
+    if submission.weights is not None and not _is_beside(submission.weights):
+        problems.append(
+            problem(
+                Code.BAD_FIELD,
+                where=f"{candidate.file.name}: Submission.weights",
+                expected="a file name relative to the plugin, without '..'",
+                got=submission.weights,
+            )
+        )
+    return problems
+
+
+def _is_beside(weights: str) -> bool:
+    path = Path(weights)
+    return not path.is_absolute() and ".." not in path.parts
+
+
+def _weights_path(submission: Submission, candidate: Candidate) -> Path:
+    if submission.weights and _is_beside(submission.weights):
+        return candidate.file.parent / submission.weights
+    if candidate.file.name == PLUGIN_FILE:
+        return candidate.file.parent / "weights.safetensors"
+    return candidate.file.with_suffix(".safetensors")

@@ -1,0 +1,145 @@
+"""A trained plugin that becomes smaller, and the plugin that is written of it.
+
+How it becomes smaller: pruning.py, factorization.py, reparameterization.py.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from starter.contract.errors import Code, participant_error, usage_error
+from starter.contract.submissions import PLUGIN_FILE, Candidate, Kind
+from starter.data.dataset import Dataset
+from starter.plugin.count import count_model
+from starter.plugin.load import LoadedPlugin, load_plugin_apart
+from starter.recipes.compression import rebuild
+from starter.recipes.compression.rebuild import Step
+from starter.submission import pipeline, transforms
+
+_SEARCH_STEPS = 8
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """A smaller network and how it came about."""
+
+    model: nn.Module
+    """With its weights."""
+    steps: tuple[Step, ...]
+    """What rebuild.py does to the original to get its shape."""
+    macs: int
+    """Of one image, by the kit's counter."""
+
+
+class Original:
+    """A trained plugin that is to become smaller.
+
+    Raises:
+        ParticipantError: it is not valid, or has no weights.
+    """
+
+    def __init__(self, candidate: Candidate, dataset: Dataset) -> None:
+        if candidate.kind is Kind.ENTRY_POINT:
+            raise usage_error(Code.NO_SUCH_PATH, where=candidate.name, got="an installed package")
+        self.candidate = candidate
+        self.plugin: LoadedPlugin = load_plugin_apart(candidate, dataset.competition)
+        if not self.plugin.weights_loaded:
+            where = str(self.plugin.weights_path)
+            raise participant_error(Code.WEIGHTS_MISSING, where=where, got="nothing to compress")
+        self.model: nn.Module = self.plugin.submission.model.eval()
+        self.shape = pipeline.input_shape(transforms.describe(self.plugin.submission.transforms))
+        self.num_classes = len(dataset.info.classes)
+        self._counted: dict[str, int] = {}
+        self.macs = self.compressed(self.model, ()).macs
+
+    def count(self, model: nn.Module) -> int:
+        """Return the MACs of one image."""
+        return count_model(model, self.shape, self.candidate).macs
+
+    def compressed(self, model: nn.Module, steps: Iterable[Step]) -> Compressed:
+        """Return what has become of it, counted; the same plan is counted once."""
+        plan = tuple(steps)
+        key = json.dumps(plan)
+        if key not in self._counted:
+            self._counted[key] = self.count(model)
+        return Compressed(model, plan, self._counted[key])
+
+    def images(self) -> Tensor:
+        """Return two images of noise, the same at each call."""
+        return torch.randn(2, *self.shape, generator=torch.Generator().manual_seed(0))
+
+
+def fitting(
+    original: Original, make: Callable[[float], Compressed], keep: float | None, macs: int | None
+) -> Compressed:
+    """Make it with the share that is given, or with the largest that costs no more than `macs`."""
+    if macs is None:
+        made = make(0.5 if keep is None else keep)
+        if made.macs >= original.macs:
+            got = f"{made.macs:,} MACs, {original.macs:,} before"
+            raise usage_error(Code.NOT_SMALLER, where=str(original.candidate.path), got=got)
+        return made
+    if macs >= original.macs:
+        got = f"{original.macs:,} MACs before"
+        expected = f"--macs below {original.macs:,}"
+        raise usage_error(Code.NOT_SMALLER, where=str(original.candidate.path), expected=expected, got=got)
+    low, high, best = 0.0, 1.0, None
+    cheapest = original.macs
+    for _ in range(_SEARCH_STEPS):
+        share = (low + high) / 2
+        made = make(share)
+        cheapest = min(cheapest, made.macs)
+        if made.macs <= macs:
+            low = share
+            best = made if best is None or made.macs > best.macs else best
+        else:
+            high = share
+    if best is None:
+        raise usage_error(
+            Code.NOT_SMALLER,
+            where=str(original.candidate.path),
+            expected=f"at most {macs:,} MACs",
+            got=f"{cheapest:,} MACs at the least",
+        )
+    return best
+
+
+def write_plugin(original: Original, made: Compressed, folder: Path, command: str) -> Path:
+    """Write the smaller network as a plugin folder.
+
+    Raises:
+        UsageError: U106, the folder exists.
+    """
+    if folder.exists():
+        raise usage_error(Code.TARGET_EXISTS, where=str(folder), got="a file or folder of that name")
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    copy = partial / "original"
+    for path in original.candidate.files():
+        if path == original.plugin.weights_path or "__pycache__" in path.parts:
+            continue
+        single = original.candidate.kind is Kind.FILE
+        target = copy / (PLUGIN_FILE if single else path.relative_to(original.candidate.path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    shutil.copyfile(str(rebuild.__file__), partial / "rebuild.py")
+    template = files("starter.recipes.compression").joinpath("compressed", PLUGIN_FILE)
+    (partial / PLUGIN_FILE).write_text(template.read_text(encoding="utf-8"), encoding="utf-8", newline="\n")
+    (partial / "plan.json").write_text(_plan(command, made.steps), encoding="utf-8", newline="\n")
+    tensors = {k: v.detach().contiguous().clone() for k, v in made.model.state_dict().items()}
+    (partial / "weights.safetensors").write_bytes(save(tensors))
+    partial.rename(folder)
+    return folder
+
+
+def _plan(command: str, steps: tuple[Step, ...]) -> str:
+    """Return the plan as JSON, one step a line."""
+    lines = ",\n".join("    " + json.dumps(step) for step in steps)
+    return f'{{\n  "made_by": {json.dumps(command)},\n  "steps": [\n{lines}\n  ]\n}}\n'

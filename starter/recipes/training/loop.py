@@ -1,0 +1,438 @@
+"""The training recipe of `starter train`, top to bottom, to be read and changed.
+
+AdamW or SGD, warm-up and cosine, label smoothing, class balance, an exponential moving
+average of the weights, augmentation on tensors, and what teachers say. The images are
+decoded and transformed once and kept in memory. The best weights by validation macro F1
+go beside the plugin as safetensors, when the run is over. The switches are in
+settings.py, their worth in docs/training.md. Measured: the packaged baseline
+reaches the F1 in baseline/reference.json in the time told in baseline/README.md.
+"""
+
+import contextlib
+import hashlib
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from starter.contract.errors import Code, ParticipantError, Problem, participant_error, problem
+from starter.contract.submissions import Candidate
+from starter.contract.system.extras import need
+from starter.data.dataset import Dataset
+from starter.evaluation.scoring import macro_f1
+from starter.plugin.export import probe_model
+from starter.plugin.load import LoadedPlugin, describe_error, load_plugin_apart, own_line
+from starter.recipes.training.augment import Policy, apply_view, draw_mix, draw_view
+from starter.recipes.training.checkpoint import (
+    RunFolder,
+    State,
+    random_state,
+    seed_everything,
+    set_random_state,
+)
+from starter.recipes.training.data import class_weights, epoch_order, load, split
+from starter.recipes.training.distillation import Teachers, distillation_loss
+from starter.recipes.training.optim import amp_type, make_average, make_optimizer, make_schedule
+from starter.recipes.training.settings import SeedResult, TrainReport, TrainSettings, device_of
+from starter.submission import pipeline, transforms
+
+__all__ = ["TrainReport", "TrainSettings", "train"]
+
+Log = Callable[[str], None]
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class _Best:
+    """The best weights of a run so far."""
+
+    epoch: int | None = None
+    f1: float = -1.0
+    tensors: dict[str, Tensor] | None = None
+    """None where the best are those that it went on from."""
+
+
+def train(
+    candidate: Candidate,
+    dataset: Dataset,
+    settings: TrainSettings,
+    *,
+    resume: bool = False,
+    tensorboard: Path | None = None,
+    log: Log = print,
+    progress: Progress = lambda *_: None,
+) -> TrainReport:
+    """Train a plugin's model and write its weights beside it.
+
+    Args:
+        candidate: the plugin; its code is run in this process.
+        dataset: its training images; the evaluation images are not touched.
+        settings: the switches.
+        resume: whether to go on from the checkpoints of a run that was killed, where there are any.
+        tensorboard: a folder for TensorBoard's files.
+        log: takes one line for each epoch.
+        progress: takes the number of finished steps and of all steps.
+
+    Raises:
+        ParticipantError: the plugin is not valid, cannot be trained, or its loss is no longer a number.
+        UsageError: image files are broken, there are too few images to part, or the checkpoint is
+            of another run.
+        KeyboardInterrupt: stopped before there were any weights to keep.
+    """
+    started = time.monotonic()
+    if tensorboard is not None:
+        need("tensorboard", "--tensorboard")
+    with _deterministic(enabled=settings.deterministic):
+        session = _Session(candidate, dataset, settings)
+        fits: list[_Fit] = []
+        interrupted = False
+        for place in range(settings.seeds):
+            fit = session.fit(settings.seed + place)
+            fits.append(fit)
+            if settings.seeds > 1:
+                log(f"seed {fit.settings.seed}, {place + 1} of {settings.seeds}")
+            if place == 0:
+                sizes = f"{len(fit.training.labels):,} training and {len(fit.validation.labels):,}"
+                log(f"{sizes} validation images, on {fit.device}")
+            try:
+                with _scalars(tensorboard, candidate.name, fit.settings) as scalars:
+                    fit.run(
+                        session.folder,
+                        log,
+                        _share_of(progress, place, settings.seeds),
+                        scalars=scalars,
+                        resume=resume,
+                    )
+            except KeyboardInterrupt:
+                if all(f.best.epoch is None for f in fits):
+                    raise
+                interrupted = True
+                log("stopped; the best weights so far are kept")
+                break
+    return _report(session, fits, settings, interrupted=interrupted, started=started)
+
+
+class _Session:
+    """What all seeds of a call have in common: the images, the teachers, the folder."""
+
+    def __init__(self, candidate: Candidate, dataset: Dataset, settings: TrainSettings) -> None:
+        self._candidate, self._dataset, self._settings = candidate, dataset, settings
+        self.device = device_of(settings.device)
+        plugin = self._load(settings.seed)
+        self.weights_path = plugin.weights_path
+        records = transforms.describe(plugin.submission.transforms)
+        shape, num_classes = pipeline.input_shape(records), len(dataset.info.classes)
+        problems = probe_model(plugin.submission.model, shape, num_classes, candidate)
+        problems = problems or _training_problems(plugin.submission.model, shape, num_classes, candidate)
+        if problems:
+            raise ParticipantError(problems)
+        rows_train, rows_validation = split(dataset.train(), settings.validation_share, settings.seed)
+        self.training, self.validation = (
+            load(dataset, rows, records) for rows in (rows_train, rows_validation)
+        )
+        self.folder = RunFolder(candidate, plugin.weights_path, dataset, settings.teachers)
+        self.policy = None if settings.policy == "none" else Policy(settings.policy, records)
+        self.teachers = Teachers(dataset, rows_train, settings, self.device) if settings.teachers else None
+
+    def fit(self, seed: int) -> "_Fit":
+        """Return a run of its own, with a model whose first weights are drawn by the seed."""
+        model = self._load(seed).submission.model
+        settings = self._settings.model_copy(update={"seed": seed})
+        return _Fit(_placed(model, self.device, settings), self, self._dataset.info.classes, settings)
+
+    def _load(self, seed: int) -> LoadedPlugin:
+        seed_everything(seed)
+        from_weights = self._settings.from_weights
+        plugin = load_plugin_apart(self._candidate, self._dataset.competition, load_weights=from_weights)
+        if from_weights and not plugin.weights_loaded:
+            where = str(plugin.weights_path)
+            raise participant_error(Code.WEIGHTS_MISSING, where=where, got="nothing to go on from")
+        return plugin
+
+
+class _Fit:
+    """One run: the model, its average, and the best that was seen."""
+
+    def __init__(
+        self, model: nn.Module, session: _Session, class_names: Sequence[str], settings: TrainSettings
+    ) -> None:
+        self.model, self.class_names, self.settings = model, class_names, settings
+        self.training, self.validation = session.training, session.validation
+        self.teachers, self.policy, self.device = session.teachers, session.policy, session.device
+        self.best, self.epoch, self.images_seen = _Best(), 0, 0
+        self.batch_size = min(settings.batch_size, len(self.training.labels))
+        self.steps_per_epoch = len(self.training.labels) // self.batch_size
+        self.steps = settings.epochs * self.steps_per_epoch
+        self.optimizer = make_optimizer(model, settings)
+        self.schedule = make_schedule(self.optimizer, self.steps, settings.warmup)
+        self.loss = nn.CrossEntropyLoss(
+            weight=class_weights(self.training.labels, len(class_names), settings.balance).to(self.device),
+            label_smoothing=settings.label_smoothing,
+        )
+        self.amp = amp_type(settings.amp, self.device)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp is torch.float16)
+        self.average = make_average(model, self.steps, settings.ema_decay)
+
+    def run(
+        self,
+        folder: RunFolder,
+        log: Log,
+        progress: Progress,
+        *,
+        scalars: Callable[[int, dict[str, float]], None],
+        resume: bool,
+    ) -> None:
+        """Train for all epochs; after each, validate the average, note the best, write a checkpoint."""
+        state = folder.load(self.settings) if resume else None
+        if state is not None:
+            self._restore(state)
+            log(f"resumed after epoch {self.epoch}")
+        elif resume:
+            log("nothing to resume: from the beginning")
+        if state is None and self.settings.from_weights and len(self.validation.labels):
+            self.best = _Best(0, self._validate()[1])
+            log(f"the weights it goes on from: validation macro F1 {self.best.f1:.4f}")
+        while self.epoch < self.settings.epochs and not self._is_stale(log):
+            epoch, started, lr = self.epoch + 1, time.monotonic(), self.schedule.get_last_lr()[0]
+            loss = self._one_epoch(epoch, progress)
+            text, f1 = f"loss {loss:.4f}", -1.0
+            values: dict[str, float] = {"loss/training": loss, "lr": float(lr)}
+            better = True
+            if len(self.validation.labels):
+                validation_loss, f1 = self._validate()
+                values |= {"loss/validation": validation_loss, "macro F1": f1}
+                better = f1 > self.best.f1
+                text += f"  validation loss {validation_loss:.4f} macro F1 {f1:.4f}{' *' if better else ''}"
+            if better:
+                self.best = _Best(epoch, f1, _on_cpu(self.average.module))
+            self.epoch = epoch
+            folder.save(self.settings, self._state())
+            seconds = time.monotonic() - started
+            scalars(epoch, values | {"images per second": self.steps_per_epoch * self.batch_size / seconds})
+            speed = f"{seconds:.1f} s, {self.steps_per_epoch * self.batch_size / seconds:,.0f} images/s"
+            log(f"epoch {epoch:3d}/{self.settings.epochs}  lr {lr:.5f}  {text}  {speed}")
+
+    def result(self) -> SeedResult:
+        """Say what the run gave."""
+        assert self.best.epoch is not None
+        f1 = self.best.f1 if len(self.validation.labels) else None
+        return SeedResult(seed=self.settings.seed, best_epoch=self.best.epoch, macro_f1=f1, epochs=self.epoch)
+
+    def _one_epoch(self, epoch: int, progress: Progress) -> float:
+        self.model.train()
+        total = 0.0
+        for step, batch in enumerate(self._batches(epoch)):
+            with torch.autocast(self.device.type, self.amp, enabled=self.amp is not None):
+                loss = self._loss(*batch)
+            if not torch.isfinite(loss):
+                raise participant_error(
+                    Code.DIVERGED, where=f"epoch {epoch}, step {step + 1}", got=f"a loss of {loss.item()}"
+                )
+            self.optimizer.zero_grad(set_to_none=True)
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.schedule.step()
+            self.average.update_parameters(self.model)
+            total += loss.item()
+            self.images_seen += self.batch_size
+            progress((epoch - 1) * self.steps_per_epoch + step + 1, self.steps)
+        return total / self.steps_per_epoch
+
+    def _loss(self, images: Tensor, targets: Tensor, taught: Tensor | None) -> Tensor:
+        logits = self.model(images)
+        loss: Tensor = self.loss(logits, targets)
+        if taught is None:
+            return loss
+        weight = self.settings.teacher_weight
+        return (1 - weight) * loss + weight * distillation_loss(logits, taught, self.settings.temperature)
+
+    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+        """Yield augmented images, targets (labels; of mixed images probabilities), the teachers' answers."""
+        settings, labels = self.settings, self.training.labels
+        fixed = self.teachers.start_epoch(epoch, self.training.images.shape) if self.teachers else None
+        order = epoch_order(labels, settings.sampling)[: self.steps_per_epoch * self.batch_size]
+        for chosen in torch.split(order, self.batch_size):
+            images, targets = self.training.images[chosen].float(), labels[chosen].to(self.device)
+            view = (
+                draw_view(images.shape, settings.augment, flip=settings.flip, policy=settings.policy)
+                if fixed is None
+                else fixed.rows(chosen)
+            )
+            if self.policy is not None:
+                images = self.policy(images, view.policy_seeds)
+            images = apply_view(images.to(self.device), view)
+            taught = self.teachers.probabilities(chosen, view) if self.teachers else None
+            if settings.mixup or settings.cutmix:
+                mix = draw_mix(images.shape, settings.mixup, settings.cutmix)
+                images = mix.images(images)
+                targets = mix.targets(F.one_hot(targets, len(self.class_names)).float())
+                taught = None if taught is None else mix.targets(taught)
+            if settings.channels_last:
+                images = images.contiguous(memory_format=torch.channels_last)
+            yield images, targets, taught
+
+    def _validate(self) -> tuple[float, float]:
+        """Return the average's loss (unweighted, unsmoothed) and macro F1 on the validation images."""
+        self.average.eval()
+        with torch.inference_mode():
+            logits = torch.cat(
+                [
+                    self.average(b.to(self.device).float()).cpu()
+                    for b in torch.split(self.validation.images, 128)
+                ]
+            )
+        loss = F.cross_entropy(logits, self.validation.labels).item()
+        predictions = logits.argmax(1).tolist()
+        return loss, macro_f1(self.validation.labels.tolist(), predictions, self.class_names).macro
+
+    def _is_stale(self, log: Log) -> bool:
+        patience = self.settings.patience
+        if patience == 0 or self.best.epoch is None or self.epoch - self.best.epoch < patience:
+            return False
+        log(f"no better validation score for {patience} epochs: ends after epoch {self.epoch}")
+        return True
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "average": self.average,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+            "scaler": self.scaler,
+        }
+
+    def _state(self) -> State:
+        state = {name: part.state_dict() for name, part in self._parts().items()}
+        best = (self.best.epoch, self.best.f1, self.best.tensors)
+        return state | {"epoch": self.epoch, "best": best, "random": random_state()}
+
+    def _restore(self, state: State) -> None:
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self.epoch, self.best = state["epoch"], _Best(*state["best"])
+        set_random_state(state["random"])
+
+
+def _report(
+    session: _Session, fits: Sequence[_Fit], settings: TrainSettings, *, interrupted: bool, started: float
+) -> TrainReport:
+    """Put the best weights of all seeds in place and say what the runs gave."""
+    done = [fit for fit in fits if fit.best.epoch is not None]
+    kept = max(done, key=lambda fit: fit.best.f1)
+    replaced = None
+    if kept.best.tensors is not None:
+        made_by = {
+            "epoch": kept.best.epoch,
+            "validation_macro_f1": kept.result().macro_f1,
+            "settings": kept.settings.model_dump(mode="json"),
+        }
+        replaced = session.folder.install(kept.best.tensors, made_by)
+    if not interrupted:
+        session.folder.forget()
+    results = tuple(fit.result() for fit in done)
+    scores = [r.macro_f1 for r in results if r.macro_f1 is not None]
+    seconds = time.monotonic() - started
+    return TrainReport(
+        weights=str(session.weights_path),
+        sha256=hashlib.sha256(session.weights_path.read_bytes()).hexdigest(),
+        replaced=None if replaced is None else str(replaced),
+        best_epoch=kept.result().best_epoch,
+        macro_f1=kept.result().macro_f1,
+        runs=results,
+        macro_f1_mean=statistics.mean(scores) if scores else None,
+        macro_f1_std=statistics.stdev(scores) if len(scores) > 1 else None,
+        num_train=len(session.training.labels),
+        num_validation=len(session.validation.labels),
+        seconds=round(seconds, 1),
+        images_per_second=round(sum(fit.images_seen for fit in fits) / seconds, 1),
+        interrupted=interrupted,
+        settings=settings,
+    )
+
+
+def _training_problems(
+    model: nn.Module, shape: tuple[int, int, int], num_classes: int, candidate: Candidate
+) -> list[Problem]:
+    """Try one step on a copy; return what is wrong with the model in training mode."""
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        expected, where = "a model with parameters to be trained", f"{candidate.file.name}: Submission.model"
+        return [problem(Code.BAD_FIELD, where=where, expected=expected, got="no parameter, or all frozen")]
+    with torch.random.fork_rng():
+        try:
+            output = deepcopy(model).train()(torch.randn(2, *shape))
+            if isinstance(output, Tensor) and output.shape == (2, num_classes):
+                torch.autograd.backward(output.sum())
+                return []
+        except Exception as error:  # noqa: BLE001 - forward is the participant's: it may raise anything
+            got = f"{describe_error(error)}, in training mode"
+            return [problem(Code.MODEL_RAISED, where=own_line(error, candidate), got=got)]
+    shown = str(tuple(output.shape)) if isinstance(output, Tensor) else type(output).__name__
+    return [
+        problem(
+            Code.WRONG_OUTPUT,
+            where=f"{type(model).__name__}.forward, in training mode",
+            expected=f"a tensor of shape (2, {num_classes})",
+            got=shown,
+            hint="Switch auxiliary outputs off, for example aux_logits=False.",
+        )
+    ]
+
+
+def _placed(model: nn.Module, device: torch.device, settings: TrainSettings) -> nn.Module:
+    """Move the model to the device, in the memory format that is fast for convolutions."""
+    has_5d = any(tensor.dim() == 5 for tensor in model.state_dict().values())  # channels-last is for 4-d
+    if has_5d or not settings.channels_last:
+        return model.to(device)
+    return model.to(device).to(memory_format=torch.channels_last)
+
+
+def _on_cpu(model: nn.Module) -> dict[str, Tensor]:
+    return {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
+
+
+def _share_of(progress: Progress, place: int, runs: int) -> Progress:
+    """Count the steps of one run of several among those of all."""
+    return lambda done, total: progress(place * total + done, runs * total)
+
+
+@contextlib.contextmanager
+def _scalars(
+    folder: Path | None, name: str, settings: TrainSettings
+) -> Iterator[Callable[[int, dict[str, float]], None]]:
+    """Give what takes an epoch and its figures, and writes them for TensorBoard where a folder is named."""
+    if folder is None:
+        yield lambda *_: None
+        return
+    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an optional package
+
+    with SummaryWriter(folder / f"{name}-seed{settings.seed}") as writer:
+
+        def write(epoch: int, values: dict[str, float]) -> None:
+            for key, value in values.items():
+                writer.add_scalar(key, value, epoch)
+
+        yield write
+
+
+@contextlib.contextmanager
+def _deterministic(*, enabled: bool) -> Iterator[None]:
+    """Refuse operators without a repeatable algorithm, for the time of a run."""
+    before = torch.are_deterministic_algorithms_enabled()
+    if enabled:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to repeat itself
+        torch.use_deterministic_algorithms(mode=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

@@ -1,0 +1,200 @@
+"""Write the leaderboard as a static site: it needs no server, no network and no other file.
+
+index.html and one page for each entry. Names are strangers' texts: everything is escaped,
+control characters are replaced, and a content security policy names the only script and
+style that a browser may run, by their hashes.
+"""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup, escape
+
+from starter.contract.errors import Code, usage_error
+from starter.contract.text import inline
+from starter.evaluation.scoring import f1_terms, pareto_front, scored_macs
+from starter.organizer.leaderboard.model import Board, Details, Row
+from starter.report.html.page import environment, policy, source
+from starter.report.html.svg import HEIGHT, LEFT, RIGHT, WIDTH, Axes, front_line, grid
+
+_OURS = b'<meta name="generator" content="starter leaderboard">'
+_SPARK = (84, 18)
+_LEVELS = (-0.4, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
+
+
+def write_board(board: Board, folder: Path, details: Iterable[Details]) -> Path:
+    """Write the site into a folder; a kill leaves the old site or the new one.
+
+    Returns:
+        Path: index.html.
+
+    Raises:
+        UsageError: U106, the folder holds something else than an older site.
+    """
+    if other := _not_ours(folder):
+        raise usage_error(
+            Code.TARGET_EXISTS, where=str(folder), expected="a new name or an older site", got=other
+        )
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / "entries").mkdir(parents=True)
+    page = environment().get_template("entry.html")
+    linked = set()
+    for entry in details:
+        linked.add(entry.row.id)
+        text = page.render(_common(board) | dict(entry) | {"heaviest": _heaviest(entry)})
+        (partial / "entries" / f"{entry.row.id}.html").write_text(text, encoding="utf-8", newline="\n")
+    (partial / "index.html").write_text(_index(board, linked), encoding="utf-8", newline="\n")
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+    return folder / "index.html"
+
+
+def _not_ours(folder: Path) -> str:
+    """Return what a new site would destroy; nothing where there is only an older one."""
+    if not folder.exists():
+        return ""
+    if not folder.is_dir():
+        return "a file of that name"
+    names = {path.name for path in folder.iterdir()}
+    if other := sorted(names - {"index.html", "entries"}):
+        return f"{other[0]} in it"
+    index = folder / "index.html"
+    if names and not (index.is_file() and _OURS in index.read_bytes()):
+        return "files of something else in it"
+    return ""
+
+
+def _index(board: Board, linked: set[str]) -> str:
+    revealed = board.usage == "Private"
+    headings = [
+        ("rank", ""),
+        *([("public", "")] if revealed else []),
+        ("team", "t"),
+        ("entry", "t"),
+        ("score", ""),
+        ("95 %", ""),
+        ("tie group", ""),
+        *([] if revealed else [("ahead", "")]),
+        ("MACs", ""),
+        ("of baseline", ""),
+        ("macro F1", ""),
+        ("branch", ""),
+        ("trend", ""),
+        ("entries", ""),
+        ("submitted", ""),
+    ]
+    shown = {"headings": headings, "linked": linked, "spark": _spark, "picture": _picture(board, linked)}
+    return environment().get_template("board.html").render(_common(board) | shown)
+
+
+def _common(board: Board) -> dict[str, Any]:
+    style, script = source("board.css"), source("board.js")
+    return {
+        "board": board,
+        "baseline_macs": _baseline_macs(board),
+        "css": Markup(style),  # noqa: S704 - our own file
+        "js": Markup(script),  # noqa: S704 - our own file
+        "policy": policy(style, script),
+    }
+
+
+def _heaviest(entry: Details) -> int:
+    layers = entry.result.layers or ()
+    return max((layer.contraction + layer.pointwise + layer.reduction for layer in layers), default=0) or 1
+
+
+def _baseline_macs(board: Board) -> int:
+    return scored_macs(board.reference.macs, board.reference.thop_macs, board.rules) or 1
+
+
+def _spark(row: Row) -> str:
+    """Return a small line of a team's best score over time; nothing for a single point."""
+    if len(row.trend) < 2:
+        return ""
+    width, height = _SPARK
+    times = np.array([point.at.timestamp() for point in row.trend])
+    scores = np.array([point.score for point in row.trend])
+    xs = 2 + (times - times[0]) / max(times[-1] - times[0], 1) * (width - 4)
+    ys = 2 + (scores[0] - scores) / max(scores[0] - scores[-1], 1e-9) * (height - 4)
+    path = f"M{xs[0]:.0f} {ys[0]:.0f}" + "".join(
+        f"H{x:.0f}V{y:.0f}" for x, y in zip(xs[1:], ys[1:], strict=True)
+    )
+    label = f"best score from {scores[0]:.4f} to {scores[-1]:.4f} in {len(scores)} steps"
+    return Markup(
+        '<svg width="{}" height="{}" role="img" aria-label="{}"><path class="spark" d="{}"/></svg>'
+    ).format(width, height, label, path)
+
+
+def _picture(board: Board, linked: set[str]) -> str:
+    """Draw MACs against F1: the entries, their Pareto front, the baseline, equal scores, the floor."""
+    rows = [row for row in board.rows if row.macs and row.macro_f1 is not None]
+    axes = Axes([row.macs or 1 for row in rows], [row.macro_f1 or 0 for row in rows], board.rules.f1_floor)
+    points = [(row.macs or 1, row.macro_f1 or 0) for row in rows]
+    on_front = {rows[i].id for i in pareto_front(points)}
+    parts = [
+        *grid(axes),
+        *_iso_lines(board, axes),
+        *_floor(board, axes),
+        front_line(points, axes),
+        *(_point(row, axes, linked, on_front=row.id in on_front) for row in reversed(rows)),
+    ]
+    head = Markup('<svg viewBox="0 0 {} {}" role="group" aria-label="{}">').format(
+        WIDTH, HEIGHT, f"MACs against macro F1 of {len(rows)} entries"
+    )
+    return head + Markup("\n").join(parts) + Markup("</svg>")
+
+
+def _iso_lines(board: Board, axes: Axes) -> Iterable[Markup]:
+    """Draw where entries of one score lie: MACs = (score - F1 term) x the baseline's."""
+    f1 = np.linspace(max(axes.bottom, board.rules.f1_floor), axes.top, 60)
+    terms = f1_terms(f1, baseline_f1=board.baseline_f1, rules=board.rules)
+    used: list[float] = []
+    for level in _LEVELS:
+        macs = (level - terms) * _baseline_macs(board)
+        places = [
+            (axes.x(m), axes.y(v))
+            for m, v in zip(macs.tolist(), f1.tolist(), strict=True)
+            if m > 0 and axes.holds(axes.x(m))
+        ]
+        if len(places) < 5:
+            continue
+        path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+        yield Markup('<path class="iso" d="{}"/>').format(path)
+        x, y = places[-1]
+        if all(abs(x - other) > 34 for other in used):
+            used.append(x)
+            yield Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="middle">{}</text>').format(
+                x, y - 5, f"{level:g}"
+            )
+
+
+def _floor(board: Board, axes: Axes) -> Iterable[Markup]:
+    if axes.bottom < board.rules.f1_floor < axes.top:
+        y = axes.y(board.rules.f1_floor)
+        yield Markup('<path class="floor" d="M{} {:.1f}H{}"/>').format(LEFT, y, WIDTH - RIGHT)
+        yield Markup('<text x="{}" y="{:.1f}">F1 floor</text>').format(LEFT + 6, y - 5)
+
+
+def _point(row: Row, axes: Axes, linked: set[str], *, on_front: bool) -> Markup:
+    """Draw one entry; only the front and the baselines are reached by the tabulator key."""
+    x, y = axes.x(row.macs or 1), axes.y(row.macro_f1 or 0)
+    who = f"{inline(row.team)}/{inline(row.name)}" if row.team else inline(row.name)
+    what = "baseline " if row.is_baseline else f"{row.place}. "
+    label = f"{what}{who}: score {row.score:.4f}, {row.macs:,} MACs, F1 {row.macro_f1:.4f}"
+    if row.is_baseline:
+        shape = Markup('<path class="ref" d="M{:.1f} {:.1f}l7 7l-7 7l-7 -7z"/>').format(x, y - 7)
+    else:
+        shape = Markup('<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="{}"/>').format(
+            "top" if on_front else "dot", x, y, 5 if on_front else 4
+        )
+    target = f"entries/{row.id}.html" if row.id in linked else f"#r{row.id}"
+    skip = "" if on_front or row.is_baseline else Markup(' tabindex="-1"')
+    return Markup('<a href="{}" aria-label="{}"{}>{}</a>').format(target, escape(label), skip, shape)

@@ -1,0 +1,120 @@
+"""Show the leaderboard as text: a table on a terminal, plain lines elsewhere, and CSV."""
+
+import csv
+import io
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from starter.contract.text import inline
+from starter.organizer.leaderboard.model import Board, Row
+from starter.report.scoreboard import say
+
+_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+_COLUMNS = (
+    "place", "team", "name", "score", "interval_low", "interval_high", "tie_group", "holds", "public_place",
+    "macs", "macs_ratio", "macro_f1", "f1_term", "branch", "params", "entries", "submitted_at", "baseline",
+    "reason", "stale", "duplicates", "submission",
+)  # fmt: skip
+
+
+def to_csv(board: Board) -> str:
+    """Return all rows as CSV; a stranger's text cannot be a spreadsheet's formula."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in (*board.rows, *board.others):
+        low, high = row.interval or (None, None)
+        fields = row.model_dump(mode="json", include=set(_COLUMNS))
+        fields |= {
+            "interval_low": low,
+            "interval_high": high,
+            "baseline": "yes" if row.is_baseline else "",
+            "stale": ", ".join(row.stale),
+            "duplicates": ", ".join(row.duplicates),
+        }
+        writer.writerow({name: _safe(value) for name, value in fields.items()})
+    return text.getvalue()
+
+
+def _safe(value: object) -> object:
+    if isinstance(value, str):
+        value = inline(value)
+        if value.startswith(_FORMULA_SIGNS):
+            return "'" + value
+    return value
+
+
+def show_board(console: Console, board: Board) -> None:
+    """Print a leaderboard."""
+    images = f"{board.num_images:,} {board.usage.lower()} images"
+    say(
+        console,
+        f"{board.competition}: {board.num_teams} teams, {board.num_entries} entries, {images}",
+        "bold",
+    )
+    if board.agreement is not None:
+        say(console, f"the public and the private order agree with Kendall's tau {board.agreement:.2f}")
+    say(console)
+    if console.is_terminal:
+        console.print(_table(board))
+        if any(row.tie_group is not None for row in board.rows):
+            say(console)
+            say(console, "tie: entries of one group are not told apart by these images.", "dim")
+    else:
+        for row in board.rows:
+            say(console, _line(row))
+    if board.others:
+        say(console)
+        say(console, "without a place:", "bold")
+        for row in board.others:
+            say(console, f"  {inline(row.team)}/{inline(row.name)}  {inline(row.reason)}")
+        if board.more_others:
+            say(console, f"  and {board.more_others:,} more")
+
+
+def _line(row: Row) -> str:
+    place = "baseline" if row.is_baseline else str(row.place)
+    low, high = row.interval or (row.score, row.score)
+    team = f"{inline(row.team)}/" if row.team else ""
+    return (
+        f"{place}  {team}{inline(row.name)}  score {row.score:.4f} ({low:.4f} to {high:.4f})"
+        f"  MACs {row.macs:,}  macro-F1 {row.macro_f1:.4f}"
+    )
+
+
+def _table(board: Board) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    revealed = board.usage == "Private"
+    headings = [
+        "rank",
+        "public" if revealed else "",
+        "team",
+        "entry",
+        "score",
+        "95 %",
+        "tie",
+        "ahead",
+        "MACs",
+    ]
+    for heading in [*headings, "macro F1"]:
+        if heading:
+            left = heading in {"team", "entry"}
+            table.add_column(heading, justify="left" if left else "right", overflow="fold", no_wrap=not left)
+    for row in board.rows:
+        half = (row.interval[1] - row.interval[0]) / 2 if row.interval else None
+        cells = [
+            str(row.place) if row.place else "-",
+            *([str(row.public_place or "-")] if revealed else []),
+            inline(row.team),
+            inline(row.name) + (" (baseline)" if row.is_baseline else ""),
+            f"{row.score:.4f}",
+            "" if half is None else f"+-{half:.4f}",
+            str(row.tie_group or ""),
+            "" if row.holds is None else f"{row.holds:.0%}",
+            f"{row.macs:,}",
+            f"{row.macro_f1:.4f}",
+        ]
+        table.add_row(*(Text(cell) for cell in cells), style="dim" if row.is_baseline else "")
+    return table

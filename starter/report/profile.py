@@ -1,0 +1,282 @@
+"""Show profiles to people: a table on a terminal, charts as PNG, one page of HTML.
+
+Module names and lines come from strangers: the terminal gets no control characters,
+the page escapes everything.
+"""
+
+import io
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+
+import jinja2
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from starter.contract.competition import ScoreRules
+from starter.contract.results import EvaluationResult, Finding, LayerProfile, ProfileReport, Reference
+from starter.contract.text import inline
+from starter.report.scoreboard import explain_score, say, tell
+
+GUIDELINES = {
+    "G1": "equal channel widths minimise memory access cost",
+    "G2": "many groups raise memory access cost",
+    "G3": "fragmented branches cost parallelism",
+    "G4": "elementwise operators are not negligible",
+}
+"""Ma et al. 2018, ShuffleNet V2, arXiv:1807.11164, section 2."""
+
+_COLOURS = {"contraction": "#2a6f97", "pointwise": "#e09f3e", "reduction": "#9e2a2b"}
+_MOST_BARS = 25
+
+Profiled = tuple[EvaluationResult, ProfileReport]
+
+
+def show_profile(
+    console: Console, result: EvaluationResult, reference: Reference | None, rules: ScoreRules
+) -> None:
+    """Print the layers, the totals, what the score is made of, and the findings."""
+    report = result.profile
+    assert report is not None
+    say(console, f"{inline(result.name)}  {_input(result)}", "bold")
+    if console.is_terminal:
+        console.print(_table(result, report, console))
+    else:
+        for layer in _working(report):
+            say(console, _plain(layer, result))
+    say(console)
+    for name, value in totals(result, reference):
+        tell(console, f"  {name:22} {value}")
+    if reference is not None and result.score is not None:
+        say(console)
+        tell(console, f"score: {explain_score(result, reference, rules)}")
+    for number, name in GUIDELINES.items():
+        found = [f for f in report.findings if f.guideline == number]
+        say(console)
+        tell(
+            console,
+            f"{number} {name}: "
+            + ("followed" if not found else f"{len(found)} place{'s' if found[1:] else ''}"),
+        )
+        for finding in found:
+            tell(console, f"  {_place(finding)}: {_saving(finding)}\n  {finding.formula}\n  {finding.advice}")
+
+
+def show_comparison(console: Console, results: Sequence[EvaluationResult]) -> None:
+    """Print profiles' totals side by side, and the first's over the last's."""
+    table = Table(box=box.SIMPLE, pad_edge=False, header_style="bold")
+    table.add_column("")
+    for name in (*(r.name for r in results), "first / last"):
+        table.add_column(Text(inline(name)), justify="right")
+    for label, number in _NUMBERS.items():
+        values = [number(r) for r in results]
+        cells = ["-" if v is None else f"{v:,.4g}" if isinstance(v, float) else f"{v:,}" for v in values]
+        ratio = f"{values[0] / values[-1]:.3f}" if values[0] is not None and values[-1] else "-"
+        table.add_row(label, *cells, ratio)
+    console.print(table)
+
+
+def totals(result: EvaluationResult, reference: Reference | None) -> list[tuple[str, str]]:
+    """Return what is said of the whole network: name and value."""
+    report = result.profile
+    assert report is not None
+    assert result.macs is not None
+    rows = [
+        ("MACs", f"{result.macs:,}"),
+        ("  contraction", f"{result.contraction_macs:,}  the literature's convention"),
+        ("  pointwise", f"{result.pointwise_macs:,}"),
+        ("  reduction", f"{result.reduction_macs:,}"),
+        ("thop sees", "-" if result.thop_macs is None else f"{result.thop_macs:,}"),
+        ("FLOPs", f"{report.flops:,}  2n - 1 for a dot product of length n"),
+        ("params", f"{result.params:,}"),
+        ("memory access cost", f"{report.access:,} elements, {report.access_bytes / 2**20:,.2f} MiB"),
+        ("arithmetic intensity", f"{report.flops / max(report.access_bytes, 1):,.2f} FLOPs per byte"),
+    ]
+    rows += [(f"latency, batch {batch}", _timing(report, batch)) for batch in report.latency]
+    if reference is not None:
+        ratio = result.macs / reference.macs
+        rows.insert(1, ("of the baseline's", f"{ratio:.4f}  ({reference.macs:,} MACs)"))
+    return rows
+
+
+def charts(profiled: Sequence[Profiled]) -> Figure:
+    """Draw for each profile the cost of its layers as bars, and their roofline."""
+    heights = [2.4 + 0.24 * min(len(_working(report)), _MOST_BARS) for _, report in profiled]
+    figure = Figure(figsize=(13, sum(heights)), layout="constrained")
+    axes = figure.subplots(len(profiled), 2, squeeze=False, width_ratios=(3, 2), height_ratios=heights)
+    for (bars, roof), (result, report) in zip(axes, profiled, strict=True):
+        _draw_bars(bars, result, report)
+        _draw_roofline(roof, report)
+    return figure
+
+
+def png(profiled: Sequence[Profiled]) -> bytes:
+    """Return the charts as PNG."""
+    buffer = io.BytesIO()
+    charts(profiled).savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def page(profiled: Sequence[Profiled], reference: Reference | None, rules: ScoreRules) -> str:
+    """Return one HTML page that needs no other file: charts, totals, score, findings and layers."""
+
+    def explained(result: EvaluationResult) -> str:
+        return explain_score(result, reference, rules) if reference and result.score is not None else ""
+
+    buffer = io.StringIO()
+    charts(profiled).savefig(buffer, format="svg")
+    _, _, svg = buffer.getvalue().partition("<svg")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    source = files("starter.report.html").joinpath("profile.html").read_text(encoding="utf-8")
+    return environment.from_string(source).render(
+        profiled=profiled,
+        svg=Markup("<svg" + svg),  # noqa: S704 - matplotlib escapes the texts in it
+        totals=lambda result: totals(result, reference),
+        explained=explained,
+        guidelines=GUIDELINES,
+        saving=_saving,
+        ops=_ops,
+        working=_working,
+        share=_share,
+    )
+
+
+def _working(report: ProfileReport) -> list[LayerProfile]:
+    """Return the layers that cost or touch anything; the others only describe memory anew."""
+    return [layer for layer in report.layers if layer.macs or layer.access]
+
+
+def _input(result: EvaluationResult) -> str:
+    return f"{' x '.join(map(str, result.input_shape or ()))} float32"
+
+
+def _ops(layer: LayerProfile) -> str:
+    return ", ".join(op.removeprefix("aten.").removesuffix(".default") for op in layer.ops)
+
+
+def _share(layer: LayerProfile, result: EvaluationResult) -> float:
+    return layer.macs / (result.macs or 1)
+
+
+def _place(finding: Finding) -> str:
+    return "  ".join(part for part in (finding.module, finding.source) if part)
+
+
+def _saving(finding: Finding) -> str:
+    unit = "operators" if finding.guideline == "G3" else "elements"
+    return f"{finding.saving:,} {unit} ({finding.share:.1%}) could be saved"
+
+
+def _timing(report: ProfileReport, batch: int) -> str:
+    time = report.latency[batch]
+    return (
+        f"{time.median / 1000:,.3f} ms ({time.low / 1000:,.3f} to {time.high / 1000:,.3f})"
+        f"  {report.device}, {report.threads} thread{'s' if report.threads > 1 else ''}"
+    )
+
+
+_COLUMNS: dict[str, Callable[[LayerProfile, EvaluationResult], str]] = {
+    "output": lambda layer, _: "x".join(map(str, layer.shape[1:])),
+    "params": lambda layer, _: f"{layer.params:,}",
+    "MACs": lambda layer, _: f"{layer.macs:,}",
+    "share": lambda layer, result: f"{_share(layer, result):.1%}",
+    "access": lambda layer, _: f"{layer.access:,}",
+    "FLOPs/B": lambda layer, _: f"{layer.intensity:.1f}",
+    "us at 1": lambda layer, _: f"{layer.latency[1].median:,.0f}" if 1 in layer.latency else "-",
+    "us at 32": lambda layer, _: f"{layer.latency[32].median:,.0f}" if 32 in layer.latency else "-",
+}
+_DROPPED_FIRST = ("FLOPs/B", "params", "us at 32", "access", "output")
+
+
+def _table(result: EvaluationResult, report: ProfileReport, console: Console) -> Table:
+    """Return the table of layers with all columns that fit the terminal."""
+    for count in range(len(_DROPPED_FIRST) + 1):
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        table.add_column("module, line", overflow="fold", min_width=24)
+        headings = [name for name in _COLUMNS if name not in _DROPPED_FIRST[:count]]
+        for heading in headings:
+            table.add_column(heading, justify="right", no_wrap=True)
+        for layer in _working(report):
+            cells = [Text(inline(layer.label)), *(Text(_COLUMNS[h](layer, result)) for h in headings)]
+            table.add_row(*cells, style="" if layer.macs else "dim")
+        if console.measure(table, options=console.options.update(width=1000)).maximum <= console.width:
+            break
+    return table
+
+
+def _plain(layer: LayerProfile, result: EvaluationResult) -> str:
+    cells = "  ".join(f"{name} {text(layer, result)}" for name, text in _COLUMNS.items())
+    return f"{inline(layer.label)}  {cells}"
+
+
+_NUMBERS: dict[str, Callable[[EvaluationResult], float | int | None]] = {
+    "MACs": lambda r: r.macs,
+    "contraction MACs": lambda r: r.contraction_macs,
+    "pointwise MACs": lambda r: r.pointwise_macs,
+    "reduction MACs": lambda r: r.reduction_macs,
+    "thop sees": lambda r: r.thop_macs,
+    "params": lambda r: r.params,
+    "FLOPs": lambda r: r.profile.flops if r.profile else None,
+    "memory access cost": lambda r: r.profile.access if r.profile else None,
+    "latency at 1, ms": lambda r: _milliseconds(r, 1),
+    "latency at 32, ms": lambda r: _milliseconds(r, 32),
+}
+
+
+def _milliseconds(result: EvaluationResult, batch: int) -> float | None:
+    timing = result.profile.latency.get(batch) if result.profile else None
+    return timing.median / 1000 if timing else None
+
+
+def _draw_bars(axes: Axes, result: EvaluationResult, report: ProfileReport) -> None:
+    working = _working(report)
+    heaviest = set(sorted(range(len(working)), key=lambda i: working[i].macs, reverse=True)[:_MOST_BARS])
+    layers = [layer for i, layer in enumerate(working) if i in heaviest]
+    left = [0.0] * len(layers)
+    for kind, colour in _COLOURS.items():
+        widths = [getattr(layer, kind) / 1e6 for layer in layers]
+        axes.barh(range(len(layers)), widths, left=left, color=colour, label=kind)
+        left = [a + b for a, b in zip(left, widths, strict=True)]
+    axes.set_yticks(
+        range(len(layers)), [_short(layer.label) for layer in layers], fontsize=8, parse_math=False
+    )
+    axes.invert_yaxis()
+    axes.set_xlabel("million MACs for one image")
+    more = "" if len(layers) == len(working) else f", the {len(layers)} heaviest of {len(working)}"
+    axes.set_title(f"{_short(result.name)}: {result.macs:,} MACs{more}", loc="left", parse_math=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize=8)
+
+
+def _draw_roofline(axes: Axes, report: ProfileReport) -> None:
+    batch = max(report.latency)
+    layers = [layer for layer in report.layers if layer.flops and layer.latency[batch].median > 1]
+    if not layers:
+        axes.set_axis_off()
+        return
+    ridge = report.peak_flops / report.peak_bytes
+    lowest = min(*(layer.intensity for layer in layers), ridge) / 2
+    highest = max(*(layer.intensity for layer in layers), ridge) * 4
+    xs = [lowest, ridge, highest]
+    axes.loglog(xs, [min(x * report.peak_bytes, report.peak_flops) / 1e9 for x in xs], color="#888888")
+    axes.scatter(
+        [layer.intensity for layer in layers],
+        [layer.flops * batch / layer.latency[batch].median / 1e3 for layer in layers],
+        s=[20 + 400 * layer.latency[batch].median / report.latency[batch].median for layer in layers],
+        c=[_COLOURS["contraction" if layer.contraction else "pointwise"] for layer in layers],
+        alpha=0.6,
+        linewidths=0,
+    )
+    axes.set_xlabel("FLOPs per byte")
+    axes.set_ylabel("GFLOPs per second")
+    axes.set_title(f"roofline at batch {batch}; area: share of the time")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _short(text: str) -> str:
+    text = inline(text)
+    return text if len(text) <= 60 else "..." + text[-57:]

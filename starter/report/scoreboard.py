@@ -1,0 +1,328 @@
+"""Show results to people: a table on a terminal, plain lines elsewhere.
+
+Names and texts come from strangers, so nothing of theirs is read as markup and no
+control character reaches the terminal.
+"""
+
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from starter.contract.competition import ScoreRules
+from starter.contract.errors import CATALOGUE, Problem, StarterError, Status
+from starter.contract.results import EvaluationResult, NodeCost, Reference
+from starter.contract.text import clean, inline
+from starter.evaluation.scoring import macs_worth, rank, scored_macs
+
+_SHOW_LOG = frozenset({Status.CRASH, Status.TIMEOUT, Status.MEMORY, Status.DISK, Status.HOST_ERROR})
+_LOG_LINES = 12
+_FIELD = 9
+"""Where the text of a problem's field begins, after its name."""
+_Labels = dict[tuple[str, str], str]
+_COLUMNS: dict[str, Callable[[EvaluationResult], str]] = {
+    "score": lambda r: f"{r.score:.4f}",
+    "MACs": lambda r: f"{r.macs:,}",
+    "of baseline": lambda r: f"{r.macs_ratio:.4f}",
+    "macro F1": lambda r: f"{r.macro_f1:.4f}",
+    "F1 term": lambda r: f"{r.f1_term:+.4f}",
+    "branch": lambda r: str(r.branch),
+    "params": lambda r: f"{r.params:,}",
+    "thop sees": lambda r: _thop(r.thop_macs),
+}
+_DROPPED_FIRST = ("thop sees", "params", "branch", "F1 term", "of baseline")
+"""What a narrow terminal does without, rather than cut figures; the lines below the table have it all."""
+
+
+def pad(text: str, width: int) -> str:
+    """Fill a text with spaces to a width in columns; Hangul and the like take two each."""
+    return text + " " * (width - cell_len(inline(text)))
+
+
+def say(console: Console, text: str = "", style: str = "") -> None:
+    """Print a text as it is: no markup, no highlighting, no wrapping."""
+    console.print(Text(clean(text), style=style), soft_wrap=True)
+
+
+def tell(console: Console, text: str) -> None:
+    """Print prose: wrapped between words with a hanging indent on a terminal, as it is elsewhere."""
+    for line in clean(text).split("\n"):
+        indent = " " * (_FIELD if line.startswith("  ") else 2)
+        lines = textwrap.wrap(
+            line, console.width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        )
+        say(console, "\n".join(lines) if console.is_terminal else line)
+
+
+def show_scores(
+    console: Console,
+    results: Sequence[EvaluationResult],
+    reference: Reference,
+    rules: ScoreRules,
+    *,
+    baseline: str,
+) -> None:
+    """Print the scoreboard, every score term by term, and what is wrong with the others.
+
+    `baseline` is the baseline's path: where it is among the results its row says so,
+    and where it is not, its figures stand below the rows.
+    """
+    ordered = rank(results)
+    labels = _labels(ordered, baseline)
+    scored = [r for r in ordered if r.score is not None]
+    if not console.is_terminal:
+        for result in ordered:
+            say(console, _score_line(result, labels[_key(result)]))
+    elif scored:
+        console.print(_fitting_table(console, scored, labels))
+    if all(r.path != baseline for r in results):
+        say(console, _reference_line(reference), "dim")
+    for result in (r for r in ordered if r.status is Status.OK):
+        say(console)
+        tell(console, f"{labels[_key(result)]}: {explain_score(result, reference, rules)}")
+    show_problems(console, ordered)
+    say(console)
+    if rules.counter == "thop":
+        say(
+            console,
+            "MACs as thop counts them, on the participant's side: this count can be fooled.",
+            "yellow",
+        )
+    if any(not r.official for r in results):
+        smoke = f"a smoke run on {scored[0].num_images if scored else 0} images"
+        unprotected = any(r.isolation == "none" for r in results)
+        say(console, f"Not official: {'scored without isolation' if unprotected else smoke}.", "yellow")
+    say(console, _summary(results))
+
+
+def show_costs(console: Console, results: Sequence[EvaluationResult], *, layers: bool = False) -> None:
+    """Print what `starter validate` finds: the cost by class, or all problems."""
+    for result in results:
+        if result.status is Status.OK:
+            say(console, f"{inline(result.name)}  ok", "green")
+            say(console, _cost_lines(result))
+            if layers:
+                for line in _layer_lines(result):
+                    say(console, line)
+        else:
+            say(console, f"{inline(result.name)}  {result.status}")
+    show_problems(console, results)
+    say(console)
+    say(console, _summary(results))
+
+
+def show_problems(console: Console, results: Sequence[EvaluationResult]) -> None:
+    """Print every problem of every submission that failed."""
+    for result in results:
+        if not result.problems:
+            continue
+        say(console)
+        for problem in result.problems:
+            tell(console, describe(problem, result.path))
+        if result.status in _SHOW_LOG and result.log_tail.strip():
+            say(console, "  log    the end of what it printed:")
+            for line in result.log_tail.strip().splitlines()[-_LOG_LINES:]:
+                say(console, f"         {line}", "dim")
+
+
+def show_error(console: Console, error: StarterError) -> None:
+    """Print an error of the caller's or of ours."""
+    for problem in error.problems:
+        tell(console, describe(problem, problem.where))
+
+
+def describe(problem: Problem, subject: str) -> str:
+    """Say what is wrong, where, why and what to do, in the order in which a person asks."""
+    why = CATALOGUE[problem.code].why
+    fields = {
+        "where": problem.where if problem.where != subject else "",
+        "got": problem.got,
+        "wanted": problem.expected if problem.expected != why else "",
+        "why": why,
+        "fix": problem.hint,
+        "code": f"{problem.code}: starter explain {problem.code}",
+    }
+    lines = [f"{inline(subject)}: {CATALOGUE[problem.code].title}"]
+    # Further lines of a stranger's text stay under its first: none of them can pass for a line of ours.
+    lines += [f"  {name:6} {_indented(text)}" for name, text in fields.items() if text]
+    return "\n".join(lines)
+
+
+def _indented(text: str) -> str:
+    return clean(text).rstrip().replace("\n", "\n" + _FIELD * " ")
+
+
+def explain_score(result: EvaluationResult, reference: Reference, rules: ScoreRules) -> str:
+    """Return a score as the sum that it is, which branch of the formula applied, and what is not scored."""
+    seen = (
+        f"accuracy {result.accuracy:.4f}, {result.params:,} params, thop sees {_thop(result.thop_macs)} MACs"
+    )
+    if result.score is None or result.branch is None:
+        return f"no score: thop, whose count competition.toml chooses, could not count it\n  {seen}"
+    counter = "MACs as thop sees them" if rules.counter == "thop" else "MACs"
+    macs = scored_macs(result.macs or 0, result.thop_macs, rules)
+    baseline_macs = scored_macs(reference.macs, reference.thop_macs, rules)
+    f1, baseline_f1 = f"{result.macro_f1:.4f}", f"{reference.macro_f1:.4f}"
+    term, why = {
+        "below_floor": ("1", f"F1 {f1} is below the floor of {rules.f1_floor:g}: unranked"),
+        "penalty": (f"{rules.penalty:g} x (1 - {f1}/{baseline_f1})", "F1 is below the baseline's: penalty"),
+        "reward": (f"{rules.reward:g} x (1 - {f1}/{baseline_f1})", "F1 is not below the baseline's: reward"),
+    }[result.branch]
+    sign = "-" if (result.f1_term or 0) < 0 else "+"
+    return (
+        f"{macs:,} / {baseline_macs:,} {counter} + {term}"
+        f" = {result.macs_ratio:.4f} {sign} {abs(result.f1_term or 0):.4f} = {result.score:.4f}\n"
+        f"  {why}{_absent(result)}\n  {_prices(result, reference, rules)}\n  {seen}"
+    )
+
+
+def _prices(result: EvaluationResult, reference: Reference, rules: ScoreRules) -> str:
+    """Say what to change: what F1 is worth in MACs here, how far the thresholds are, where the MACs go."""
+    assert result.branch is not None
+    assert result.macro_f1 is not None
+    worth = macs_worth(
+        0.01,
+        result.branch,
+        baseline_macs=scored_macs(reference.macs, reference.thop_macs, rules) or 0,
+        baseline_f1=reference.macro_f1,
+        rules=rules,
+    )
+    price = f"+0.01 F1 is worth {worth:,} MACs" if worth else "F1 counts from the floor on"
+    text = (
+        f"{price}; F1 is {_distance(result.macro_f1 - rules.f1_floor)} the floor"
+        f" and {_distance(result.macro_f1 - reference.macro_f1)} the baseline's"
+    )
+    heaviest = heaviest_layers(result.layers or ())
+    shares = ", ".join(f"{inline(name)} {share:.0%}" for name, share in heaviest)
+    return f"{text}\n  most MACs: {shares}" if shares else text
+
+
+def heaviest_layers(layers: Sequence[NodeCost], count: int = 3) -> list[tuple[str, float]]:
+    """Return the modules (or lines, outside of one) with the most MACs, and their shares of all."""
+    macs: Counter[str] = Counter()
+    for node in layers:
+        macs[node.module or node.source or node.op] += node.contraction + node.pointwise + node.reduction
+    total = macs.total() or 1
+    return [(name, n / total) for name, n in macs.most_common(count) if n]
+
+
+def _distance(difference: float) -> str:
+    return f"{abs(difference):.4f} {'above' if difference >= 0 else 'below'}"
+
+
+def _absent(result: EvaluationResult) -> str:
+    if not result.absent_classes:
+        return ""
+    return f"; no image of {', '.join(result.absent_classes)}, which count as F1 0"
+
+
+def _thop(macs: int | None) -> str:
+    return "-" if macs is None else f"{macs:,}"
+
+
+def _key(result: EvaluationResult) -> tuple[str, str]:
+    return (result.name, result.path)  # a package may offer several submissions: one path, several names
+
+
+def _labels(results: Sequence[EvaluationResult], baseline: str) -> _Labels:
+    """Return what each row is called: its name, and what tells it from rows of the same name."""
+    names = [r.name for r in results]
+    labels = {}
+    for result in results:
+        label = inline(result.name)
+        if result.path == baseline:
+            label += " (reference)"
+        elif names.count(result.name) > 1:
+            label += f" ({inline(result.path)})"
+        labels[_key(result)] = label
+    return labels
+
+
+def _reference_line(reference: Reference) -> str:
+    return (
+        f"relative to {inline(reference.name)}: macro-F1 {reference.macro_f1:.4f}  MACs {reference.macs:,}"
+        f"  score 1.0000  (from reference.json, not evaluated again)"
+    )
+
+
+def _fitting_table(console: Console, results: Sequence[EvaluationResult], labels: _Labels) -> Table:
+    """Return the table with all columns that fit the terminal's width."""
+    for count in range(len(_DROPPED_FIRST) + 1):
+        table = _table([h for h in _COLUMNS if h not in _DROPPED_FIRST[:count]], results, labels)
+        if console.measure(table, options=console.options.update(width=1000)).maximum <= console.width:
+            break
+    return table
+
+
+def _table(headings: Sequence[str], results: Sequence[EvaluationResult], labels: _Labels) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("rank", justify="right")
+    table.add_column("name", overflow="fold", max_width=32)
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "branch" else "right", no_wrap=True)
+    for place, result in enumerate(results, start=1):
+        cells = [
+            str(place) if result.ranked else "-",
+            labels[_key(result)],
+            *(_COLUMNS[heading](result) for heading in headings),
+        ]
+        table.add_row(*(Text(cell) for cell in cells), style="" if result.ranked else "dim")
+    return table
+
+
+def _score_line(result: EvaluationResult, label: str) -> str:
+    if result.score is None:
+        found = result.error
+        return f"{label}  {result.status}  {inline(f'{found.code} {found.got}') if found else 'no score'}"
+    mark = "" if result.ranked else "  unranked"
+    return (
+        f"{label}  ok  macro-F1 {result.macro_f1:.4f}  MACs {result.macs:,}  score {result.score:.4f}{mark}"
+    )
+
+
+def _cost_lines(result: EvaluationResult) -> str:
+    assert result.macs is not None
+    thop = "could not count" if result.thop_macs is None else f"sees {result.thop_macs:,}"
+    return "\n".join(
+        [
+            f"  input        {' x '.join(map(str, result.input_shape or ()))} float32",
+            f"  MACs         {result.macs:,}",
+            f"  contraction  {result.contraction_macs:,}",
+            f"  pointwise    {result.pointwise_macs:,}",
+            f"  reduction    {result.reduction_macs:,}",
+            f"  params       {result.params:,}",
+            f"  thop         {thop}",
+        ]
+    )
+
+
+def _layer_lines(result: EvaluationResult) -> Iterator[str]:
+    """Yield one line for each operator that costs anything, in the order in which they run."""
+    total = result.macs or 1
+    headings = f"{'contraction':>13} {'pointwise':>11} {'reduction':>11} {'share':>6}"
+    yield f"  {headings}  operator, output, module, line"
+    for node in result.layers or ():
+        macs = node.contraction + node.pointwise + node.reduction
+        if macs:
+            place = "  ".join(part for part in (node.module, node.source) if part)
+            op = node.op.removeprefix("aten.").removesuffix(".default")
+            yield (
+                f"  {node.contraction:13,} {node.pointwise:11,} {node.reduction:11,} {macs / total:6.1%}"
+                f"  {op} {'x'.join(map(str, node.shape))}  {place}"
+            )
+
+
+def _summary(results: Sequence[EvaluationResult]) -> str:
+    """Return for instance `4 submissions: 3 ranked, 1 failed`."""
+    failed = sum(r.status is not Status.OK for r in results)
+    ranked = sum(r.ranked for r in results)
+    ok = len(results) - failed
+    validated = all(r.macro_f1 is None for r in results)
+    counts = {"ok": ok} if validated else {"ranked": ranked, "unranked": ok - ranked}
+    parts = [f"{n} {what}" for what, n in (counts | {"failed": failed}).items() if n]
+    noun = "submission" if len(results) == 1 else "submissions"
+    return f"{len(results)} {noun}: {', '.join(parts)}"

@@ -1,0 +1,320 @@
+"""Transforms as data: read off a participant's objects.
+
+Only what is on the allow-list passes: deterministic, free of parameters, one view of
+one image. `describe` runs in the submission's process; pipeline.py rebuilds what it wrote
+on our side, where no code of the plugin ever meets an image.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from torch import nn
+from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms import transforms as v1
+from torchvision.transforms._presets import ImageClassification
+
+from starter.contract.errors import Code, ParticipantError, Problem, participant_error, problem
+
+MAX_RECORDS = 32
+
+Side = Annotated[int, Field(ge=1, le=2048)]
+Border = Annotated[int, Field(ge=0, le=2048)]
+Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e6, le=1e6)]
+Whole = Annotated[int, Field(ge=-255, le=255)]
+Positive = Annotated[float, Field(allow_inf_nan=False, gt=0, le=1e6)]
+Interpolation = Literal["nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos"]
+Dtype = Literal["float32", "uint8"]
+Api = Literal["v1", "v2"]
+
+
+def _not_three(padding: list[int]) -> list[int]:
+    if len(padding) == 3:
+        raise ValueError("one, two or four numbers")
+    return padding
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class _Versioned(_Record):
+    api: Api = "v2"
+    """Which of torchvision's two families; they differ in rounding on tensors."""
+
+
+class Resize(_Versioned):
+    """Scale to a size; one side keeps the aspect ratio."""
+
+    kind: Literal["Resize"] = "Resize"
+    size: list[Side] = Field(min_length=1, max_length=2)
+    """Height and width, or the shorter side."""
+    interpolation: Interpolation = "bilinear"
+    """How values between pixels are made."""
+    max_size: Side | None = None
+    """Where only the shorter side is given: the most that the longer one may be."""
+    antialias: bool = True
+    """Whether tensors are smoothed before they shrink; PIL images always are."""
+
+
+class CenterCrop(_Versioned):
+    """Cut out the middle; what is missing is padded with 0."""
+
+    kind: Literal["CenterCrop"] = "CenterCrop"
+    size: list[Side] = Field(min_length=1, max_length=2)
+    """Height and width, or the side of a square."""
+
+
+class Pad(_Versioned):
+    """Add a border."""
+
+    kind: Literal["Pad"] = "Pad"
+    padding: Annotated[list[Border], Field(min_length=1, max_length=4), AfterValidator(_not_three)]
+    """All sides; or left and right, top and bottom; or left, top, right, bottom."""
+    fill: Whole | Number | Annotated[list[Whole | Number], Field(min_length=1, max_length=3)] = 0
+    """The border's value, one or one for each channel, where the mode is constant."""
+    padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant"
+    """What the border shows."""
+
+
+class Grayscale(_Versioned):
+    """Reduce to luminance, in one channel or the same in three."""
+
+    kind: Literal["Grayscale"] = "Grayscale"
+    num_output_channels: Literal[1, 3] = 1
+    """Channels that come out."""
+
+
+class Normalize(_Versioned):
+    """Subtract the mean and divide by the standard deviation."""
+
+    kind: Literal["Normalize"] = "Normalize"
+    mean: list[Number] = Field(min_length=1, max_length=3)
+    """One for each channel."""
+    std: list[Positive] = Field(min_length=1, max_length=3)
+    """One for each channel."""
+
+
+class ConvertImageDtype(_Versioned):
+    """Change the type and scale to its range."""
+
+    kind: Literal["ConvertImageDtype"] = "ConvertImageDtype"
+    dtype: Dtype
+    """The new type."""
+
+
+class ToDtype(_Record):
+    """Change the type; with `scale`, 0-255 becomes 0-1."""
+
+    kind: Literal["ToDtype"] = "ToDtype"
+    dtype: Dtype
+    """The new type."""
+    scale: bool = False
+    """Whether values are scaled to the new type's range."""
+
+
+class Plain(_Record):
+    """A transform without options."""
+
+    kind: Literal["Plain"] = "Plain"
+    name: Literal["ToImage", "PILToTensor", "ToPureTensor", "ToTensor", "RGB", "Identity"]
+    """Its name in torchvision."""
+
+
+TransformRecord = Annotated[
+    Resize | CenterCrop | Pad | Grayscale | Normalize | ConvertImageDtype | ToDtype | Plain,
+    Field(discriminator="kind"),
+]
+_RECORDS: TypeAdapter[list[TransformRecord]] = TypeAdapter(
+    Annotated[list[TransformRecord], Field(max_length=MAX_RECORDS)]
+)
+
+_VERSIONED: dict[str, tuple[str, ...]] = {
+    "Resize": ("size", "interpolation", "max_size", "antialias"),
+    "CenterCrop": ("size",),
+    "Pad": ("padding", "fill", "padding_mode"),
+    "Grayscale": ("num_output_channels",),
+    "Normalize": ("mean", "std"),
+    "ConvertImageDtype": ("dtype",),
+}
+_PLAIN = ("ToImage", "PILToTensor", "ToPureTensor", "ToTensor", "RGB", "Identity")
+ALLOWED = ("Compose", *_VERSIONED, "ToDtype", *_PLAIN)
+# Exact types: a subclass may do anything in its own __call__.
+_MODULES = {"v1": v1, "v2": v2}
+_TYPES = {
+    getattr(module, name): (name, api)
+    for api, module in _MODULES.items()
+    for name in ALLOWED
+    if hasattr(module, name)
+}
+_PIL_MODES = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+_RANDOM = re.compile(
+    "Random|AutoAugment|RandAugment|TrivialAugment|AugMix|Jitter|Noise|ElasticTransform|MixUp|CutMix|"
+    "GaussianBlur|JPEG"
+)
+
+
+def describe(transforms: object) -> list[TransformRecord]:
+    """Read a participant's transforms off into records.
+
+    Args:
+        transforms: a torchvision transform (v1 or v2), a Compose, a list of them, or
+            a weights enum's `.transforms()`.
+
+    Raises:
+        ParticipantError: E301 to E303, every transform that is not on the list, all at once.
+    """
+    records: list[TransformRecord] = []
+    problems: list[Problem] = []
+    for i, item in enumerate(_flat(transforms)):
+        try:
+            records += _read(item, f"transforms[{i}]: {_type_name(item)}")
+        except ParticipantError as error:
+            problems += error.problems
+    if len(records) > MAX_RECORDS:
+        problems.append(_bad_option("transforms", f"at most {MAX_RECORDS} steps", f"{len(records)}"))
+    if problems:
+        raise ParticipantError(problems)
+    return records
+
+
+def dump(records: Sequence[TransformRecord]) -> str:
+    """Write records as JSON."""
+    return _RECORDS.dump_json(list(records)).decode()
+
+
+def load(text: str) -> list[TransformRecord]:
+    """Read records from JSON that a stranger may have written.
+
+    Raises:
+        ParticipantError: E505; it is not a list of allowed records.
+    """
+    try:
+        return _RECORDS.validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(["transforms", *map(str, first["loc"])])[:200]
+        raise participant_error(Code.MALFORMED_GRAPH, where=where, got=first["msg"][:300]) from error
+
+
+def _flat(transforms: object) -> Iterator[object]:
+    if isinstance(transforms, list | tuple):
+        for item in transforms:
+            yield from _flat(item)
+    elif _is_container(transforms) and not _changes(transforms):
+        yield from _flat(getattr(transforms, "transforms", None) or list(transforms))  # type: ignore[call-overload]
+    else:
+        yield transforms
+
+
+def _is_container(item: object) -> bool:
+    return type(item) is nn.Sequential or _TYPES.get(type(item), ("",))[0] == "Compose"
+
+
+def _read(item: object, where: str) -> list[TransformRecord]:
+    name, api = _TYPES.get(type(item), ("", "v2"))
+    known = name or type(item) is ImageClassification or _is_container(item)
+    if not known:
+        raise ParticipantError([_refusal(item, where)])
+    if changes := _changes(item):
+        got = f"{', '.join(changes)} of its own"
+        raise ParticipantError([_bad_option(where, "the transform as torchvision has it", got)])
+    values = {key: _plain(value) for key, value in vars(item).items() if value is not None}
+    if name in _PLAIN:
+        return [_record("Plain", {"name": name}, where)]
+    if name == "ToDtype":
+        return [_record(name, {key: values.get(key) for key in ("dtype", "scale")}, where)]
+    if name in _VERSIONED:
+        return [_record(name, {"api": api, **_options(name, values)}, where)]
+    return _read_preset(values, where)
+
+
+def _read_preset(values: Mapping[str, Any], where: str) -> list[TransformRecord]:
+    """Spell out what a weights enum's preset does."""
+    resize = _options("Resize", {**values, "size": values["resize_size"]})
+    return [
+        _record("Resize", {"api": "v1", **resize}, where),
+        _record("CenterCrop", {"api": "v1", "size": values["crop_size"]}, where),
+        _record("Plain", {"name": "PILToTensor"}, where),
+        _record("ConvertImageDtype", {"api": "v1", "dtype": "float32"}, where),
+        _record("Normalize", {"api": "v1", **_options("Normalize", values)}, where),
+    ]
+
+
+def _options(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Pick a transform's options and give them the form that the record has."""
+    options = {key: values[key] for key in _VERSIONED[name] if key in values}
+    for key in ("size", "padding"):
+        if isinstance(options.get(key), int):
+            options[key] = [options[key]]
+    if name == "Resize":
+        options.setdefault("antialias", False)  # None, which torchvision takes for False
+        mode = options.get("interpolation")
+        options["interpolation"] = _PIL_MODES.get(mode, mode) if isinstance(mode, int) else mode
+    return options
+
+
+def _record(kind: str, options: Mapping[str, Any], where: str) -> TransformRecord:
+    try:
+        return _RECORDS.validate_python([{"kind": kind, **options}])[0]
+    except ValidationError as error:
+        wrong = {str(item["loc"][2]): item for item in reversed(error.errors())}
+        raise ParticipantError(
+            [
+                _bad_option(f"{where}.{field}", item["msg"], repr(options.get(field)))
+                for field, item in wrong.items()
+            ]
+        ) from error
+
+
+def _bad_option(where: str, expected: str, got: str) -> Problem:
+    return problem(Code.TRANSFORM_OPTION, where=where, expected=expected, got=got[:120])
+
+
+def _changes(item: object) -> list[str]:
+    """Name what was hung onto an object and would be lost: a forward or hooks of its own."""
+    own = vars(item).items()
+    return [name for name, value in own if callable(value) or (name.endswith("_hooks") and value)]
+
+
+def _plain(value: Any) -> Any:
+    """Turn an attribute into what JSON has; anything else stays and is refused by the record."""
+    if isinstance(value, InterpolationMode):
+        return value.value
+    if isinstance(value, torch.dtype):
+        return str(value).removeprefix("torch.")
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if callable(getattr(value, "tolist", None)):  # a tensor, a NumPy array or a NumPy number
+        return value.tolist()
+    return value
+
+
+def _type_name(item: object) -> str:
+    kind = item if isinstance(item, type) else type(item)
+    module = re.sub(r"\.(_\w+|autoaugment)|(?<=transforms)\.transforms", "", kind.__module__)
+    return f"{module}.{kind.__qualname__}"
+
+
+def _refusal(item: object, where: str) -> Problem:
+    name = type(item).__name__
+    if type(item).__module__.startswith("torchvision.") and _RANDOM.search(name):
+        return problem(Code.TRANSFORM_RANDOM, where=where, got=name)
+    expected = f"one of {', '.join(ALLOWED)}"
+    got, hint = _slip(item)
+    return problem(Code.TRANSFORM_UNKNOWN, where=where, expected=expected, got=got or name, hint=hint)
+
+
+def _slip(item: object) -> tuple[str, str]:
+    """Recognise a forgotten pair of brackets: what it is, and what to write."""
+    if isinstance(item, type):
+        weights = hasattr(item, "DEFAULT") and hasattr(item, "__members__")
+        call = f"{item.__name__}.DEFAULT.transforms()" if weights else f"{item.__name__}(...)"
+        return f"the class {item.__name__}, not an instance", f"Call it: {call}"
+    if hasattr(item, "transforms") and hasattr(item, "url"):
+        return f"the weights {item}", f"Call .transforms() of it: {item}.transforms()"
+    if getattr(item, "func", None) is ImageClassification:
+        return "a weights enum's .transforms, not called", "Call it: WEIGHTS.transforms()"
+    return "", ""

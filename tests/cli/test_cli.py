@@ -1,0 +1,412 @@
+"""The command line as people use it: real processes, real plugins, real exit codes."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import GOOD
+
+from starter.contract.errors import CATALOGUE
+from starter.data.dataset import Dataset
+from starter.recipes.training.settings import TrainSettings
+
+COMPETITION = """
+name = "test"
+dataset = "data"
+baseline = "baseline"
+submissions = "submissions"
+
+[limits]
+wall_seconds = 60
+memory_mb = 2500
+"""
+
+
+@dataclass
+class Run:
+    """What a command printed and how it ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def results(self) -> dict[str, dict[str, Any]]:
+        return {r["name"]: r for r in json.loads(self.stdout)["results"]}
+
+
+def python(*arguments: str, cwd: Path, **environment: str) -> Run:
+    command = [sys.executable, *arguments]
+    run = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, check=False, env=os.environ | environment
+    )
+    return Run(run.returncode, run.stdout, run.stderr)
+
+
+def starter(*arguments: str | Path, cwd: Path) -> Run:
+    return python("-m", "starter", *map(str, arguments), cwd=cwd)
+
+
+BAD = {
+    "no_hook": ("E101", "invalid", GOOD.replace("@hookimpl", "")),
+    "raises": ("E401", "invalid", GOOD.replace("return self.head(", "return self.haed(")),
+    "not_a_number": ("E601", "invalid", GOOD.replace("images.mean((2, 3)))", "images.mean((2, 3))) / 0 * 0")),
+    "wrong_shape": (
+        "E402",
+        "invalid",
+        GOOD.replace("nn.Linear(3, 3)", "nn.Linear(3, 4)").replace("torch.eye(3)", "0"),
+    ),
+    "random_crop": ("E302", "invalid", GOOD.replace("v2.Resize(", "v2.RandomCrop(")),
+    "sorts": (
+        "E501",
+        "unsupported",
+        GOOD.replace("images.mean((2, 3))", "images.mean((2, 3)).sort(1).values"),
+    ),
+    "exits": ("E706", "crash", GOOD.replace("import torch\n", "import os, torch\nos._exit(0)\n", 1)),
+    "eats": ("E702", "memory", GOOD + "\nheap = [b'x' * 2**26 + bytes([i % 256]) for i in range(1000)]\n"),
+}
+
+
+@pytest.fixture(scope="module")
+def competition(tmp_path_factory: pytest.TempPathFactory, easy_dataset: Dataset) -> Path:
+    """A competition folder whose baseline is a good plugin, measured by the command itself."""
+    root = tmp_path_factory.mktemp("competition")
+    (root / "competition.toml").write_text(COMPETITION, encoding="utf-8")
+    shutil.copytree(easy_dataset.root, root / "data")
+    (root / "submissions").mkdir()
+    (root / "baseline").mkdir()
+    (root / "baseline" / "plugin.py").write_text(GOOD, encoding="utf-8")
+    measured = starter("baseline", "measure", cwd=root)
+    assert measured.code == 0, measured.stderr
+    return root
+
+
+@pytest.fixture(scope="module")
+def board(competition: Path) -> Run:
+    """One run over a good plugin and every kind of bad one."""
+    for name, (_, _, text) in BAD.items():
+        (competition / "submissions" / f"{name}.py").write_text(text, encoding="utf-8")
+    (competition / "submissions" / "good.py").write_text(GOOD, encoding="utf-8")
+    (competition / "submissions" / "not a name!.py").write_text(GOOD, encoding="utf-8")
+    return starter("score", "--json", "-", cwd=competition)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_each_bad_plugin_gets_its_own_verdict(board: Run, name: str) -> None:
+    code, status, _ = BAD[name]
+    result = board.results[name]
+    assert (result["error"]["code"], result["status"]) == (code, status)
+    assert result["score"] is None
+    assert not result["ranked"]
+
+
+def test_the_others_are_still_scored(board: Run) -> None:
+    good, baseline = board.results["good"], board.results["baseline"]
+    assert good["status"] == "ok"
+    assert good["macs"] == 3 * 8 * 8 + 3 * 3
+    assert good["macro_f1"] == 1.0
+    assert good["score"] == baseline["score"] == 1.0
+    assert board.results["not a name!"]["error"]["code"] == "E108"
+    assert board.code == 1
+
+
+def test_a_result_has_the_promised_fields(board: Run) -> None:
+    promised = (
+        "name status macs contraction_macs thop_macs params macro_f1 macs_ratio f1_term branch score "
+        "ranked error"
+    )
+    assert set(promised.split()) <= set(board.results["good"])
+    assert set(board.results["raises"]["error"]) == {"code", "stage", "where", "expected", "got", "hint"}
+
+
+@pytest.mark.slow
+def test_a_limit_that_strikes_is_told_with_the_measured_value(competition: Path) -> None:
+    """In a run of its own: so short a limit would strike honest plugins on a busy machine."""
+    (competition / "loops.py").write_text(GOOD + "\nwhile True: pass\n", encoding="utf-8")
+    rules = competition / "short.toml"
+    rules.write_text(COMPETITION.replace("wall_seconds = 60", "wall_seconds = 6"), encoding="utf-8")
+
+    run = starter("score", "loops.py", "--competition", rules, "--json", "-", cwd=competition)
+
+    result = run.results["loops"]
+    assert (run.code, result["status"], result["error"]["code"]) == (1, "timeout", "E701")
+    assert result["error"]["expected"] == "at most 6 s"
+    assert float(result["error"]["got"].split()[0]) >= 6
+
+
+def test_validate_reports_all_problems_of_a_plugin_at_once(competition: Path) -> None:
+    text = GOOD.replace("v2.Resize((8, 8))", "v2.RandomCrop(8), v2.ColorJitter()").replace(
+        "model=Network()", "model=Network(), weights='missing.safetensors'"
+    )
+    plugin = competition / "many.py"
+    plugin.write_text(text, encoding="utf-8")
+
+    run = starter("validate", plugin, cwd=competition)
+
+    assert run.code == 1
+    assert [run.stdout.count(f"explain {code}") for code in ("E201", "E302")] == [1, 2]
+
+
+def test_a_plain_run_prints_every_term_of_the_score_and_writes_the_same_as_json(competition: Path) -> None:
+    plugin = competition / "plain.py"
+    plugin.write_text(GOOD, encoding="utf-8")
+
+    run = starter("score", plugin, "--smoke", "--json", "plain.json", cwd=competition)
+
+    assert run.code == 0, run.stderr
+    assert "plain  ok  macro-F1 1.0000  MACs 201  score 1.0000" in run.stdout
+    assert "201 / 201 MACs + 0.5 x (1 - 1.0000/1.0000) = 1.0000 + 0.0000 = 1.0000" in run.stdout
+    assert "relative to baseline: macro-F1 1.0000  MACs 201" in run.stdout
+    assert "Not official" in run.stdout
+    assert run.stdout.endswith("\n1 submission: 1 ranked\n")
+    assert "\x1b" not in run.stdout + run.stderr
+    (written,) = json.loads((competition / "plain.json").read_text(encoding="utf-8"))["results"]
+    assert (written["name"], written["macs"], written["official"]) == ("plain", 201, False)
+
+
+@pytest.mark.slow
+def test_the_baseline_measures_again_as_it_did(competition: Path) -> None:
+    run = starter("baseline", "check", cwd=competition)
+    assert run.code == 0, run.stderr
+    assert "ok  macs  201\n" in run.stdout
+    assert "ok  macro_f1  1.0000, reference 1.0000 +- 0.005" in run.stdout
+
+
+@pytest.mark.slow
+def test_measuring_anew_says_what_changed(competition: Path, tmp_path: Path) -> None:
+    shutil.copytree(competition, tmp_path / "own", ignore=shutil.ignore_patterns("submissions"))
+    baseline = tmp_path / "own" / "baseline"
+    # Twice the pixels on each side: 4 x 3 x 8 x 8 in the mean.
+    (baseline / "plugin.py").write_text(GOOD.replace("(8, 8)", "(16, 16)"), encoding="utf-8")
+    changed = starter("baseline", "measure", cwd=tmp_path / "own")
+
+    assert changed.code == 0, changed.stderr
+    assert "macs: 201 -> 777\n" in changed.stdout
+
+
+def test_a_stale_baseline_is_refused_with_the_command_that_mends_it(
+    competition: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "stale"
+    shutil.copytree(competition, root, ignore=shutil.ignore_patterns("submissions"))
+    (root / "submissions").mkdir()
+    shutil.copy(competition / "baseline" / "plugin.py", root / "submissions" / "mine.py")
+    test_csv, solution = root / "data" / "test.csv", root / "data" / "solution.csv"
+    for path in (test_csv, solution):
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        path.write_text("".join(lines[:-1]), encoding="utf-8")
+
+    run = starter("score", cwd=root)
+
+    assert run.code == 2
+    assert "U302" in run.stderr
+    assert "starter baseline measure" in run.stderr
+
+
+def test_a_broken_image_is_named_and_nothing_is_scored(competition: Path, tmp_path: Path) -> None:
+    root = tmp_path / "broken"
+    shutil.copytree(competition, root, ignore=shutil.ignore_patterns("submissions"))
+    broken = next(iter((root / "data" / "test.csv").read_text(encoding="utf-8").split()[1:]))
+    (root / "data" / "images" / broken).write_bytes(b"not an image")
+
+    run = starter("validate", root / "baseline", cwd=root)
+
+    assert run.code == 2
+    assert "U203" in run.stderr
+    assert broken in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("score", "nowhere.py"), "U101"),
+        (("score", "--data", "nowhere"), "U201"),
+        (("score", "--baseline", "submissions"), "U301"),
+        (("score", "--competition", "nowhere.toml"), "U103"),
+        (("explain", "E999"), "U105"),
+        (("data", "check", "nowhere"), "U201"),
+        (("baseline", "check", "submissions"), "U301"),
+        (("init", "mine", "--competition", "nowhere.toml"), "U103"),
+    ],
+)
+def test_wrong_usage_is_exit_2_with_its_code(
+    competition: Path, arguments: tuple[str, ...], code: str
+) -> None:
+    run = starter(*arguments, cwd=competition)
+    assert run.code == 2
+    assert code in run.stderr
+    assert run.stdout == ""
+
+
+def test_an_empty_submissions_folder_says_how_to_begin(competition: Path, tmp_path: Path) -> None:
+    shutil.copy(competition / "competition.toml", tmp_path)
+    (tmp_path / "submissions").mkdir()
+    run = starter("score", cwd=tmp_path)
+    assert run.code == 2
+    assert "starter init my_first_model" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        ("score --fast", "--fast"),
+        ("train x.py --epochs many", "--epochs"),
+        ("score --json nowhere/results.json", "--json"),
+        ("score --json submissions", "--json"),
+        ("score --competition submissions", "--competition"),
+        ("init mine --dir competition.toml/below", "--dir"),
+        ("data folder data --out competition.toml/below", "--out"),
+        ("data folder data --out new --test-share 2", "--test-share"),
+        ("data crops x.json --images data --out new --quality 500", "--quality"),
+        ("data synth --out new --seed -1", "--seed"),
+    ],
+)
+def test_a_wrong_command_line_names_the_option_before_any_work_is_done(
+    competition: Path, command: str, named: str
+) -> None:
+    run = starter(*command.split(), cwd=competition)
+    assert run.code == 2
+    assert named in run.stderr
+    assert "starter" in run.stderr
+    assert run.stdout == ""
+    assert not (competition / "new").exists()
+
+
+def test_a_setting_out_of_range_names_its_option(competition: Path) -> None:
+    run = starter("train", "baseline", "--lr", "-1", cwd=competition)
+    assert run.code == 2
+    assert "--lr" in run.stderr
+
+
+@pytest.mark.parametrize("code", list(CATALOGUE))
+def test_every_code_can_be_explained(code: str) -> None:
+    entry = CATALOGUE[code]
+    assert all((entry.title, entry.why, entry.fix, entry.stage))
+
+
+def test_explain_prints_the_entry(tmp_path: Path) -> None:
+    run = starter("explain", "e501", cwd=tmp_path)
+    assert run.code == 0
+    assert CATALOGUE["E501"].why in run.stdout
+    assert len(starter("explain", cwd=tmp_path).stdout.splitlines()) == len(CATALOGUE)
+
+
+@pytest.mark.parametrize("command", ["--help", "score --help", "train --help", "explain E501", "explain"])
+def test_what_only_prints_loads_no_torch(tmp_path: Path, command: str) -> None:
+    code = "import sys; from starter.cli.app import app; app(sys.argv[1:], standalone_mode=False)"
+    run = python("-c", f"{code}; sys.exit('torch' in sys.modules)", *command.split(), cwd=tmp_path)
+    assert run.code == 0
+    if command == "--help":
+        for name in ("score", "validate", "init", "train", "explain", "data", "baseline"):
+            assert name in run.stdout
+
+
+def test_a_failure_of_ours_is_exit_3_and_no_fault_of_the_participants(
+    competition: Path, tmp_path: Path
+) -> None:
+    """The runner cannot even load torch in 2 x 20 MiB."""
+    rules = (competition / "competition.toml").read_text(encoding="utf-8")
+    for name in ("data", "baseline"):
+        rules = rules.replace(f'"{name}"', f'"{competition / name}"')
+    own = tmp_path / "small.toml"
+    own.write_text(rules.replace("memory_mb = 2500", "memory_mb = 20"), encoding="utf-8")
+    run = starter("score", competition / "baseline", "--competition", own, cwd=tmp_path)
+    assert run.code == 3
+    assert "H101" in run.stderr
+    assert run.stdout == ""
+
+
+def test_a_bug_of_ours_is_one_line_and_a_traceback_on_request(tmp_path: Path) -> None:
+    code = """
+import sys
+from starter.cli.app import app, main
+@app.command()
+def explode():
+    raise RuntimeError("a [bug]")
+sys.argv[1:] = ["explode"]
+main()
+"""
+    short = python("-c", code, cwd=tmp_path)
+    long = python("-c", code, cwd=tmp_path, STARTER_DEBUG="1")
+
+    assert (short.code, long.code) == (3, 3)
+    assert "RuntimeError: a [bug]\nThis is a bug in the kit" in short.stderr
+    assert "Traceback" not in short.stderr
+    assert "Traceback" in long.stderr
+
+
+def children(pid: int) -> set[int]:
+    """Return the processes that a process has started, and theirs."""
+    found = set()
+    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in listing.read_text(encoding="ascii").split():
+            found |= {int(child)} | children(int(child))
+    return found
+
+
+def test_ctrl_c_ends_everything_with_one_line(competition: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "waits.py"
+    plugin.write_text(GOOD + "\nwhile True: pass\n", encoding="utf-8")
+    # A shell starts what it runs in the background with Ctrl-C switched off, and children inherit that.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    start = f"{heed}; from starter.cli.app import main; main()"
+    command = [sys.executable, "-c", start, "score", str(plugin)]
+    with subprocess.Popen(command, cwd=competition, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 20
+        while len(started := children(process.pid)) < 2 and time.monotonic() < deadline:  # worker, runner
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=20)
+
+    assert len(started) >= 2
+    assert process.returncode == 130
+    assert stderr == "stopped\n"
+    assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
+
+
+def test_the_options_of_train_have_the_recipes_defaults() -> None:
+    import inspect
+
+    from starter.cli.recipes.train import train
+
+    options = inspect.signature(train).parameters
+    assert options["teacher"].default is None
+    for name in TrainSettings.model_fields.keys() - {"teachers"}:
+        assert options[name].default == TrainSettings.model_fields[name].default, name
+
+
+def test_init_writes_a_submission_and_overwrites_nothing(competition: Path, tmp_path: Path) -> None:
+    made = starter("init", "mine", "--dir", tmp_path, cwd=competition)
+    again = starter("init", "mine", "--dir", tmp_path, cwd=competition)
+    misnamed = starter("init", "../mine", "--dir", tmp_path, cwd=competition)
+
+    assert made.code == 0
+    assert (tmp_path / "mine" / "plugin.py").is_file()
+    assert again.code == 2
+    assert "U106" in again.stderr
+    assert misnamed.code == 2
+
+
+@pytest.mark.slow
+def test_a_profile_is_written_where_it_is_asked_for(competition: Path, tmp_path: Path) -> None:
+    page, picture = tmp_path / "new" / "profile.html", tmp_path / "other" / "profile.png"
+    found = starter(
+        "profile", "baseline", "--compare", "baseline", "--html", page, "--png", picture, cwd=competition
+    )
+
+    assert found.code == 0, found.stderr
+    assert "memory access cost" in found.stdout
+    assert re.search(r"score: .* = \d\.\d{4}\n", found.stdout)
+    assert found.stdout.count("+0.01 F1 is worth") == 1
+    assert "+0.01 F1 is worth" in page.read_text(encoding="utf-8")
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert picture.read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,305 @@
+"""Submissions run in processes of their own: whatever one does there ends as one entry's problem.
+
+Every test starts real children. A plugin that misbehaves on import costs as much as
+importing torch, so each test looks at everything that one child can show.
+"""
+
+import os
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import GOOD
+
+from starter.contract.competition import CompetitionFile, Limits
+from starter.contract.errors import CATALOGUE, Code, HostError, Problem, Status
+from starter.contract.hookspecs import Competition
+from starter.contract.isolation import Trust
+from starter.contract.protocol import PARTS, RunnerRequest
+from starter.contract.submissions import Candidate, Kind
+from starter.data.dataset import Dataset
+from starter.evaluation.evaluate import Evaluator
+from starter.evaluation.runner.client import Exported, Runner, _read_report, _split, export
+from starter.sandbox.choice import choose
+from starter.sandbox.door import Door
+from starter.sandbox.portable import PortableProcess
+
+COMPETITION = Competition(
+    num_classes=3, class_names=("Metal", "Paper", "Plastic"), mean=(0.5,) * 3, std=(0.2,) * 3
+)
+LIMITS = Limits(wall_seconds=90, cpu_seconds=60, memory_mb=3000, scratch_mb=64, output_mb=64)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the parts of a reply are written."""
+    path = tmp_path / "reply"
+    path.mkdir()
+    return path
+
+
+FORGE = """
+def forge(descriptor):
+    try: __import__("os").write(descriptor, b'{"report": 9}\\n{}')
+    except OSError: pass
+"""
+
+
+def run(folder: Path, text: str, room: Door | None, **limits: Any) -> Exported:
+    path = folder.parent / "net.py"
+    path.write_text(text, encoding="utf-8")
+    candidate = Candidate("net", path, Kind.FILE)
+    allowed = LIMITS.model_copy(update=limits)
+    if room is not None:
+        return export(candidate, COMPETITION, allowed, folder, room)
+    with PortableProcess(several=False) as open_room:
+        return export(candidate, COMPETITION, allowed, folder, open_room)
+
+
+def problem_of(exported: Exported) -> Problem:
+    (found,) = exported.report.problems
+    assert not exported.is_complete
+    return found
+
+
+def status_of(found: Problem) -> Status:
+    return CATALOGUE[found.code].status
+
+
+def is_running(pid: int) -> bool:
+    """Say whether a process is alive; one that is dead but not yet waited for is not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
+
+
+def test_a_plugin_reads_its_own_files_and_no_others_unless_it_is_unlocked(folder: Path, room: Door) -> None:
+    labels = folder.parent / "solution.csv"
+    labels.write_text("image_id,label,Usage\n", encoding="utf-8")
+    (folder.parent / "net.safetensors").symlink_to(labels)
+    attempts = """
+from pathlib import Path
+here = Path(__file__)
+assert here.read_text()
+for path in (Path(@), here.with_suffix(".safetensors")):
+    try:
+        print("read", path.read_text(), file=__import__("sys").stderr)
+    except OSError as error:
+        print("refused", error.errno, file=__import__("sys").stderr)
+"""
+    attempts = attempts.replace("@", repr(str(labels)))
+    locked = run(folder, attempts + GOOD, room)
+    free = run(folder, attempts + GOOD, None)
+
+    assert locked.is_complete
+    assert locked.log.count("refused") == 2
+    assert "image_id" not in locked.log
+    assert free.log.count("read image_id,label,Usage") == 1
+    assert free.log.count("refused 2") == 1  # a link is not sent along at any level
+
+
+def test_nothing_is_run_where_the_process_cannot_be_locked_in(
+    easy_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    rules = CompetitionFile(name="test")
+
+    with pytest.raises(HostError) as caught:
+        Evaluator(rules, easy_dataset)
+    with Evaluator(rules, easy_dataset, isolation=choose(rules, trust=Trust.OWN)) as evaluator:
+        assert evaluator.cost_version
+
+    assert [p.code for p in caught.value.problems] == [Code.NO_ISOLATION]
+    assert "riscv64" in caught.value.problems[0].got
+
+
+def test_noise_is_harmless_and_the_environment_is_scrubbed(
+    folder: Path, room: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stdout counts for nothing, the log keeps its end, and no variable of ours is in the child."""
+    monkeypatch.setenv("STARTER_TEST_SECRET", "hunter2")
+    monkeypatch.setenv("PYTHONPATH", "/nowhere")
+    noise = (
+        "import os, sys\nprint('{\"report\": 0}')\n"
+        "sys.stderr.write('x' * 300_000 + ' environment ' + ' '.join(os.environ) + ' end of log')\n"
+    )
+    found = run(folder, noise + GOOD, room, log_kb=4)
+
+    assert found.report.problems == ()
+    assert found.is_complete
+    assert sorted(p.name for p in folder.iterdir()) == sorted(PARTS)
+    assert found.report.thop_macs == 9
+    assert "earlier bytes not kept]" in found.log[:60]
+    assert 4096 <= len(found.log) <= 4096 + 60
+    assert "end of log" in found.log
+    variables = set(found.log.partition("environment ")[2].split())
+    assert {"HOME", "TMPDIR", "OMP_NUM_THREADS"} <= variables
+    assert not {"STARTER_TEST_SECRET", "PYTHONPATH", "USER", "PYTEST_CURRENT_TEST"} & variables
+
+
+def test_an_endless_plugin_is_stopped_by_the_wall_clock_with_all_its_children(folder: Path) -> None:
+    text = (
+        "import os, signal, sys, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "child = os.fork()\nif child == 0:\n    time.sleep(600)\n"
+        "print('child', child, file=sys.stderr, flush=True)\nwhile True: pass\n"
+    )
+    found = run(folder, text, None, wall_seconds=6)  # locked, it cannot have children
+
+    assert 6 <= found.used["wall_seconds"] < 20
+    struck = problem_of(found)
+    assert (struck.code, struck.expected) == (Code.TIMEOUT, "at most 6 s")
+    assert status_of(struck) is Status.TIMEOUT
+    assert not is_running(int(found.log.split("child ")[1].split()[0]))
+
+
+def test_a_child_that_outlives_its_plugin_is_killed(folder: Path, room: Door) -> None:
+    text = (
+        "import os, sys, time\nchild = os.fork()\nif child == 0:\n    time.sleep(600)\n"
+        "print('child', child, file=sys.stderr, flush=True)\nos._exit(0)\n"
+    )
+    refused = problem_of(run(folder, text, room))
+    started = time.monotonic()
+    found = run(folder, text, None)
+
+    assert refused.code is Code.IMPORT_FAILED
+    assert "PermissionError" in refused.got
+    assert "no other processes" in refused.hint
+    assert time.monotonic() - started < 60
+    assert problem_of(found).code is Code.EARLY_EXIT
+    assert not is_running(int(found.log.split("child ")[1].split()[0]))
+
+
+def test_processor_time_has_a_limit_of_its_own(folder: Path, room: Door) -> None:
+    found = problem_of(run(folder, "while True: pass", room, cpu_seconds=4))
+    assert (found.code, found.expected) == (Code.TIMEOUT, "at most 4 s of processor time")
+
+
+def test_memory_that_is_filled_is_a_memory_verdict(folder: Path, room: Door) -> None:
+    text = "held = []\nwhile True: held.append(bytearray(b'x') * 2**26)\n"
+    found = problem_of(run(folder, text, room, memory_mb=1500))
+    assert (found.code, found.expected) == (Code.MEMORY, "at most 1500 MiB")
+    assert float(found.got.removesuffix(" MiB")) > 1500
+
+
+def test_an_allocation_beyond_all_bounds_is_refused_at_once(folder: Path, room: Door) -> None:
+    found = problem_of(run(folder, GOOD + "\nheld = bytearray(2**40)\n", room))
+    assert status_of(found) in {Status.MEMORY, Status.INVALID}
+    assert "Memory" in found.got or "allocation" in found.got
+
+
+def test_a_full_scratch_folder_is_a_disk_verdict(folder: Path, room: Door) -> None:
+    text = (
+        "import time\nfor i in range(50):\n    open(f'junk{i}', 'wb').write(b'x' * 2**23)\ntime.sleep(60)\n"
+    )
+    found = problem_of(run(folder, text, room))
+    assert (found.code, found.expected) == (Code.DISK, "at most 64 MiB")
+    assert float(found.got.removesuffix(" MiB")) > 64
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "got"),
+    [
+        ("import os; os._exit(0)", Code.EARLY_EXIT, "exit status 0, but no answer"),
+        ("import sys; sys.exit(0)", Code.EARLY_EXIT, "sys.exit(0) on import"),
+        ("import ctypes; ctypes.string_at(0)", Code.CRASH, "killed by SIGSEGV"),
+        (
+            "import os; [forge(fd) for fd in range(3, 64)]; os._exit(0)",
+            Code.MALFORMED_GRAPH,
+            "sizes that do not add up",
+        ),
+    ],
+)
+def test_a_plugin_that_ends_its_process_is_told_how_it_ended(
+    text: str, code: Code, got: str, folder: Path, room: Door
+) -> None:
+    found = problem_of(run(folder, FORGE + text, room))
+    assert (found.code, found.got) == (code, got)
+
+
+def test_an_answer_that_is_too_large_is_an_output_verdict(folder: Path, room: Door) -> None:
+    """Three million parameters are 12 MB, and 4 are allowed."""
+    text = GOOD.replace("nn.Linear(3, 3)", "nn.Linear(3, 3)\n        self.more = nn.Linear(3000, 1000)")
+    text = text.replace("mean((2, 3)))", "mean((2, 3))) + self.more.weight.sum()")
+    found = problem_of(run(folder, text, room, output_mb=4))
+    assert status_of(found) is Status.OUTPUT
+
+
+@pytest.mark.parametrize(
+    ("reply", "got"),
+    [
+        (b"no json\n", "no valid header"),
+        (b"\x80\x04K\x01.\n", "no valid header"),
+        (b'{"report": true}\n', "no valid header"),
+        (b'{"report": "2"}\n{}', "no valid header"),
+        (b"[" * 5000, "no valid header"),
+        (b'{"report": 3}\n{}', "sizes that do not add up"),
+        (b'{"report": 1}\n{}', "sizes that do not add up"),
+        (b'{"report": -1, "graph": 3}\n{}', "parts ['graph', 'report']"),
+        (b'{"../report": 2}\n{}', "parts ['../report']"),
+        (b'{"solution.csv": 2}\n{}', "parts ['solution.csv']"),
+        (b'{"report": 1048577}\n' + b" " * 1048577, "sizes that do not add up"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_a_forged_answer_is_malformed_and_nothing_of_it_is_written(
+    reply: bytes, got: str, folder: Path
+) -> None:
+    path = folder.parent / "answer"
+    path.write_bytes(reply)
+    found = _split(path, folder, LIMITS)
+    assert found is not None
+    assert (found.code, found.got) == (Code.MALFORMED_GRAPH, got)
+    assert sorted(folder.parent.rglob("*")) == [path, folder]
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b'{"problems": [], "macs": 1}',
+        b'{"problems": [{"code": "E999"}]}',
+        b'{"problems": [], "thop_macs": -1}',
+    ],
+)
+def test_a_forged_report_is_malformed(report: bytes) -> None:
+    (found,) = _read_report(report).problems
+    assert (found.code, found.where) == (Code.MALFORMED_GRAPH, "report")
+
+
+def test_the_runner_survives_a_limit_and_its_own_death(
+    folder: Path, room: Door, easy_dataset: Dataset
+) -> None:
+    """A limit is the submission's problem, a death is ours; after both a new runner answers as before."""
+    assert run(folder, GOOD, room).report.problems == ()
+    request = RunnerRequest(
+        graph=folder / "graph",
+        weights=folder / "weights",
+        transforms=folder / "transforms",
+        num_classes=3,
+        dataset=easy_dataset.root.resolve(),
+        image_ids=tuple(row.image_id for row in easy_dataset.solution()),
+        logits=folder / "logits.npy",
+    )
+    with Runner(LIMITS, threads=1) as runner:
+        first, before = runner.ask(request), runner._child.process.pid
+        assert first.problems == ()
+        assert first.cost is not None
+        assert first.cost.macs == 3 * 3 + 3 * 8 * 8
+
+        runner._child.allowance = replace(runner._child.allowance, wall_seconds=0.1)
+        (struck,) = runner.ask(request.model_copy(update={"image_ids": request.image_ids * 2000})).problems
+        assert (struck.code, struck.where) == (Code.TIMEOUT, "the evaluation of the graph")
+        assert not is_running(before)
+
+        assert runner.hello.cost_version.isdecimal()
+        os.kill(runner._child.process.pid, signal.SIGKILL)
+        with pytest.raises(HostError):
+            runner.ask(request)
+        assert runner.ask(request) == first

@@ -1,0 +1,216 @@
+"""The score, the F1 it stands on and the order of the entries, with the arithmetic in view."""
+
+import itertools
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score
+
+from starter.contract.competition import ScoreRules
+from starter.contract.errors import Code, Status, UsageError
+from starter.contract.results import EvaluationResult, Reference
+from starter.evaluation.scoring import Score, check_reference, compute_score, macro_f1, rank, scored_macs
+
+RULES = ScoreRules()
+CLASSES = ("Metal", "Paper", "Plastic")
+
+
+def organizers(macs_millions: float, f1: float, rules: ScoreRules = RULES) -> Score:
+    """Score an entry against the original competition's baseline: 553 M MACs, F1 0.7."""
+    macs = round(macs_millions * 1e6)
+    return compute_score(macs, f1, baseline_macs=553_000_000, baseline_f1=0.7, rules=rules)
+
+
+@pytest.mark.parametrize(
+    ("macs_millions", "f1", "published"), [(350, 0.4, 1.63), (650, 0.8, 1.11), (650, 0.4, 2.18)]
+)
+def test_the_organizers_own_table_is_reproduced(macs_millions: float, f1: float, published: float) -> None:
+    """Their table rounds each term before it adds: 650 / 553 = 1.18, 0.5 (1 - 0.8 / 0.7) = -0.07."""
+    score = organizers(macs_millions, f1)
+    assert round(round(score.macs_ratio, 2) + round(score.f1_term, 2), 2) == published
+
+
+def test_the_baseline_scores_one_against_itself() -> None:
+    assert organizers(553, 0.7) == Score(1.0, 1.0, 0.0, "reward")
+
+
+def test_a_score_is_the_sum_of_its_terms() -> None:
+    score = organizers(276.5, 0.6)
+    assert score.macs_ratio == 0.5
+    assert score.f1_term == 1 - 0.6 / 0.7
+    assert score.score == 0.5 + (1 - 0.6 / 0.7)
+    assert score.branch == "penalty"
+
+
+def test_the_term_is_continuous_at_the_baselines_f1() -> None:
+    just_below, at, just_above = (organizers(553, f1).f1_term for f1 in (0.7 - 1e-9, 0.7, 0.7 + 1e-9))
+    assert at == 0
+    assert just_below == pytest.approx(0, abs=2e-9)
+    assert just_above == pytest.approx(0, abs=2e-9)
+    assert just_above < at < just_below
+
+
+def test_missing_f1_weighs_twice_as_much_as_gained_f1() -> None:
+    lost, gained = organizers(553, 0.63).f1_term, organizers(553, 0.77).f1_term
+    assert lost == pytest.approx(0.1)
+    assert gained == pytest.approx(-0.05)
+
+
+def test_the_term_jumps_to_one_below_the_floor() -> None:
+    """At the floor: 1 - 0.5 / 0.7 = 2 / 7; the smallest step below it costs 5 / 7 more."""
+    at, below = organizers(553, 0.5), organizers(553, np.nextafter(0.5, 0))
+    assert at.f1_term == pytest.approx(2 / 7)
+    assert (at.branch, at.ranked) == ("penalty", True)
+    assert (below.f1_term, below.branch, below.ranked) == (1.0, "below_floor", False)
+
+
+def test_a_constant_answer_cannot_tie_the_baseline() -> None:
+    """No MACs and F1 0 give the baseline's own score, 0 + 1, but no rank."""
+    nothing = organizers(0, 0.0)
+    assert nothing.score == organizers(553, 0.7).score
+    assert not nothing.ranked
+
+
+def test_a_negative_score_is_legal() -> None:
+    """0 MACs (only movement) at F1 1: 0 + 0.5 (1 - 1 / 0.7)."""
+    score = organizers(0, 1.0)
+    assert score.score == pytest.approx(-3 / 14)
+    assert score.ranked
+
+
+def test_the_constants_are_the_competitions() -> None:
+    rules = ScoreRules(f1_floor=0.2, penalty=3.0, reward=2.0)
+    assert organizers(553, 0.35, rules).f1_term == pytest.approx(3.0 * 0.5)
+    assert organizers(553, 1.0, rules).f1_term == pytest.approx(2.0 * (1 - 1 / 0.7))
+    assert organizers(553, 0.19, rules).f1_term == 1.0
+
+
+F1_VALUES = st.floats(0, 1)
+
+
+@given(F1_VALUES, F1_VALUES, st.integers(0, 10**12), st.integers(0, 10**12))
+def test_more_f1_or_fewer_macs_never_hurt(f1: float, other: float, macs: int, more: int) -> None:
+    low, high = sorted((f1, other))
+    assert organizers(macs / 1e6, high).score <= organizers(macs / 1e6, low).score
+    assert organizers(macs / 1e6, f1).score <= organizers((macs + more) / 1e6, f1).score
+
+
+def test_macro_f1_is_the_mean_over_classes() -> None:
+    """Metal: 1 of 2 found, no false alarm: 2/3. Paper: found, one false alarm: 2/3. Plastic: 1."""
+    found = macro_f1([0, 0, 1, 2], [0, 1, 1, 2], CLASSES)
+    assert found.per_class == pytest.approx({"Metal": 2 / 3, "Paper": 2 / 3, "Plastic": 1.0})
+    assert found.macro == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
+    assert found.absent == ()
+
+
+def test_an_absent_class_counts_zero_and_is_named() -> None:
+    found = macro_f1([0, 1, 1], [0, 1, 1], CLASSES)
+    assert found.per_class == {"Metal": 1.0, "Paper": 1.0, "Plastic": 0.0}
+    assert found.macro == pytest.approx(2 / 3)
+    assert found.absent == ("Plastic",)
+
+
+def test_a_class_that_is_only_predicted_is_absent_too() -> None:
+    assert macro_f1([0, 1], [0, 2], CLASSES).absent == ("Plastic",)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=40))
+def test_macro_f1_equals_scikit_learns_macro_average(pairs: list[tuple[int, int]]) -> None:
+    labels, predictions = zip(*pairs, strict=True)
+    theirs = f1_score(labels, predictions, labels=[0, 1, 2], average="macro", zero_division=0.0)
+    assert macro_f1(labels, predictions, CLASSES).macro == pytest.approx(theirs, abs=1e-12)
+
+
+def reference(**changes: Any) -> Reference:
+    """Return a sound reference, changed where the test says so."""
+    fields: dict[str, Any] = {
+        "name": "baseline", "macs": 553_000_000, "contraction_macs": 553_000_000, "pointwise_macs": 0,
+        "reduction_macs": 0, "thop_macs": 550_000_000, "params": 10, "macro_f1": 0.7, "macro_f1_by_usage": {},
+        "dataset": "waste 1", "dataset_fingerprint": "abc", "cost_version": "1", "versions": {},
+        "made_by": "",
+    }  # fmt: skip
+    return Reference(**(fields | changes))
+
+
+def checked(found: Reference, rules: ScoreRules = RULES) -> int:
+    return check_reference(
+        found, rules=rules, dataset_fingerprint="abc", cost_version="1", where="reference.json"
+    )
+
+
+def test_a_sound_reference_gives_the_macs_to_divide_by() -> None:
+    assert checked(reference()) == 553_000_000
+    assert checked(reference(), ScoreRules(counter="thop")) == 550_000_000
+    assert checked(reference(macro_f1=0.5)) == 553_000_000  # the floor itself is enough
+
+
+@pytest.mark.parametrize(
+    ("changes", "rules", "code", "got"),
+    [
+        ({"dataset_fingerprint": "xyz"}, RULES, Code.STALE_REFERENCE, "xyz (waste 1)"),
+        ({"cost_version": "2"}, RULES, Code.STALE_REFERENCE, "2"),
+        ({"macro_f1": 0.4999}, RULES, Code.BASELINE_BELOW_FLOOR, "0.4999"),
+        ({"macro_f1": 0.0}, ScoreRules(f1_floor=0), Code.BASELINE_BELOW_FLOOR, "0.0000"),
+        ({"macs": 0}, RULES, Code.BASELINE_FREE, "macs = 0"),
+        ({"thop_macs": 0}, ScoreRules(counter="thop"), Code.BASELINE_FREE, "thop = 0"),
+        ({"thop_macs": None}, ScoreRules(counter="thop"), Code.BASELINE_FREE, "thop = None"),
+    ],
+)
+def test_a_reference_that_no_score_may_stand_on_is_refused(
+    changes: dict[str, Any], rules: ScoreRules, code: Code, got: str
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        checked(reference(**changes), rules)
+    (found,) = refused.value.problems
+    assert (found.code, found.got, found.where) == (code, got, "reference.json")
+    assert found.hint.startswith(("starter ", "Train it: starter ", "Choose a baseline"))
+
+
+def test_what_thop_counts_matters_only_where_it_is_chosen() -> None:
+    assert checked(reference(thop_macs=None)) == 553_000_000
+    assert scored_macs(10, 7, RULES) == 10
+    assert scored_macs(10, 7, ScoreRules(counter="thop")) == 7
+    assert scored_macs(10, None, ScoreRules(counter="thop")) is None
+
+
+def entry(name: str, score: float | None = None, *, ranked: bool = False, **more: Any) -> EvaluationResult:
+    fields = {"macs": 100, "macro_f1": 0.7} | more
+    return EvaluationResult(
+        name=name,
+        path=name,
+        status=Status.OK,
+        official=True,
+        isolation="lockdown",
+        score=score,
+        ranked=ranked,
+        **fields,
+    )
+
+
+ORDERED = [
+    entry("lowest score", -0.1, ranked=True),
+    entry("fewer macs", 1.0, ranked=True, macs=90, macro_f1=0.6),
+    entry("higher f1", 1.0, ranked=True, macro_f1=0.8),
+    entry("a name", 1.0, ranked=True),
+    entry("b name", 1.0, ranked=True),
+    entry("unranked", 0.5),
+    entry("unranked, worse", 1.9),
+    entry("failed a", macs=None, macro_f1=None),
+    entry("failed b", macs=None, macro_f1=None),
+]
+
+
+def test_the_order_is_total_and_does_not_depend_on_where_entries_started() -> None:
+    """Score, then MACs, F1 and name; then the unranked; then what has no score."""
+    shuffler = random.Random(0)
+    for _ in range(50):
+        assert rank(shuffler.sample(ORDERED, len(ORDERED))) == ORDERED
+
+
+def test_every_pair_is_in_the_same_order_as_the_whole() -> None:
+    for first, second in itertools.combinations(ORDERED, 2):
+        assert rank([second, first]) == [first, second]

@@ -1,0 +1,199 @@
+"""What each class of operators costs, with the arithmetic in view."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import nn
+from tracing import Forward, Function, cost_of, to_logits
+
+from starter.graph.operators import OPERATORS, Class, kernel
+
+PIXELS = 3 * 8 * 8
+
+
+def contraction(function: Function, **tensors: torch.Tensor) -> int:
+    return cost_of(Forward(function, **tensors)).contraction
+
+
+def test_a_convolution_costs_kernel_times_input_channels_for_each_output() -> None:
+    macs = contraction(lambda m, x: to_logits(F.conv2d(x, m.w, padding=1)), w=torch.ones(5, 3, 3, 3))
+    assert macs == (5 * 8 * 8) * (3 * 3 * 3)
+
+
+def test_stride_and_dilation_change_only_the_number_of_outputs() -> None:
+    macs = contraction(
+        lambda m, x: to_logits(F.conv2d(x, m.w, stride=2, dilation=2)), w=torch.ones(5, 3, 3, 3)
+    )
+    assert macs == (5 * 2 * 2) * (3 * 3 * 3)
+
+
+def test_a_grouped_convolution_reads_one_group_of_channels() -> None:
+    macs = contraction(lambda m, x: to_logits(F.conv2d(x, m.w, groups=3)), w=torch.ones(6, 1, 3, 3))
+    assert macs == (6 * 6 * 6) * (1 * 3 * 3)
+
+
+def test_a_transposed_convolution_spreads_each_input_over_the_kernel() -> None:
+    macs = contraction(lambda m, x: to_logits(F.conv_transpose2d(x, m.w, stride=2)), w=torch.ones(3, 4, 2, 2))
+    assert macs == PIXELS * (4 * 2 * 2)
+
+
+def test_a_constant_bias_is_free_and_a_computed_one_is_not() -> None:
+    with_bias = Forward(
+        lambda m, x: to_logits(F.conv2d(x, m.w, m.b)), w=torch.ones(4, 3, 1, 1), b=torch.ones(4)
+    )
+    computed = Forward(lambda m, x: to_logits(F.conv2d(x, m.w, x[0, 0, 0, :4])), w=torch.ones(4, 3, 1, 1))
+
+    assert cost_of(with_bias).pointwise == 0
+    assert cost_of(computed).pointwise == 4 * 8 * 8
+
+
+def test_a_linear_layer_costs_inputs_times_outputs() -> None:
+    assert cost_of(nn.Sequential(nn.Flatten(), nn.Linear(PIXELS, 6))).macs == PIXELS * 6
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        lambda m, x: x.flatten(1) @ m.w,
+        lambda m, x: torch.mm(x.flatten(1), m.w),
+        lambda m, x: torch.einsum("bi,io->bo", x.flatten(1), m.w),
+        lambda m, x: torch.bmm(x.flatten(1).unsqueeze(0), m.w.unsqueeze(0)).squeeze(0),
+        lambda m, x: F.linear(x.flatten(1), m.w.t()),
+    ],
+)
+def test_a_matrix_product_costs_the_same_however_it_is_written(product: Function) -> None:
+    assert contraction(product, w=torch.ones(PIXELS, 6)) == PIXELS * 6
+
+
+def test_attention_is_scores_and_sums_with_a_softmax_between() -> None:
+    def attend(_: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        rows = x.reshape(1, 1, 24, 8)
+        return to_logits(F.scaled_dot_product_attention(rows, rows, rows))
+
+    report = cost_of(Forward(attend))
+
+    assert report.contraction == 24 * 24 * 8 + 24 * 24 * 8
+    assert report.reduction == 3 * 24 * 24
+
+
+@pytest.mark.parametrize(
+    "function",
+    [torch.relu, torch.sigmoid, F.gelu, F.silu, torch.exp, lambda x: x + 1, lambda x: x * x, torch.abs],
+)
+def test_an_elementwise_operator_costs_one_for_each_element(function: Function) -> None:
+    report = cost_of(Forward(lambda _, x: to_logits(function(x))))
+    assert (report.pointwise, report.contraction, report.reduction) == (PIXELS, 0, 0)
+
+
+@pytest.mark.parametrize(("value", "per_element"), [(1, 1), (0.5, 2)])
+def test_a_factor_in_a_fused_product_is_a_product_of_its_own(value: float, per_element: int) -> None:
+    report = cost_of(Forward(lambda _, x: to_logits(torch.addcmul(x, x, x, value=value))))
+    assert report.macs == report.pointwise == per_element * PIXELS
+
+
+@pytest.mark.parametrize(
+    ("factors", "per_element"), [({}, 1), ({"alpha": 2}, 2), ({"alpha": 2, "beta": 3}, 3)]
+)
+def test_factors_of_a_matrix_product_are_products_of_their_own(
+    factors: dict[str, Any], per_element: int
+) -> None:
+    model = Forward(
+        lambda m, x: torch.addmm(x.flatten(1)[:, :6], x.flatten(1), m.w, **factors), w=torch.ones(PIXELS, 6)
+    )
+    report = cost_of(model)
+    assert (report.contraction, report.pointwise) == (PIXELS * 6, 6 * per_element)
+
+
+def test_multiply_then_sum_is_no_cheaper_than_the_product_that_it_replaces() -> None:
+    def shifted_sum(m: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        return (x.flatten(1).unsqueeze(2) * m.w).sum(1)
+
+    assert cost_of(Forward(shifted_sum, w=torch.ones(PIXELS, 6))).macs == 2 * PIXELS * 6
+
+
+@pytest.mark.parametrize(
+    ("function", "per_element"),
+    [
+        (lambda x: x.sum(1), 1),
+        (lambda x: x.mean((2, 3)), 1),
+        (lambda x: x.amax(1), 1),
+        (lambda x: F.softmax(x, 1), 3),
+        (lambda x: F.layer_norm(x, (8, 8)), 3),
+        (lambda x: x.var(1), 2),
+        (lambda x: F.group_norm(x, 3, torch.ones(3), torch.ones(3)), 3),
+    ],
+)
+def test_a_reduction_costs_its_inputs(function: Function, per_element: int) -> None:
+    report = cost_of(Forward(lambda _, x: to_logits(torch.cat([function(x).flatten(1)] * 2, 1))))
+    assert report.macs == report.reduction == per_element * PIXELS
+
+
+def test_norm_weights_do_not_change_what_a_norm_reads() -> None:
+    with_weights = nn.Sequential(nn.LayerNorm((3, 8, 8)), nn.Flatten(), nn.Linear(PIXELS, 6))
+    assert cost_of(with_weights).reduction == 3 * PIXELS
+
+
+def test_a_pool_costs_window_times_outputs() -> None:
+    assert cost_of(Forward(lambda _, x: to_logits(F.max_pool2d(x, 3, 2)))).reduction == (3 * 3 * 3) * 9
+
+
+def test_an_adaptive_pool_reads_overlapping_windows_twice() -> None:
+    """8 rows onto 3: rows 0-2, 2-5 and 5-7, that is 3 + 4 + 3 = 10 reads along each side."""
+    assert cost_of(Forward(lambda _, x: to_logits(F.adaptive_avg_pool2d(x, 3)))).reduction == 3 * 10 * 10
+
+
+def test_moving_data_is_free() -> None:
+    def move(_: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        x = F.pixel_unshuffle(F.pad(x, (1, 1, 1, 1)), 2).permute(0, 2, 3, 1).flip(1).roll(1, 2)
+        return to_logits(torch.cat([x, x], 1).contiguous())
+
+    assert cost_of(Forward(move)).macs == 0
+
+
+def test_work_that_does_not_depend_on_the_image_is_done_once_and_free() -> None:
+    class Standardised(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(6, 3, 8, 8))
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+            return F.conv2d(image, weight / weight.std((1, 2, 3), keepdim=True)).flatten(1)
+
+    assert cost_of(Standardised()).macs == 6 * PIXELS
+
+
+def test_a_cast_is_free_only_when_it_changes_nothing() -> None:
+    assert cost_of(Forward(lambda _, x: to_logits(x.to(torch.float32)))).macs == 0
+    half = cost_of(Forward(lambda _, x: to_logits(x.to(torch.bfloat16)).float()))
+    assert half.pointwise == PIXELS + 6
+
+
+MEASURED = {
+    "resnet18": (1_814_073_344, 5_544_448, 1_831_424, 1_821_449_216),
+    "mobilenet_v2": (300_774_272, 13_000_288, 62_720, 313_837_280),
+    "mobilenet_v3_small": (56_510_400, 3_023_880, 313_600, 59_847_880),
+    "shufflenet_v2_x0_5": (40_476_448, 1_845_536, 727_552, 43_049_536),
+    "efficientnet_b0": (385_814_752, 15_421_212, 2_369_248, 403_605_212),
+    "vit_b_16": (17_563_828_224, 11_044_608, 28_112_688, 17_602_985_520),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MEASURED)
+def test_the_totals_of_well_known_models_to_the_digit(name: str) -> None:
+    report = cost_of(torchvision.models.get_model(name), (3, 224, 224), 1000)
+    assert (report.contraction, report.pointwise, report.reduction, report.macs) == MEASURED[name]
+
+
+def test_every_row_of_the_table_names_an_operator_of_this_torch() -> None:
+    for op in OPERATORS:
+        assert callable(kernel(op)), op
+
+
+def test_every_row_says_how_it_is_priced() -> None:
+    assert all(row.rule for row in OPERATORS.values())
+    assert sum(row.kind in (Class.MOVEMENT, Class.CONSTANT) for row in OPERATORS.values()) > 50

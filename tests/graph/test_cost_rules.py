@@ -1,0 +1,122 @@
+"""Canaries, and the rules that an organizer adds."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from starter.contract.competition import Limits
+from starter.contract.errors import Code, UsageError
+from starter.evaluation.runner.client import Runner
+from starter.graph import cost_rules
+from starter.graph.operators import OPERATORS, Class, Cost
+from starter.graph.self_test import CANARIES, IMAGE, Canary, check_canary
+
+RULE = """
+from starter import hookimpl
+from starter.graph.self_test import IMAGE, Canary
+from starter.graph.cost_rules import OperatorCost
+from starter.graph.operators import Cost
+
+@hookimpl
+def starter_operator_costs():
+    return [
+        OperatorCost(
+            op="aten.atan2.default",
+            cost=lambda call: Cost(pointwise=2 * call.size),
+            rule="2 n",
+            source="a division and an arc tangent for each output element",
+            canaries=(Canary((3, 4, 4), [("aten.atan2.default", [IMAGE, IMAGE])], Cost(pointwise=2 * 48)),),
+        )
+    ]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _table_as_it_was() -> Iterator[None]:
+    before = dict(OPERATORS)
+    yield
+    OPERATORS.clear()
+    OPERATORS.update(before)
+
+
+def rule_file(folder: Path, *changes: tuple[str, str]) -> Path:
+    text = RULE
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    path = folder / "costs.py"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(UsageError) as caught:
+        cost_rules.install_rules([path])
+    (found,) = caught.value.problems
+    assert (found.code, found.where) == (Code.BAD_COST_RULE, str(path))
+    return found.got
+
+
+@pytest.mark.parametrize("canary", CANARIES, ids=lambda canary: canary.name)
+def test_the_kit_counts_its_own_canaries(canary: Canary) -> None:
+    assert check_canary(canary) is None
+
+
+def test_every_class_of_cost_has_a_canary() -> None:
+    called = {OPERATORS[op].kind for canary in CANARIES for op, _ in canary.calls}
+    assert called == set(Class) - {Class.CONSTANT}
+
+
+def test_a_changed_price_is_found_by_a_canary(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(OPERATORS, "aten.gelu.default", OPERATORS["aten.alias.default"])
+    wrong = [w for w in map(check_canary, CANARIES) if w]
+    (text,) = wrong
+    assert "pointwise=96, reduction=0) counted, Cost(contraction=0, pointwise=144" in text
+
+
+def test_a_rule_prices_an_operator_that_was_refused(tmp_path: Path) -> None:
+    canary = Canary((3, 4, 4), [("aten.atan2.default", [IMAGE, IMAGE])], Cost(pointwise=96))
+    assert "E501" in (check_canary(canary) or "")
+
+    cost_rules.install_rules([rule_file(tmp_path)])
+
+    assert check_canary(canary) is None
+
+
+def test_the_runner_loads_the_rules_and_its_cost_version_says_so(tmp_path: Path) -> None:
+    path = rule_file(tmp_path)
+    with Runner(Limits(), threads=1, cost_rules=[path]) as runner:
+        version = runner.hello.cost_version
+
+    assert version == cost_rules.cost_version([path])
+    assert version.startswith(f"{cost_rules.cost_version([])}+")
+
+
+def test_a_wrong_rule_stops_the_runner_as_a_usage_error(tmp_path: Path) -> None:
+    path = rule_file(tmp_path, ("pointwise=2 * 48", "pointwise=48"))
+    with Runner(Limits(), threads=1, cost_rules=[path]) as runner, pytest.raises(UsageError) as caught:
+        runner.hello  # noqa: B018 - asking is what raises
+    assert caught.value.problems[0].code is Code.BAD_COST_RULE
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "got"),
+    [
+        ("pointwise=2 * 48", "pointwise=48", "counted"),
+        ("aten.atan2.default", "aten.relu.default", "has a rule already: n"),
+        ("aten.atan2.default", "aten.no_such.default", "is no operator of this torch"),
+        ('op="aten.atan2.default"', 'op="aten.hypot.default"', "has no canary that calls it"),
+        ("@hookimpl", "", "it gives no rule"),
+        ("return [", "return [1,", "a int instead of an OperatorCost"),
+        ("from starter import hookimpl", "import no_such_package", "ModuleNotFoundError"),
+    ],
+)
+def test_what_is_wrong_with_a_rule_is_said(tmp_path: Path, old: str, new: str, got: str) -> None:
+    assert got in refusal(rule_file(tmp_path, (old, new)))
+
+
+def test_a_refused_rule_leaves_the_table_as_it_was(tmp_path: Path) -> None:
+    before = OPERATORS["aten.atan2.default"]
+    refusal(rule_file(tmp_path, ("pointwise=2 * 48", "pointwise=48")))
+    assert OPERATORS["aten.atan2.default"] is before

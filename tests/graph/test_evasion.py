@@ -1,0 +1,145 @@
+"""Ways round the count: each is counted at no less than what it does, or refused with help.
+
+One folder of tests/submissions each, a plugin like any other, with its verdict.toml:
+what it tries, and either the code of its refusal or the operations that it really
+does for one image, with the arithmetic.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from starter.contract.competition import Limits
+from starter.contract.errors import Problem
+from starter.contract.hookspecs import Competition
+from starter.contract.protocol import RunnerRequest
+from starter.contract.submissions import discover_one
+from starter.evaluation.runner.client import Exported, export
+from starter.evaluation.runner.main import answer
+from starter.graph.analysis import trace
+from starter.graph.executor import Program
+from starter.graph.format import read_graph
+from starter.graph.macs import count_macs
+from starter.sandbox.door import Door
+from starter.submission import pipeline, transforms
+
+FOLDER = Path(__file__).parents[1] / "submissions"
+NAMES = sorted(path.name for path in FOLDER.iterdir())
+COMPETITION = Competition(
+    num_classes=6,
+    class_names=("Metal", "Paper", "Paperpack", "Plastic", "Plasticbag", "Styrofoam"),
+    mean=(0.5, 0.5, 0.5),
+    std=(0.2, 0.2, 0.2),
+)
+
+
+def verdict(name: str) -> dict[str, Any]:
+    return tomllib.loads((FOLDER / name / "verdict.toml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory, room: Door) -> Iterator[dict[str, Future[Exported]]]:
+    """Every plugin on its way through its own process, one after another."""
+    root = tmp_path_factory.mktemp("exports")
+
+    def run(name: str) -> Exported:
+        (root / name).mkdir()
+        return export(discover_one(FOLDER / name), COMPETITION, Limits(), root / name, room)
+
+    with ThreadPoolExecutor(1) as pool:
+        yield {name: pool.submit(run, name) for name in NAMES}
+
+
+def evaluated(exported: Exported) -> tuple[tuple[Problem, ...], int | None]:
+    """Count and run what came back, as the runner does; return its problems and its MACs."""
+    if exported.report.problems:
+        return exported.report.problems, None
+    folder = exported.folder
+    reply = answer(
+        RunnerRequest(
+            graph=folder / "graph",
+            weights=folder / "weights",
+            transforms=folder / "transforms",
+            num_classes=COMPETITION.num_classes,
+            dataset=folder,
+            image_ids=(),
+            logits=folder / "logits.npy",
+            profile=True,
+        )
+    )
+    return reply.problems, None if reply.cost is None else reply.cost.macs
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_evasion_is_counted_or_refused(exports: dict[str, Future[Exported]], name: str) -> None:
+    expected = verdict(name)
+    exported = exports[name].result()
+    problems, macs = evaluated(exported)
+
+    if "refused" in expected:
+        assert [p.code for p in problems[:1]] == [expected["refused"]], exported.log[-1000:]
+        assert problems[0].hint
+    else:
+        assert not problems, exported.log[-1000:]
+        assert macs is not None
+        assert macs >= expected["multiplications"]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "multiplications" in verdict(name)])
+def test_what_is_counted_sees_one_image_at_a_time(exports: dict[str, Future[Exported]], name: str) -> None:
+    """The logits of an image are the same bits, whatever stands beside it, and the same again."""
+    folder = exports[name].result().folder
+    program = Program(trace(read_graph(folder / "graph", folder / "weights"), num_classes=6))
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    first, again = program(images), program(images)
+    images[0] = torch.nan
+
+    assert torch.equal(first, again)
+    assert torch.equal(program(images)[1:], first[1:])
+
+
+def test_a_refusal_in_the_graph_names_the_line_that_made_it(exports: dict[str, Future[Exported]]) -> None:
+    for name, line in {
+        "fft_convolution": "torch.fft",
+        "integer_packing": "packed",
+        "custom_operator_cpp": "deform_conv2d(",
+        "noise_left_on": "rand",
+        "state_in_buffers": "self.",
+        "weights_changed": "self.weight",
+        "threads": "def forward",
+        "disabled_dispatch": "def forward",
+    }.items():
+        problems, _ = evaluated(exports[name].result())
+        place = re.search(r"plugin\.py:(\d+)", problems[0].where)
+        assert place, (name, problems[0].where)
+        written = (FOLDER / name / "plugin.py").read_text(encoding="utf-8").splitlines()
+        assert line in written[int(place[1]) - 1], (name, written[int(place[1]) - 1])
+
+
+def test_a_graph_that_fits_smaller_images_than_the_transforms_give_is_refused(
+    exports: dict[str, Future[Exported]],
+) -> None:
+    """Counted by itself it would cost a sixteenth."""
+    folder = exports["forged_shapes"].result().folder
+    cost = count_macs(trace(read_graph(folder / "graph", folder / "weights"), num_classes=6))
+    records = transforms.load((folder / "transforms").read_text(encoding="utf-8"))
+
+    assert cost.macs == 3 * 8 * 8
+    assert pipeline.input_shape(records) == (3, 32, 32)
+    problems, _ = evaluated(exports["forged_shapes"].result())
+    assert problems[0].where == "input"
+
+
+def test_every_evasion_has_a_verdict_and_its_arithmetic() -> None:
+    assert len(NAMES) >= 45
+    for name in NAMES:
+        expected = verdict(name)
+        assert expected["what"]
+        assert ("refused" in expected) != ("multiplications" in expected), name
+        assert expected.get("arithmetic", "-")

@@ -1,0 +1,271 @@
+"""Smaller plugins: what a plan does, what is written, and that it loads, counts and trains again."""
+
+import json
+import shutil
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from starter.contract.errors import Code, ParticipantError, UsageError
+from starter.contract.submissions import discover_one
+from starter.data.dataset import Dataset
+from starter.plugin.load import load_plugin_apart
+from starter.recipes.compression import rebuild as rebuilding
+from starter.recipes.compression.methods import METHODS, compress
+from starter.recipes.compression.plugin import Original, write_plugin
+from starter.recipes.training.loop import TrainSettings, train
+
+NETWORK = '''
+import torch
+from torch import nn
+from torchvision.transforms import v2
+from starter import Submission, hookimpl
+
+class Branches(nn.Module):
+    """RepVGG's block: 3x3, 1x1 and nothing, each with its batch norm, summed."""
+    def __init__(self, width):
+        super().__init__()
+        self.dense = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
+        self.point = nn.Sequential(nn.Conv2d(width, width, 1, bias=False), nn.BatchNorm2d(width))
+        self.skip = nn.BatchNorm2d(width)
+    def forward(self, x):
+        return torch.relu(self.dense(x) + self.point(x) + self.skip(x))
+
+class Network(nn.Module):
+    """A stem, a block of branches, a depthwise and a linear layer."""
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        self.block = Branches(16)
+        self.depthwise = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.BatchNorm2d(16))
+        self.wide = nn.Conv2d(16, 32, 3, padding=1)
+        self.head = nn.Linear(32, 3)
+    def forward(self, images):
+        x = self.block(self.stem(images))
+        x = x + torch.relu(self.depthwise(x))
+        return self.head(torch.relu(self.wide(x)).mean((2, 3)))
+
+@hookimpl
+def starter_submission(competition):
+    return Submission(
+        name="Branches",
+        model=Network(),
+        transforms=[v2.Resize((16, 16)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)],
+    )
+'''
+WritePlugin = Callable[..., Path]
+
+
+def with_weights(path: Path, dataset: Dataset) -> Path:
+    """Write weights that no batch norm has at its start, so that folding must compute something."""
+    torch.manual_seed(0)
+    plugin = load_plugin_apart(discover_one(path), dataset.competition)
+    model = plugin.submission.model.train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.5, 0.5)
+            module.momentum = 0.5
+    for _ in range(5):
+        model(torch.rand(8, 3, 16, 16))
+    save_file(model.state_dict(), plugin.weights_path)
+    return path
+
+
+@pytest.fixture
+def original(write_plugin: WritePlugin, easy_dataset: Dataset) -> Original:
+    return Original(
+        discover_one(with_weights(write_plugin("branches", text=NETWORK), easy_dataset)), easy_dataset
+    )
+
+
+def answers(folder: Path, dataset: Dataset) -> Tensor:
+    """Load a written plugin as its own and return what it answers."""
+    plugin = load_plugin_apart(discover_one(folder), dataset.competition)
+    assert plugin.weights_loaded
+    images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        result: Tensor = plugin.submission.model.eval()(images)
+    return result
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_written_plugin_loads_costs_less_and_trains_on(
+    original: Original, easy_dataset: Dataset, tmp_path: Path, method: str
+) -> None:
+    keep = {"prune": 0.5, "tucker": 0.6}.get(method)
+    made = compress(original, method, keep=keep, macs=None)
+    folder = write_plugin(original, made, tmp_path / "small", f"starter compress --method {method}")
+    again = load_plugin_apart(discover_one(folder), easy_dataset.competition)
+    report = train(
+        discover_one(folder), easy_dataset, TrainSettings(epochs=1, from_weights=True), log=lambda _: None
+    )
+
+    assert made.macs < original.macs
+    assert original.count(again.submission.model) == made.macs
+    assert again.submission.name == "Branches"
+    assert sorted(path.name for path in folder.iterdir() if path.name != "__pycache__") == [
+        "original", "plan.json", "plugin.py", "rebuild.py", "weights.safetensors",
+    ]  # fmt: skip
+    assert report.macro_f1 is not None
+    assert "torch_pruning" not in (folder / "plugin.py").read_text() + (folder / "rebuild.py").read_text()
+
+
+def test_folding_keeps_the_answers_and_leaves_one_convolution_of_three_branches(
+    original: Original, easy_dataset: Dataset, tmp_path: Path
+) -> None:
+    """Of five batch norms and six convolutions none and four are left: stem, block, depthwise, wide."""
+    made = compress(original, "reparameterize", keep=None, macs=None)
+    folder = write_plugin(original, made, tmp_path / "small", "command")
+    left = [type(module).__name__ for module in made.model.modules()]
+    before = answers(original.candidate.path, easy_dataset)
+
+    torch.testing.assert_close(answers(folder, easy_dataset), before, rtol=1e-3, atol=1e-4)
+    assert left.count("Conv2d") == 4
+    assert "BatchNorm2d" not in left
+    assert [step["kind"] for step in made.steps] == ["merge", "fold", "fold"]
+
+
+def test_a_compressed_plugin_can_be_compressed_again(
+    original: Original, easy_dataset: Dataset, tmp_path: Path
+) -> None:
+    made = compress(original, "prune", keep=0.75, macs=None)
+    first = write_plugin(original, made, tmp_path / "first", "command")
+    pruned = Original(discover_one(first), easy_dataset)
+    folded = compress(pruned, "reparameterize", keep=None, macs=None)
+    second = write_plugin(pruned, folded, tmp_path / "second", "command")
+    shutil.rmtree(first)
+
+    assert folded.macs < made.macs < original.macs
+    assert answers(second, easy_dataset).shape == (4, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["prune", "tucker"])
+def test_a_budget_is_kept_and_nearly_used(original: Original, method: str) -> None:
+    budget = round(0.6 * original.macs)
+    made = compress(original, method, keep=None, macs=budget)
+    assert 0.75 * budget < made.macs <= budget
+
+
+def test_pruning_takes_channels_that_belong_together_and_leaves_the_classes(original: Original) -> None:
+    made = compress(original, "prune", keep=0.5, macs=None)
+    model = made.model
+
+    assert model.get_submodule("stem.0").out_channels == 8
+    assert model.get_submodule("block.dense.0").weight.shape == (8, 8, 3, 3)
+    assert model.get_submodule("depthwise.0").groups == 8
+    assert model.get_submodule("head").weight.shape == (3, 16)
+
+
+def test_all_ranks_together_are_the_convolution_itself() -> None:
+    """Tucker-2 without truncation is exact; ranks 8 and 12 of a 3x3 convolution from 8 to 12 channels."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(8, 12, 3, stride=2, padding=1))
+    images = torch.rand(2, 8, 9, 9)
+    step = {"kind": "factorize", "module": "0", "rank_in": 8, "rank_out": 12}
+    changed = rebuilding.rebuild(deepcopy(model), [step])
+
+    torch.testing.assert_close(changed(images), model(images), rtol=1e-4, atol=1e-5)
+    assert [tuple(p.shape) for p in changed.parameters()] == [
+        (8, 8, 1, 1), (12, 8, 3, 3), (12, 12, 1, 1), (12,),
+    ]  # fmt: skip
+
+
+def test_a_kernel_of_low_rank_is_found_to_be_one(original: Original) -> None:
+    """A kernel made of two input directions needs no more than two channels there."""
+    wide = original.model.get_submodule("wide")
+    with torch.no_grad():
+        wide.weight.copy_(torch.einsum("orkl,ri->oikl", torch.randn(32, 2, 3, 3), torch.randn(2, 16)))
+    made = compress(original, "tucker", keep=0.9999, macs=None)
+    (step,) = [step for step in made.steps if step["module"] == "wide"]
+
+    assert step["rank_in"] == 2
+    with torch.no_grad():
+        wanted = original.model(original.images())
+        torch.testing.assert_close(made.model(original.images()), wanted, rtol=0.05, atol=0.05)
+
+
+class Foldable(nn.Module):
+    """A block with timm's method."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branch, self.folded = nn.Conv2d(4, 4, 1), False
+
+    def forward(self, images: Tensor) -> Tensor:
+        result: Tensor = images + (0 if self.folded else self.branch(images))
+        return result
+
+    def reparameterize(self) -> None:
+        del self.branch
+        self.folded = True
+
+
+def test_a_block_that_folds_itself_is_asked_to() -> None:
+    model = nn.Sequential(nn.Sequential(Foldable()))
+    rebuilding.rebuild(model, [{"kind": "reparameterize"}])
+    assert not list(model.parameters())
+
+
+def test_branches_of_different_inputs_are_not_merged() -> None:
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+
+        def forward(self, images: Tensor) -> Tensor:
+            result: Tensor = self.one(images) + self.two(images.relu())
+            return result
+
+    torch.manual_seed(0)
+    model, images = Residual(), torch.randn(2, 4, 6, 6)
+    changed = rebuilding.rebuild(deepcopy(model), [{"kind": "merge"}])
+
+    torch.testing.assert_close(changed(images), model(images))
+    assert len([m for m in changed.modules() if isinstance(m, nn.Conv2d)]) == 2
+
+
+def test_a_plan_is_one_step_a_line(original: Original, tmp_path: Path) -> None:
+    made = compress(original, "prune", keep=0.5, macs=None)
+    folder = write_plugin(original, made, tmp_path / "small", "starter compress mine --keep 0.5")
+    text = (folder / "plan.json").read_text()
+
+    assert json.loads(text)["made_by"] == "starter compress mine --keep 0.5"
+    assert len(text.splitlines()) == len(made.steps) + 5
+
+
+def test_nothing_is_overwritten(original: Original, tmp_path: Path) -> None:
+    made = compress(original, "prune", keep=0.5, macs=None)
+    with pytest.raises(UsageError, match="U106"):
+        write_plugin(original, made, tmp_path, "command")
+
+
+def test_what_cannot_be_made_smaller_is_told_so(original: Original) -> None:
+    with pytest.raises(UsageError, match=r"U503 .* at the least"):
+        compress(original, "tucker", keep=None, macs=10)
+    with pytest.raises(UsageError, match="U503"):
+        compress(original, "tucker", keep=1.0, macs=None)
+    with pytest.raises(UsageError, match=f"U503 .* {original.macs:,} MACs before"):
+        compress(original, "prune", keep=None, macs=original.macs)
+
+
+def test_a_network_that_pruning_cannot_follow_is_told_so(
+    write_plugin: WritePlugin, easy_dataset: Dataset
+) -> None:
+    """A number of channels written into forward no longer fits afterwards."""
+    fixed = ("x = x + torch.relu", "x = x.reshape(-1, 16, 8, 8) + torch.relu")
+    path = with_weights(write_plugin("fixed", fixed, text=NETWORK), easy_dataset)
+    with pytest.raises(ParticipantError) as refused:
+        compress(Original(discover_one(path), easy_dataset), "prune", keep=0.5, macs=None)
+    assert refused.value.problems[0].code is Code.NOT_COMPRESSED
+
+
+def test_there_must_be_weights_to_compress(write_plugin: WritePlugin, easy_dataset: Dataset) -> None:
+    with pytest.raises(ParticipantError, match="E201"):
+        Original(discover_one(write_plugin("untrained", text=NETWORK)), easy_dataset)

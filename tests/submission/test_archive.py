@@ -1,0 +1,279 @@
+"""Zips of strangers: what is accepted, what is refused and why, and that nothing gets out of the folder."""
+
+import io
+import random
+import stat
+import struct
+import unicodedata
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from starter.contract.competition import Limits
+from starter.contract.errors import Code
+from starter.contract.submissions import Candidate, Kind
+from starter.submission.archive import (
+    MANIFEST,
+    Manifest,
+    PackedFile,
+    Unpacked,
+    own_files,
+    sha256,
+    submission_digest,
+    unpack,
+)
+
+LIMITS = Limits(submission_mb=2, submission_files=20)
+PLUGIN = b"# a plugin\n"
+Members = list[tuple[str | zipfile.ZipInfo, bytes]]
+
+
+def make(members: Members) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members:
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[[bytes | Members], Unpacked]:
+    """Unpack a zip named entry.zip, and see that nothing was written beside its folder."""
+
+    def unpacked(content: bytes | Members) -> Unpacked:
+        path, folder = tmp_path / "entry.zip", tmp_path / "out" / "folder"
+        path.write_bytes(content if isinstance(content, bytes) else make(content))
+        folder.mkdir(parents=True)
+        found = unpack(path, folder, LIMITS)
+        assert {p.name for p in tmp_path.iterdir()} == {"entry.zip", "out"}
+        assert list((tmp_path / "out").iterdir()) == [folder]
+        return found
+
+    return unpacked
+
+
+def info(name: str, *, mode: int = 0, **fields: int) -> zipfile.ZipInfo:
+    member = zipfile.ZipInfo(name)
+    member.external_attr = mode << 16
+    for field, value in fields.items():
+        setattr(member, field, value)
+    return member
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [("plugin.py", PLUGIN), ("weights.safetensors", b"w"), ("data/table.json", b"{}")],
+        [("folder/plugin.py", PLUGIN), ("folder/network.py", b"")],
+        [("any name.py", PLUGIN), ("any name.safetensors", b"w")],
+        [("한국어/plugin.py", PLUGIN), ("__MACOSX/한국어/._plugin.py", b"x"), ("한국어/.DS_Store", b"x")],
+        [
+            (info("f/", mode=stat.S_IFDIR | 0o755), b""),
+            (info("f/plugin.py", mode=stat.S_IFREG | 0o4777), PLUGIN),
+        ],
+    ],
+)
+def test_honest_layouts_are_read(read: Callable[..., Unpacked], members: Members) -> None:
+    found = read(members)
+
+    assert found.problems == ()
+    assert found.candidate is not None
+    assert found.candidate.name == "entry"
+    assert found.candidate.file.read_bytes() == PLUGIN
+    assert all(path.stat().st_mode & 0o7111 == 0 for path in found.candidate.files())
+
+
+LINK = info("plugin.py", mode=stat.S_IFLNK | 0o777)
+REFUSED: dict[str, tuple[Members, Code, str]] = {
+    "zip slip": ([("plugin.py", PLUGIN), ("../evil.py", b"x")], Code.UNSAFE_ARCHIVE, "leads out"),
+    "deep slip": ([("plugin.py", PLUGIN), ("a/../../evil.py", b"x")], Code.UNSAFE_ARCHIVE, "leads out"),
+    "absolute": ([("plugin.py", PLUGIN), ("/tmp/evil.py", b"x")], Code.UNSAFE_ARCHIVE, "leads out"),  # noqa: S108
+    "drive": ([("plugin.py", PLUGIN), ("C:/evil.py", b"x")], Code.UNSAFE_ARCHIVE, "leads out"),
+    "backslash": ([("plugin.py", PLUGIN), ("..\\evil.py", b"x")], Code.UNSAFE_ARCHIVE, "leads out"),
+    "control character": ([("plugin.py", PLUGIN), ("a\x1b[2Jb.py", b"x")], Code.UNSAFE_ARCHIVE, "control"),
+    "right to left": ([("plugin.py", PLUGIN), ("a\u202eyp.txt", b"x")], Code.UNSAFE_ARCHIVE, "control"),
+    "dot": ([("./plugin.py", PLUGIN)], Code.UNSAFE_ARCHIVE, "plain"),
+    "link": ([(LINK, b"/etc/passwd")], Code.UNSAFE_ARCHIVE, "a link"),
+    "pipe": ([(info("plugin.py", mode=stat.S_IFIFO | 0o644), b"")], Code.UNSAFE_ARCHIVE, "special"),
+    "device": ([(info("plugin.py", mode=stat.S_IFBLK | 0o644), b"")], Code.UNSAFE_ARCHIVE, "special"),
+    "case": ([("plugin.py", PLUGIN), ("Plugin.py", b"x")], Code.UNSAFE_ARCHIVE, "twice"),
+    "unicode": (
+        [("plugin.py", PLUGIN), *((unicodedata.normalize(f, "é.py"), b"x") for f in ("NFC", "NFD"))],
+        Code.UNSAFE_ARCHIVE,
+        "twice",
+    ),
+    "file and folder": ([("plugin.py", PLUGIN), ("a", b"x"), ("a/b", b"x")], Code.UNSAFE_ARCHIVE, "a folder"),
+    "long": ([("plugin.py", PLUGIN), ("n" * 300, b"x")], Code.UNSAFE_ARCHIVE, "300 bytes"),
+    "method": ([(info("plugin.py", compress_type=zipfile.ZIP_LZMA), PLUGIN)], Code.UNSAFE_ARCHIVE, "14"),
+    "bomb": ([("plugin.py", PLUGIN), ("zeros.bin", bytes(3 * 2**20))], Code.TOO_LARGE, "zeros.bin 3.0 MiB"),
+    "many": ([("plugin.py", PLUGIN), *((f"f{i}", b"") for i in range(30))], Code.TOO_LARGE, "31 files"),
+    "nothing": ([], Code.ARCHIVE_LAYOUT, "nothing"),
+    "no plugin": ([("readme.md", b"x"), ("notes/a", b"x")], Code.ARCHIVE_LAYOUT, "notes/, readme.md"),
+    "two plugins": ([("a.py", PLUGIN), ("b.py", PLUGIN)], Code.ARCHIVE_LAYOUT, "a.py, b.py"),
+    "two folders": ([("a/plugin.py", PLUGIN), ("b/plugin.py", b"")], Code.ARCHIVE_LAYOUT, "a/, b/"),
+    "too deep": ([("a/b/plugin.py", PLUGIN)], Code.ARCHIVE_LAYOUT, "a/"),
+    "nested": ([("a.zip", make([("plugin.py", PLUGIN)]))], Code.ARCHIVE_LAYOUT, "another zip"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_a_submission_may_not_hold_is_refused_with_its_reason(
+    read: Callable[..., Unpacked], name: str
+) -> None:
+    members, code, reason = REFUSED[name]
+    found = read(members)
+
+    assert found.candidate is None
+    assert {p.code for p in found.problems} == {code}
+    assert reason in found.problems[0].got
+
+
+def test_all_bad_members_are_named_at_once(read: Callable[..., Unpacked]) -> None:
+    found = read([("../a", b""), ("plugin.py", PLUGIN), ("/b", b""), (info("c", mode=stat.S_IFLNK), b"d")])
+    assert [p.where for p in found.problems] == ["entry.zip: '../a'", "entry.zip: '/b'", "entry.zip: 'c'"]
+
+
+def patched(content: bytes, old: bytes, new: bytes, count: int = -1) -> bytes:
+    assert old in content
+    return content.replace(old, new, count)
+
+
+def test_damaged_and_lying_zips_are_refused(read: Callable[..., Unpacked], tmp_path: Path) -> None:
+    noise = random.Random(1).randbytes(5000)
+    honest = make([("plugin.py", PLUGIN), ("noise.bin", noise)])
+    start = honest.index(noise[:100])
+    cases = {
+        "not a zip": b"#!/usr/bin/env python\n" * 10,
+        "empty file": b"",
+        "cut off": honest[:-30],
+        "checksum": honest[:start] + bytes([honest[start] ^ 1]) + honest[start + 1 :],
+        "encrypted": patched(honest, b"PK\1\2\x14\x03\x14\x00\x00\x00", b"PK\1\2\x14\x03\x14\x00\x01\x00", 1),
+        "directory of four million files": patched(
+            honest, b"PK\5\6\0\0\0\0\2\0\2\0", b"PK\5\6\0\0\0\0\xff\xff\xff\xff"
+        ),
+        "larger than it says": patched(honest, struct.pack("<L", 5000), struct.pack("<L", 4000)),
+        "smaller than it says": patched(honest, struct.pack("<L", 5000), struct.pack("<L", 6000)),
+    }
+    for name, content in cases.items():
+        found = read(content)
+        assert found.candidate is None, name
+        assert {p.code for p in found.problems} <= {Code.BAD_ARCHIVE, Code.UNSAFE_ARCHIVE, Code.TOO_LARGE}, (
+            name
+        )
+        for path in sorted((tmp_path / "out").rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+        (tmp_path / "out").rmdir()
+
+
+def test_members_that_share_their_bytes_are_refused(read: Callable[..., Unpacked]) -> None:
+    """The trick of the bomb that needs no nesting: many members, one block of data."""
+    content = bytearray(make([("plugin.py", PLUGIN), ("b.bin", b"1" * 100), ("c.bin", b"1" * 100)]))
+    places = [i for i in range(len(content)) if content[i : i + 4] == b"PK\1\2"]
+    content[places[2] + 42 : places[2] + 46] = content[places[1] + 42 : places[1] + 46]
+    found = read(bytes(content))
+    assert found.candidate is None
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_mutated_zips_never_crash_hang_or_leave_the_folder(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    content = bytearray(HONEST)
+    for _ in range(data.draw(st.integers(1, 6))):
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place] = data.draw(st.integers(0, 255))
+    if data.draw(st.booleans()):
+        del content[data.draw(st.integers(0, len(content))) :]
+    top = tmp_path_factory.mktemp("mutated")
+    (top / "folder").mkdir()
+    (top / "entry.zip").write_bytes(content)
+
+    found = unpack(top / "entry.zip", top / "folder", LIMITS)
+
+    assert (found.candidate is None) == bool(found.problems) or found.problems[
+        0
+    ].code is Code.MANIFEST_DIFFERS
+    assert {p.name for p in top.iterdir()} == {"entry.zip", "folder"}
+    assert sum(p.stat().st_size for p in (top / "folder").rglob("*")) < 4 * 2**20
+
+
+HONEST = make(
+    [("f/plugin.py", PLUGIN), ("f/w.bin", bytes(2000)), ("f/n.bin", random.Random(2).randbytes(300))]
+)
+
+
+def test_content_has_one_hash_in_a_folder_a_zip_and_under_another_name(tmp_path: Path) -> None:
+    def written(name: str, plugin: bytes = PLUGIN) -> Candidate:
+        folder = tmp_path / "out" / name
+        (folder / "__pycache__").mkdir(parents=True)
+        (folder / "plugin.py").write_bytes(plugin)
+        (folder / "w.bin").write_bytes(b"w")
+        (folder / "__pycache__" / "plugin.cpython-311.pyc").write_bytes(b"x")
+        return Candidate(name, folder, Kind.FOLDER)
+
+    (tmp_path / "entry.zip").write_bytes(
+        make([("f/plugin.py", PLUGIN), ("f/w.bin", b"w"), (f"f/{MANIFEST}", b"{}")])
+    )
+    (tmp_path / "unpacked").mkdir()
+    zipped = unpack(tmp_path / "entry.zip", tmp_path / "unpacked", LIMITS)
+    assert [p.code for p in zipped.problems] == [Code.MANIFEST_DIFFERS]
+    assert zipped.candidate is not None
+    one = submission_digest(zipped.candidate)
+    assert one == submission_digest(written("a")) == submission_digest(written("b"))
+    assert one != submission_digest(written("c", b"# another\n"))
+
+
+def test_a_file_and_its_weights_have_one_hash_under_another_name(tmp_path: Path) -> None:
+    def written(name: str) -> Candidate:
+        (tmp_path / f"{name}.py").write_bytes(PLUGIN)
+        (tmp_path / f"{name}.safetensors").write_bytes(b"w")
+        return Candidate(name, tmp_path / f"{name}.py", Kind.FILE)
+
+    first = written("a")
+    assert submission_digest(first) == submission_digest(written("b"))
+    (tmp_path / "a.safetensors").write_bytes(b"v")
+    assert submission_digest(first) != submission_digest(Candidate("b", tmp_path / "b.py", Kind.FILE))
+
+
+def with_manifest(tmp_path: Path, **changes: bytes) -> Members:
+    """Members of a zip as `starter pack` writes them, then changed."""
+    folder = tmp_path / "original"
+    folder.mkdir()
+    content = {"plugin.py": PLUGIN, "w.bin": b"w"}
+    for name, data in content.items():
+        (folder / name).write_bytes(data)
+    candidate = Candidate("original", folder, Kind.FOLDER)
+    files = [PackedFile(path=n, bytes=len(d), sha256=sha256(d)) for n, d in content.items()]
+    whole = submission_digest(candidate)
+    manifest = Manifest(name="original", submission=whole, files=tuple(files), versions={})
+    content |= {name.replace("_", "."): data for name, data in changes.items()}
+    for path in own_files(candidate).values():
+        path.unlink()
+    folder.rmdir()
+    members: Members = [(f"f/{n}", d) for n, d in content.items() if d != b"gone"]
+    return [*members, (f"f/{MANIFEST}", manifest.model_dump_json().encode())]
+
+
+@pytest.mark.parametrize(
+    ("changes", "got"),
+    [
+        ({}, []),
+        ({"w_bin": b"v"}, [("w.bin", "another content")]),
+        ({"w_bin": b"gone"}, [("w.bin", "missing")]),
+        ({"x_bin": b"x"}, [("x.bin", "not in the manifest")]),
+    ],
+)
+def test_a_manifest_is_compared_with_what_is_there(
+    read: Callable[..., Unpacked], tmp_path: Path, changes: dict[str, bytes], got: list[tuple[str, str]]
+) -> None:
+    found = read(with_manifest(tmp_path, **changes))
+
+    assert found.candidate is not None
+    assert [(p.where.partition(": ")[2], p.got) for p in found.problems] == got
+    assert all(p.code is Code.MANIFEST_DIFFERS for p in found.problems)
