@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from starter.contract.competition import load_competition
-from starter.contract.submissions import Candidate, Kind, discover_one
+from starter.contract.submissions import Kind, SubmissionSource, discover_one
 from starter.data.dataset import Dataset, Labelled, open_dataset
 from starter.evaluation.scoring import macro_f1
 from starter.plugin.load import load_plugin_apart
@@ -64,19 +64,19 @@ TAUGHT: dict[str, dict[str, Any]] = {
 }
 
 
-def copied(candidate: Candidate, folder: Path) -> Candidate:
+def copied(source: SubmissionSource, folder: Path) -> SubmissionSource:
     """Copy a plugin without its weights, so that the one that is measured stays as it is."""
-    if candidate.kind is Kind.FOLDER:
-        target = folder / candidate.name
+    if source.kind is Kind.FOLDER:
+        target = folder / source.name
         ignore = shutil.ignore_patterns("*.safetensors", "__pycache__")
-        return discover_one(Path(shutil.copytree(candidate.path, target, ignore=ignore)))
-    return discover_one(Path(shutil.copy(candidate.path, folder)))
+        return discover_one(Path(shutil.copytree(source.path, target, ignore=ignore)))
+    return discover_one(Path(shutil.copy(source.path, folder)))
 
 
-def run_once(candidate: Candidate, dataset: Dataset, settings: TrainSettings) -> dict[str, Any]:
+def run_once(source: SubmissionSource, dataset: Dataset, settings: TrainSettings) -> dict[str, Any]:
     """Train a copy and run it on the evaluation images."""
     with tempfile.TemporaryDirectory(prefix="starter-ablation-") as place:
-        copy = copied(candidate, Path(place))
+        copy = copied(source, Path(place))
         report = train(copy, dataset, settings, log=lambda _: None)
         submission = load_plugin_apart(copy, dataset.competition).submission
     rows = [Labelled(row.image_id, row.label) for row in dataset.solution()]
@@ -131,7 +131,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     rules = load_competition(None)
     dataset = open_dataset(given.data or rules.path(rules.dataset))
-    candidate = discover_one(given.plugin)
+    source = discover_one(given.plugin)
     teachers = tuple(given.teacher)
     for teacher in teachers:
         load_plugin_apart(discover_one(teacher), dataset.competition)  # before hours of training
@@ -141,11 +141,11 @@ def main() -> None:
     variants = {name: v for name, v in variants.items() if any(part in name for part in wanted)}
     unwanted = [name for name in variants if any(part in name for part in given.without)]
     variants = {name: v for name, v in variants.items() if name == "defaults" or name not in unwanted}
-    source = hashlib.sha256(dataset.fingerprint().encode())
-    for path in sorted(candidate.files()):
+    digest = hashlib.sha256(dataset.fingerprint().encode())
+    for path in sorted(source.files()):
         if path.suffix == ".py":
-            source.update(path.read_bytes())
-    key = {"run": source.hexdigest()[:16], "of_epochs": given.epochs, "threads": given.threads}
+            digest.update(path.read_bytes())
+    key = {"run": digest.hexdigest()[:16], "of_epochs": given.epochs, "threads": given.threads}
     teachers_of = {name: [str(t) for t in teachers] if name in TAUGHT else [] for name in variants}
     text = given.results.read_text(encoding="utf-8") if given.results.exists() else ""
     lines = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
@@ -161,14 +161,14 @@ def main() -> None:
                 continue
             settings = TrainSettings(**{"epochs": given.epochs, "seed": seed} | change)
             line = key | {"variant": name, "teachers": teachers_of[name], "seed": seed}
-            line |= run_once(candidate, dataset, settings)
+            line |= run_once(source, dataset, settings)
             with given.results.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
             lines.append(line)
             print(
                 f"seed {seed}  {name}: macro F1 {line['macro_f1']:.4f}, {line['seconds']:.0f} s", flush=True
             )
-    print(f"\n{candidate.name}, {dataset.info.name}, {given.epochs} epochs, {given.threads} thread(s)\n")
+    print(f"\n{source.name}, {dataset.info.name}, {given.epochs} epochs, {given.threads} thread(s)\n")
     print(table(lines, list(variants)))
 
 

@@ -24,7 +24,7 @@ from typing import Any
 from starter.contract.competition import CompetitionFile, Limits
 from starter.contract.errors import ParticipantError
 from starter.contract.hookspecs import Competition
-from starter.contract.submissions import Candidate, Kind, discover_one
+from starter.contract.submissions import Kind, SubmissionSource, discover_one
 from starter.contract.system.processors import available
 from starter.evaluation.runner.client import export
 from starter.sandbox.choice import choose, open_sandbox
@@ -87,7 +87,9 @@ def count_with_peers(name: str) -> dict[str, int | str]:
     for peer in PEERS:
         with contextlib.redirect_stdout(sys.stderr):
             try:
-                plugin = load_plugin(Candidate(name, FOLDER / name, Kind.FOLDER), COMPETITION, strict=False)
+                plugin = load_plugin(
+                    SubmissionSource(name, FOLDER / name, Kind.FOLDER), COMPETITION, strict=False
+                )
                 model = plugin.submission.model.eval()
                 with torch.no_grad():
                     counts[peer] = int(_COUNTERS[peer](model, torch.zeros(1, *SHAPE)))

@@ -28,7 +28,7 @@ os.environ.update(waiting(os.environ))  # before torch is loaded: as the kit's o
 import torch
 from torch import nn
 
-from starter.contract.submissions import Candidate, Kind
+from starter.contract.submissions import Kind, SubmissionSource
 from starter.graph.analysis import Trace, trace
 from starter.graph.executor import Program
 from starter.graph.format import read_graph
@@ -156,7 +156,7 @@ TABLES = {
 def trace_of(variant: Variant) -> Trace:
     """Take a network the way that a submission goes, in this process; weights of seed 0."""
     torch.manual_seed(0)
-    here = Candidate("benchmark", Path(__file__), Kind.FILE)
+    here = SubmissionSource("benchmark", Path(__file__), Kind.FILE)
     with tempfile.TemporaryDirectory() as folder:
         graph, weights = Path(folder) / "graph", Path(folder) / "weights"
         network = Network(variant.block).eval()

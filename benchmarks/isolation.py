@@ -21,7 +21,7 @@ from pathlib import Path
 from starter.contract.competition import CompetitionFile
 from starter.contract.hookspecs import Competition
 from starter.contract.isolation import Level
-from starter.contract.submissions import Candidate, Kind
+from starter.contract.submissions import Kind, SubmissionSource
 from starter.evaluation.runner.client import export
 from starter.sandbox.choice import missing
 from starter.sandbox.sandbox import Room
@@ -62,8 +62,8 @@ def plain(path: Path) -> float:
 def submit(room: Room, path: Path) -> float:
     """Return when the plugin's first line ran in a room."""
     with tempfile.TemporaryDirectory() as folder:
-        candidate = Candidate("net", path, Kind.FILE)
-        return first_line(export(candidate, COMPETITION, RULES.limits, Path(folder), room).log)
+        source = SubmissionSource("net", path, Kind.FILE)
+        return first_line(export(source, COMPETITION, RULES.limits, Path(folder), room).log)
 
 
 def room_of(level: Level, *, forks: bool) -> Room:

@@ -37,13 +37,13 @@ import torchvision
 from torch import nn
 
 from starter.contract.errors import ParticipantError
-from starter.contract.submissions import Candidate, Kind
+from starter.contract.submissions import Kind, SubmissionSource
 from starter.graph.analysis import trace
 from starter.graph.format import read_graph
 from starter.graph.macs import count_macs
 from starter.plugin.export import export_model, write_graph
 
-HERE = Candidate("benchmark", Path(__file__), Kind.FILE)
+HERE = SubmissionSource("benchmark", Path(__file__), Kind.FILE)
 GIGA = 10**9
 ROUNDING = GIGA / 2000
 """Half of the last decimal of a published figure, in MACs."""

@@ -29,7 +29,7 @@ from timm.data.config import resolve_data_config
 from torch import nn
 
 from starter.contract.errors import ParticipantError
-from starter.contract.submissions import Candidate, Kind
+from starter.contract.submissions import Kind, SubmissionSource
 from starter.graph.analysis import trace
 from starter.graph.executor import Program
 from starter.graph.format import Graph, read_graph
@@ -91,7 +91,7 @@ vit_medium_patch16_clip_224 naflexvit_base_patch16_gap samvit_base_patch16_224
 """
 """Separated by spaces."""
 
-HERE = Candidate("benchmark", Path(__file__), Kind.FILE)
+HERE = SubmissionSource("benchmark", Path(__file__), Kind.FILE)
 
 
 @dataclass(frozen=True)

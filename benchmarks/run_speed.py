@@ -35,7 +35,7 @@ from safetensors.torch import save_file
 from timm.data.config import resolve_data_config
 from torch import nn
 
-from starter.contract.submissions import Candidate, Kind
+from starter.contract.submissions import Kind, SubmissionSource
 from starter.data.dataset import Dataset, open_dataset
 from starter.graph.analysis import trace
 from starter.graph.executor import Program
@@ -124,7 +124,7 @@ def build(model: str) -> tuple[nn.Module, int]:
 
 def program_of(network: nn.Module, size: int) -> Program:
     """Take a network the way that a submission goes, in this process."""
-    here = Candidate("benchmark", Path(__file__), Kind.FILE)
+    here = SubmissionSource("benchmark", Path(__file__), Kind.FILE)
     with tempfile.TemporaryDirectory() as folder:
         graph, weights = Path(folder) / "graph", Path(folder) / "weights"
         write_graph(export_model(network, (3, size, size), here), here, graph, weights)

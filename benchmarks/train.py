@@ -28,7 +28,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from starter.contract.competition import load_competition
-from starter.contract.submissions import Candidate, discover_one
+from starter.contract.submissions import SubmissionSource, discover_one
 from starter.data.dataset import Dataset, open_dataset
 from starter.plugin.load import load_plugin_apart
 from starter.recipes.training.loop import train
@@ -82,10 +82,10 @@ def plain_loop(model: nn.Module, images: Path, side: int, dataset: Dataset, epoc
     return seen / (time.perf_counter() - started)
 
 
-def recipe(candidate: Candidate, dataset: Dataset, epochs: int) -> float:
+def recipe(source: SubmissionSource, dataset: Dataset, epochs: int) -> float:
     """Train with the kit; return images per second."""
     settings = TrainSettings(epochs=epochs, batch_size=BATCH, validation_share=0)
-    return train(candidate, dataset, settings, log=lambda _: None).images_per_second
+    return train(source, dataset, settings, log=lambda _: None).images_per_second
 
 
 def main() -> None:
@@ -108,10 +108,10 @@ def main() -> None:
     ratios = []
     with tempfile.TemporaryDirectory(prefix="starter-train-") as place:
         images = write_folder(dataset, Path(place) / "images")
-        candidate = copied(original, Path(place))
+        source = copied(original, Path(place))
         for number in range(given.rounds):
-            ours = recipe(candidate, dataset, given.epochs)
-            submission = load_plugin_apart(candidate, dataset.competition, load_weights=False).submission
+            ours = recipe(source, dataset, given.epochs)
+            submission = load_plugin_apart(source, dataset.competition, load_weights=False).submission
             side = pipeline.input_shape(transforms.describe(submission.transforms))[1]
             plain = plain_loop(submission.model, images, side, dataset, given.epochs)
             ratios.append(ours / plain)

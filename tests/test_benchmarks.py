@@ -60,10 +60,10 @@ def test_the_front_reaches_from_half_a_million_to_more_than_fifty_million(tmp_pa
     macs = []
     for name, member in front.MEMBERS.items():
         front.build(member, tmp_path / name)
-        candidate = discover_one(tmp_path / name)
-        submission = load_plugin_apart(candidate, competition, load_weights=False).submission
+        source = discover_one(tmp_path / name)
+        submission = load_plugin_apart(source, competition, load_weights=False).submission
         assert submission.name == name
-        macs.append(count_model(submission.model, (3, member.side, member.side), candidate).macs)
+        macs.append(count_model(submission.model, (3, member.side, member.side), source).macs)
     assert min(macs) < 500_000
     assert max(macs) > 50_000_000
     assert len(set(macs)) == len(front.MEMBERS) == 8

@@ -46,9 +46,9 @@ from starter.cli.recipes.search import search
 from starter.cli.recipes.train import train
 from starter.contract.competition import CompetitionFile, load_competition
 from starter.contract.errors import CATALOGUE, Code, HostError, ParticipantError, StarterError, usage_error
-from starter.contract.submissions import Candidate, discover, discover_installed
+from starter.contract.submissions import SubmissionSource, discover, discover_installed
 from starter.contract.system.processors import waiting
-from starter.report.scoreboard import say, show_costs, show_error, show_scores
+from starter.report.scoreboard import print_line, show_costs, show_error, show_scores
 
 # Typer's own class for a wrong command line; which module it lives in has changed between versions.
 USAGE_ERROR = cast(
@@ -97,14 +97,14 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - a bug of ours is told apart from the participant's fault
         if os.environ.get("STARTER_DEBUG"):
             traceback.print_exc()
-        say(err, f"{type(error).__name__}: {error}")
-        say(err, "This is a bug in the kit; STARTER_DEBUG=1 shows where.")
+        print_line(err, f"{type(error).__name__}: {error}")
+        print_line(err, "This is a bug in the kit; STARTER_DEBUG=1 shows where.")
         code = EXIT_HOST
     sys.exit(code or EXIT_OK)
 
 
 def _interrupted() -> int:
-    say(err, "stopped")
+    print_line(err, "stopped")
     return EXIT_INTERRUPTED
 
 
@@ -119,7 +119,7 @@ def _options(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
-        say(out, __version__)
+        print_line(out, __version__)
         raise typer.Exit
 
 
@@ -138,12 +138,12 @@ def score(
 
     rules = load_competition(competition)
     folder = baseline or rules.path(rules.baseline)
-    candidates = _candidates(paths, rules, folder)
+    sources = _candidates(paths, rules, folder)
     reference = read_reference(folder)
     mode = Mode.SMOKE if smoke else Mode.FULL
     results = evaluate_all(
         "score",
-        candidates,
+        sources,
         rules,
         data,
         mode=mode,
@@ -201,11 +201,11 @@ def init(
     from starter.submission.template import write_template
 
     target = write_template(name, folder or _submissions_folder(competition))
-    say(out, f"{target}/plugin.py  the network and its transforms")
-    say(out, f"{target}/weights.safetensors  trained on the packaged data")
+    print_line(out, f"{target}/plugin.py  the network and its transforms")
+    print_line(out, f"{target}/weights.safetensors  trained on the packaged data")
     shown = typed(target)
-    say(err, f"next: starter score {shown}")
-    say(err, f"then: change plugin.py, starter train {shown}, and score it again")
+    print_line(err, f"next: starter score {shown}")
+    print_line(err, f"then: change plugin.py, starter train {shown}, and score it again")
 
 
 def _submissions_folder(competition: Path | None) -> Path:
@@ -222,16 +222,16 @@ def explain(
     """Say what an error code means and how to mend it."""
     if code is None:
         for known, entry in CATALOGUE.items():
-            say(out, f"{known}  {entry.title}")
+            print_line(out, f"{known}  {entry.title}")
         return
     if code.upper() not in CATALOGUE:
         raise usage_error(Code.UNKNOWN_CODE, where="starter explain", got=code)
     entry = CATALOGUE[Code(code.upper())]
-    say(out, f"{code.upper()}  {entry.title}\n")
-    say(out, f"status {entry.status}\nstage  {entry.stage}\nwhy    {entry.why}\nfix    {entry.fix}")
+    print_line(out, f"{code.upper()}  {entry.title}\n")
+    print_line(out, f"status {entry.status}\nstage  {entry.stage}\nwhy    {entry.why}\nfix    {entry.fix}")
 
 
-def _candidates(paths: list[Path] | None, rules: CompetitionFile, baseline: Path) -> list[Candidate]:
+def _candidates(paths: list[Path] | None, rules: CompetitionFile, baseline: Path) -> list[SubmissionSource]:
     if paths:
         return discover(paths)
     own = discover([rules.path(rules.submissions)])

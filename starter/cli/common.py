@@ -31,10 +31,10 @@ from starter.contract.competition import CompetitionFile
 from starter.contract.errors import Status
 from starter.contract.isolation import TRUST, Isolation, Level
 from starter.contract.results import EvaluationResult
-from starter.contract.submissions import Candidate
+from starter.contract.submissions import SubmissionSource
 from starter.contract.text import inline
 from starter.data.dataset import Dataset
-from starter.report.scoreboard import say
+from starter.report.scoreboard import print_line
 
 
 class Requested(StrEnum):
@@ -113,7 +113,7 @@ def isolation_for(command: str, rules: CompetitionFile, requested: str | None) -
 
     isolation = choose(rules, requested, trust=TRUST[command])
     if isolation.level is Level.NONE and isolation.lacks:
-        say(
+        print_line(
             err,
             f"isolation none: your plugin runs unprotected and the result is not official, because this "
             f"machine has no sandbox ({isolation.reasons}); to get one: starter doctor",
@@ -184,7 +184,7 @@ def write_json(target: str, record: dict[str, Any]) -> None:
 
 def evaluate_all(
     command: str,
-    candidates: Sequence[Candidate],
+    sources: Sequence[SubmissionSource],
     rules: CompetitionFile,
     data: Path | None,
     *,
@@ -197,14 +197,14 @@ def evaluate_all(
     reference_folder = options.pop("reference_folder", Path())
     dataset = open_data(data, rules)
     options["isolation"] = isolation_for(command, rules, isolation)
-    names = [c.name for c in candidates]
+    names = [c.name for c in sources]
     results: list[EvaluationResult] = []
     with (
         Evaluator(rules, dataset, reference_path=reference_folder / REFERENCE_FILE, **options) as evaluator,
         progress("evaluating") as tick,
     ):
         tick(0, len(names), names[0])
-        for measured in evaluator.evaluate(candidates):
+        for measured in evaluator.evaluate(sources):
             results.append(measured.result)
             tick(len(results), len(names), "".join(names[len(results) :][:1]))
     return results

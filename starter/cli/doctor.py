@@ -12,7 +12,7 @@ from starter.contract.competition import CompetitionFile, load_competition
 from starter.contract.errors import StarterError
 from starter.contract.isolation import NEVER_ISOLATED, TRUST, Isolation, Level, Trust
 from starter.contract.system.processors import PASSIVE, available, waiting
-from starter.report.scoreboard import say
+from starter.report.scoreboard import print_line
 from starter.sandbox.choice import least_for, try_level
 
 _REMEDIES = {
@@ -28,9 +28,9 @@ _REMEDIES = {
 def doctor(data: DataOption = None, competition: RulesOption = None) -> None:
     """Show what this machine has, each lack with its remedy; exit 3 where nothing can be scored."""
     rules = load_competition(competition)
-    say(out, f"ok    python {platform.python_version()}, {platform.system()} {platform.release()}")
+    print_line(out, f"ok    python {platform.python_version()}, {platform.system()} {platform.release()}")
     for package in ("torch", "torchvision", "thop", "scikit-learn"):
-        say(out, f"ok    {package} {importlib.metadata.version(package)}")
+        print_line(out, f"ok    {package} {importlib.metadata.version(package)}")
     _threads()
     works = _isolation(rules)
     for what, check in (("data set", lambda: _data(data, rules)), ("baseline", lambda: _baseline(rules))):
@@ -42,9 +42,13 @@ def doctor(data: DataOption = None, competition: RulesOption = None) -> None:
 def _threads() -> None:
     """Say how many threads compute, why as many, and how they wait."""
     processors, chosen = available(), waiting(os.environ)
-    say(out, f"ok    {processors.threads} thread{'s' if processors.threads != 1 else ''}: {processors}")
+    print_line(
+        out, f"ok    {processors.threads} thread{'s' if processors.threads != 1 else ''}: {processors}"
+    )
     how = "passively" if chosen == PASSIVE else "as your environment says"
-    say(out, f"ok    threads wait {how}: {' '.join(f'{name}={value}' for name, value in chosen.items())}")
+    print_line(
+        out, f"ok    threads wait {how}: {' '.join(f'{name}={value}' for name, value in chosen.items())}"
+    )
 
 
 def _isolation(rules: CompetitionFile) -> bool:
@@ -53,22 +57,26 @@ def _isolation(rules: CompetitionFile) -> bool:
     for level in (Level.BOX, Level.LOCKDOWN):
         found = try_level(level, rules)
         if isinstance(found, str):
-            say(out, f"no    isolation {level}: {found.splitlines()[-1]}")
-            say(out, f"      to get it: {_REMEDIES[level]}")
+            print_line(out, f"no    isolation {level}: {found.splitlines()[-1]}")
+            print_line(out, f"      to get it: {_REMEDIES[level]}")
             continue
         best = max(best, found, key=lambda isolation: isolation.level.rank)
-        say(out, f"ok    isolation {level}{_inside(level)}, as {_who(found)}")
+        print_line(out, f"ok    isolation {level}{_inside(level)}, as {_who(found)}")
     works = True
     for trust in Trust:
         isolating = (name for name, whose in TRUST.items() if whose is trust and name not in NEVER_ISOLATED)
         commands = ", ".join(isolating)
         least = least_for(rules, trust)
         if best.level.rank >= least.rank:
-            say(out, f"ok    {trust} runs at isolation {best.level} ({commands})")
+            print_line(out, f"ok    {trust} runs at isolation {best.level} ({commands})")
             continue
         refused_by = "the competition" if rules.isolation else "this command"
-        say(out, f"{'FAIL' if trust is Trust.OWN else 'no  '}  {trust} needs isolation {least} ({commands})")
-        say(out, f"      {refused_by} asks for it; without it: --isolation none, only if you trust the code")
+        print_line(
+            out, f"{'FAIL' if trust is Trust.OWN else 'no  '}  {trust} needs isolation {least} ({commands})"
+        )
+        print_line(
+            out, f"      {refused_by} asks for it; without it: --isolation none, only if you trust the code"
+        )
         works &= trust is not Trust.OWN
     return works
 
@@ -91,10 +99,10 @@ def _who(isolation: Isolation) -> str:
 
 def _try(what: str, check: Callable[[], str]) -> bool:
     try:
-        say(out, f"ok    {what} {check()}")
+        print_line(out, f"ok    {what} {check()}")
     except StarterError as error:
         for line in _lines(error):
-            say(out, f"FAIL  {what}: {line}")
+            print_line(out, f"FAIL  {what}: {line}")
         return False
     return True
 

@@ -12,7 +12,7 @@ from starter.contract.competition import load_competition
 from starter.contract.errors import Code, ParticipantError, usage_error
 from starter.contract.submissions import Kind, discover_one
 from starter.contract.text import inline
-from starter.report.scoreboard import say
+from starter.report.scoreboard import print_line
 
 
 def pack(
@@ -31,30 +31,30 @@ def pack(
     from starter.submission.packing import choose, manifest_of, write_zip
 
     rules = load_competition(competition)
-    candidate = discover_one(path)
-    if candidate.kind is Kind.ENTRY_POINT:
+    source = discover_one(path)
+    if source.kind is Kind.ENTRY_POINT:
         raise usage_error(Code.NO_SUCH_PATH, where=str(path), got="an installed package")
-    target = out_path or Path(f"{candidate.name}.zip")
-    content = choose(candidate, rules.limits, allowed=allow_secret or ())
+    target = out_path or Path(f"{source.name}.zip")
+    content = choose(source, rules.limits, allowed=allow_secret or ())
     if json_to != "-":
         _preview(content.files, content.left_out)
     if content.problems:
         raise ParticipantError(content.problems)
     if dry_run:
-        manifest = manifest_of(candidate, content.files)
+        manifest = manifest_of(source, content.files)
     else:
-        manifest = write_zip(candidate, content, target, rules.limits)
+        manifest = write_zip(source, content, target, rules.limits)
     if json_to is not None:
         record = {"zip": None if dry_run else str(target), "left_out": content.left_out}
         write_json(json_to, record | {"manifest": manifest.model_dump(mode="json")})
     if json_to == "-":
         return
-    say(out)
+    print_line(out)
     if dry_run:
-        say(err, "nothing was written: --dry-run")
+        print_line(err, "nothing was written: --dry-run")
     else:
-        say(out, f"{target}  {target.stat().st_size:,} bytes  {manifest.submission}")
-        say(err, f"next: hand in {target}; the organizer's reader has accepted it")
+        print_line(out, f"{target}  {target.stat().st_size:,} bytes  {manifest.submission}")
+        print_line(err, f"next: hand in {target}; the organizer's reader has accepted it")
 
 
 def _preview(files: dict[str, Path], left_out: dict[str, str]) -> None:

@@ -21,7 +21,7 @@ from starter.cli.common import (
 from starter.contract.competition import load_competition
 from starter.contract.errors import Status, UsageError
 from starter.contract.submissions import discover
-from starter.report.scoreboard import say, show_problems
+from starter.report.scoreboard import print_line, show_problems
 
 
 def profile(  # noqa: PLR0913, PLR0917 - options of the command line
@@ -51,13 +51,13 @@ def profile(  # noqa: PLR0913, PLR0917 - options of the command line
     from starter.report import profile as profile_view
 
     rules = load_competition(competition)
-    candidates = discover([*paths, compare] if compare else paths)
+    sources = discover([*paths, compare] if compare else paths)
     reference = None
     with contextlib.suppress(UsageError):  # a profile needs no baseline; with one there is a ratio as well
         reference = read_reference(rules.path(rules.baseline))
     results = evaluate_all(
         "profile",
-        candidates,
+        sources,
         rules,
         data,
         mode=Mode.PROFILE,
@@ -80,5 +80,5 @@ def profile(  # noqa: PLR0913, PLR0917 - options of the command line
         show_problems(out, results)
     if good:
         for target in written:
-            say(err, f"written: {target}")
+            print_line(err, f"written: {target}")
     return worst(results)

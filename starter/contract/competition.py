@@ -117,9 +117,9 @@ def find_competition(start: Path) -> Path:
         UsageError: there is none.
     """
     folder = start.resolve()
-    for candidate in (folder, *folder.parents):
-        if (candidate / FILE_NAME).is_file():
-            return candidate / FILE_NAME
+    for source in (folder, *folder.parents):
+        if (source / FILE_NAME).is_file():
+            return source / FILE_NAME
     raise usage_error(Code.NO_COMPETITION, where=str(folder), got=f"no {FILE_NAME}")
 
 

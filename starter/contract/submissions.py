@@ -34,7 +34,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Candidate:
+class SubmissionSource:
     """One submission, found but not imported."""
 
     name: str
@@ -93,7 +93,7 @@ class Candidate:
         ]
 
 
-def discover(paths: Sequence[Path]) -> list[Candidate]:
+def discover(paths: Sequence[Path]) -> list[SubmissionSource]:
     """Return the submissions that `paths` name, in order, each once.
 
     A path is a plugin file, a plugin folder, or a folder of those.
@@ -101,30 +101,30 @@ def discover(paths: Sequence[Path]) -> list[Candidate]:
     Raises:
         UsageError: a path does not exist or holds no submission; all such paths at once.
     """
-    found: dict[Path, Candidate] = {}
+    found: dict[Path, SubmissionSource] = {}
     problems: list[Problem] = []
     for path in paths:
         if not path.exists():
             problems.append(problem(Code.NO_SUCH_PATH, where=str(path), got="nothing there"))
             continue
-        candidates = list(_at(path.resolve()))
-        if not candidates:
+        sources = list(_at(path.resolve()))
+        if not sources:
             problems.append(_nothing_at(path))
-        found.update((c.path, c) for c in candidates)
+        found.update((c.path, c) for c in sources)
     if problems:
         raise UsageError(problems)
     return list(found.values())
 
 
-def discover_one(path: Path) -> Candidate:
+def discover_one(path: Path) -> SubmissionSource:
     """Return the one submission at `path`.
 
     Raises:
         UsageError: there is none, or the folder holds several.
     """
-    candidates = discover([path])
-    if len(candidates) > 1:
-        names = ", ".join(c.name for c in candidates)
+    sources = discover([path])
+    if len(sources) > 1:
+        names = ", ".join(c.name for c in sources)
         raise usage_error(
             Code.NO_SUCH_PATH,
             where=str(path),
@@ -132,13 +132,13 @@ def discover_one(path: Path) -> Candidate:
             got=f"a folder of several: {names}",
             hint="Name one of them.",
         )
-    return candidates[0]
+    return sources[0]
 
 
-def discover_installed() -> list[Candidate]:
+def discover_installed() -> list[SubmissionSource]:
     """Return the submissions that installed packages offer as entry points."""
     return [
-        Candidate(entry.name, _module_file(entry), Kind.ENTRY_POINT)
+        SubmissionSource(entry.name, _module_file(entry), Kind.ENTRY_POINT)
         for entry in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
     ]
 
@@ -153,11 +153,11 @@ def _module_file(entry: importlib.metadata.EntryPoint) -> Path:
     return Path(spec.origin)
 
 
-def _at(path: Path) -> Iterable[Candidate]:
+def _at(path: Path) -> Iterable[SubmissionSource]:
     if path.is_file():
-        return [Candidate(path.stem, path, Kind.FILE)] if path.suffix == ".py" else []
+        return [SubmissionSource(path.stem, path, Kind.FILE)] if path.suffix == ".py" else []
     if (path / PLUGIN_FILE).is_file():
-        return [Candidate(path.name, path, Kind.FOLDER)]
+        return [SubmissionSource(path.name, path, Kind.FOLDER)]
     return (_entry(child) for child in sorted(path.iterdir()) if _looks_like_one(child))
 
 
@@ -170,8 +170,12 @@ def _looks_like_one(path: Path) -> bool:
     return path.suffix == ".py"
 
 
-def _entry(path: Path) -> Candidate:
-    return Candidate(path.name, path, Kind.FOLDER) if path.is_dir() else Candidate(path.stem, path, Kind.FILE)
+def _entry(path: Path) -> SubmissionSource:
+    return (
+        SubmissionSource(path.name, path, Kind.FOLDER)
+        if path.is_dir()
+        else SubmissionSource(path.stem, path, Kind.FILE)
+    )
 
 
 def _nothing_at(path: Path) -> Problem:

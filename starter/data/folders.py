@@ -220,8 +220,8 @@ def _names(path: Path, known: Mapping[str, object]) -> set[str]:
         raise usage_error(Code.NO_SUCH_PATH, where=str(path), got=str(error)) from error
     names = set()
     for line in filter(None, map(str.strip, lines)):
-        candidates = (line, line.rsplit(maxsplit=1)[0])
-        names.add(next((name for name in candidates if name in known), line.split()[0]))
+        sources = (line, line.rsplit(maxsplit=1)[0])
+        names.add(next((name for name in sources if name in known), line.split()[0]))
     return names
 
 

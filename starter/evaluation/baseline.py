@@ -7,7 +7,7 @@ from starter.contract.competition import CompetitionFile
 from starter.contract.errors import Code, ParticipantError, UsageError, problem
 from starter.contract.isolation import Isolation
 from starter.contract.results import Reference
-from starter.contract.submissions import Candidate
+from starter.contract.submissions import SubmissionSource
 from starter.contract.system.files import write_whole
 from starter.data.dataset import Dataset
 from starter.evaluation.evaluate import REFERENCE_FILE, Evaluator
@@ -30,7 +30,7 @@ EXACT = (
 
 
 def measure(
-    candidate: Candidate,
+    source: SubmissionSource,
     competition: CompetitionFile,
     dataset: Dataset,
     *,
@@ -40,7 +40,7 @@ def measure(
     """Evaluate the baseline on all images.
 
     Args:
-        candidate: the baseline's plugin.
+        source: the baseline's plugin.
         competition: the rules.
         dataset: the images and labels.
         made_by: what the reference says of its origin.
@@ -51,7 +51,7 @@ def measure(
         UsageError: its F1 is below the floor, or it costs nothing.
     """
     with Evaluator(competition, dataset, isolation=isolation) as evaluator:
-        (measured,) = evaluator.evaluate([candidate])
+        (measured,) = evaluator.evaluate([source])
         result, versions, cost_version = measured.result, evaluator.versions, evaluator.cost_version
         if result.problems or measured.predictions is None:
             raise ParticipantError(result.problems)
@@ -61,7 +61,7 @@ def measure(
             predictions = [measured.predictions[i] for i in places]
             by_usage[usage] = macro_f1(labels, predictions, dataset.info.classes).macro
     reference = Reference(
-        name=candidate.name,
+        name=source.name,
         macs=result.macs,
         contraction_macs=result.contraction_macs,
         pointwise_macs=result.pointwise_macs,
@@ -81,7 +81,7 @@ def measure(
         rules=competition.score,
         dataset_fingerprint=reference.dataset_fingerprint,
         cost_version=cost_version,
-        where=str(candidate.path),
+        where=str(source.path),
     )
     return reference
 

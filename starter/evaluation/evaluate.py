@@ -20,7 +20,7 @@ from starter.contract.competition import CompetitionFile, ScoreRules
 from starter.contract.errors import CATALOGUE, Code, Status, UsageError, usage_error
 from starter.contract.isolation import Isolation, Level
 from starter.contract.results import EvaluationResult, Reference, UsageScore
-from starter.contract.submissions import Candidate
+from starter.contract.submissions import SubmissionSource
 from starter.data.dataset import Dataset
 from starter.evaluation.bootstrap import Resampling, interval
 from starter.evaluation.measure import Images, Measurement, Measurer, Measures
@@ -151,18 +151,18 @@ class Evaluator:
         """The names of the classes, in the order of the labels."""
         return self._dataset.info.classes
 
-    def evaluate(self, candidates: Iterable[Candidate], usage: Usage | None = None) -> Iterator[Measured]:
+    def evaluate(self, sources: Iterable[SubmissionSource], usage: Usage | None = None) -> Iterator[Measured]:
         """Yield the result of each submission, in order; a failure is a result too.
 
         Args:
-            candidates: which; of a sequence, installed packages can be read.
+            sources: which; of a sequence, installed packages can be read.
             usage: the images that a result's figures are of; None: all. The others are
                 answered too, for `score_on`.
 
         Raises:
             UsageError: the data set has broken images, or the reference does not hold.
         """
-        for measurement in self._measurer.measure(candidates, meanwhile=self._prepare):
+        for measurement in self._measurer.measure(sources, meanwhile=self._prepare):
             yield self.judge(measurement, usage)
 
     def judge(self, measurement: Measurement, usage: Usage | None = None) -> Measured:
@@ -218,8 +218,8 @@ class Evaluator:
     ) -> EvaluationResult:
         cost, report, problems = found.reply.cost, found.report, found.problems
         fields: dict[str, Any] = {
-            "name": found.candidate.name,
-            "path": str(found.candidate.path),
+            "name": found.source.name,
+            "path": str(found.source.path),
             "status": CATALOGUE[problems[0].code].status if problems else Status.OK,
             "official": self._mode is Mode.FULL and self._measurer.isolation is not Level.NONE,
             "isolation": self._measurer.isolation.value,

@@ -27,7 +27,7 @@ from starter.contract.errors import HostError, Problem, UsageError
 from starter.contract.hookspecs import Competition
 from starter.contract.isolation import Isolation, Level
 from starter.contract.protocol import KeptImages, RunnerHello, RunnerReply, RunnerRequest, WorkerReport
-from starter.contract.submissions import Candidate, Kind
+from starter.contract.submissions import Kind, SubmissionSource
 from starter.evaluation.runner.client import Exported, Runner, export
 from starter.sandbox.choice import open_sandbox
 from starter.sandbox.door import Door
@@ -58,7 +58,7 @@ class Images:
 class Measurement:
     """What one submission costs and answers."""
 
-    candidate: Candidate
+    source: SubmissionSource
     """Which submission."""
     report: WorkerReport = field(default_factory=lambda: WorkerReport(problems=()))
     """What its own process said."""
@@ -95,7 +95,7 @@ class Measures(Protocol):
         """What graphs are counted and run with."""
 
     def measure(
-        self, candidates: Iterable[Candidate], *, meanwhile: Callable[[], None] = ...
+        self, sources: Iterable[SubmissionSource], *, meanwhile: Callable[[], None] = ...
     ) -> Iterator[Measurement]:
         """As `Measurer.measure`."""
 
@@ -150,36 +150,36 @@ class Measurer:
         return self._runner.hello
 
     def measure(
-        self, candidates: Iterable[Candidate], *, meanwhile: Callable[[], None] = lambda: None
+        self, sources: Iterable[SubmissionSource], *, meanwhile: Callable[[], None] = lambda: None
     ) -> Iterator[Measurement]:
         """Yield the measurement of each submission, in order; a failure is one too.
 
         Args:
-            candidates: which; more than one step ahead they are not asked for.
+            sources: which; more than one step ahead they are not asked for.
             meanwhile: called once, while the first is being exported.
 
         Raises:
             UsageError: the data set has broken images.
         """
-        known = candidates if isinstance(candidates, Sequence) else ()
+        known = sources if isinstance(sources, Sequence) else ()
         readable = [c.folder for c in known if c.kind is Kind.ENTRY_POINT]
         room = self.sandbox(forks=len(known) != 1, readable=readable)
         stop = threading.Event()
-        source = iter(candidates)
-        waiting: deque[tuple[Candidate, Future[Exported]]] = deque()
+        coming = iter(sources)
+        waiting: deque[tuple[SubmissionSource, Future[Exported]]] = deque()
 
         def export_ahead() -> None:
-            for candidate in islice(source, _AHEAD + 1 - len(waiting)):
-                waiting.append((candidate, pool.submit(self.export, candidate, room, stop)))
+            for source in islice(coming, _AHEAD + 1 - len(waiting)):
+                waiting.append((source, pool.submit(self.export, source, room, stop)))
 
         with room, ThreadPoolExecutor(max_workers=1) as pool:
             try:
                 export_ahead()
                 meanwhile()
                 while waiting:
-                    candidate, future = waiting.popleft()
+                    source, future = waiting.popleft()
                     export_ahead()
-                    yield self.run(candidate, future.result)
+                    yield self.run(source, future.result)
             finally:
                 stop.set()  # on Ctrl-C as well: the pool waits for the export under way
                 for _, future in waiting:
@@ -190,7 +190,7 @@ class Measurer:
         limits = self._competition.limits
         return open_sandbox(self._isolation, limits=limits, forks=forks, readable=readable)
 
-    def export(self, candidate: Candidate, room: Door, stop: threading.Event) -> Exported:
+    def export(self, source: SubmissionSource, room: Door, stop: threading.Event) -> Exported:
         """Have one submission exported.
 
         Raises:
@@ -198,16 +198,16 @@ class Measurer:
         """
         folder = Path(tempfile.mkdtemp(dir=self._folder.name))
         limits = self._competition.limits
-        problems = candidate.problems(limits)
+        problems = source.problems(limits)
         if problems:
             return Exported(WorkerReport(problems=tuple(problems)), folder, "")
-        return export(candidate, self._images.competition, limits, folder, room, stop=stop)
+        return export(source, self._images.competition, limits, folder, room, stop=stop)
 
-    def run(self, candidate: Candidate, exported_by: Callable[[], Exported]) -> Measurement:
+    def run(self, source: SubmissionSource, exported_by: Callable[[], Exported]) -> Measurement:
         """Have what was exported counted and run.
 
         Args:
-            candidate: which submission.
+            source: which submission.
             exported_by: gives what `export` returns, or raises what it raises.
 
         Raises:
@@ -217,7 +217,7 @@ class Measurer:
         try:
             exported = exported_by()
         except HostError as error:
-            return Measurement(candidate, problems=error.problems)
+            return Measurement(source, problems=error.problems)
         parts: dict[str, Any] = {"report": exported.report, "log": exported.log, "used": exported.used}
         problems = exported.report.problems
         try:
@@ -229,7 +229,7 @@ class Measurer:
         finally:
             shutil.rmtree(exported.folder, ignore_errors=True)
         seconds = round(time.monotonic() - started, 3)
-        return Measurement(candidate, problems=problems, seconds=seconds, **parts)
+        return Measurement(source, problems=problems, seconds=seconds, **parts)
 
     def _run(self, folder: Path, parts: dict[str, Any]) -> RunnerReply:
         """Have a graph counted and run; fill the fields of a Measurement."""

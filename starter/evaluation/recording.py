@@ -8,7 +8,7 @@ from starter import __version__
 from starter.contract.competition import Limits
 from starter.contract.errors import CATALOGUE, Problem
 from starter.contract.results import EvaluationResult
-from starter.contract.submissions import Candidate
+from starter.contract.submissions import SubmissionSource
 from starter.evaluation.evaluate import Evaluator, Measured, Usage
 from starter.evaluation.records import Context, EvaluationRecord, Evidence, pack_program, predictions_csv
 from starter.submission.archive import sha256
@@ -16,12 +16,12 @@ from starter.submission.archive import sha256
 USAGES: tuple[Usage, ...] = ("Public", "Private")
 
 
-def refusal(candidate: Candidate, problems: tuple[Problem, ...]) -> Measured:
+def refusal(source: SubmissionSource, problems: tuple[Problem, ...]) -> Measured:
     """Return the result of a submission that cannot be run at all."""
     return Measured(
         EvaluationResult(
-            name=candidate.name,
-            path=str(candidate.path),
+            name=source.name,
+            path=str(source.path),
             status=CATALOGUE[problems[0].code].status,
             official=True,
             error=problems[0],

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from starter.contract.competition import CompetitionFile
 from starter.contract.errors import Code, Status, host_error, problem
-from starter.contract.submissions import Candidate
+from starter.contract.submissions import SubmissionSource
 from starter.contract.system.files import own_folder, remove_abandoned
 from starter.evaluation.evaluate import Evaluator, Measured
 from starter.evaluation.measure import WorkerLostError
@@ -274,12 +274,12 @@ class Batch:
 
     def _job(self, make: Callable[[], Evaluator]) -> None:
         """Work until nothing is left or the worker is lost, on a thread of its own."""
-        places: dict[Candidate, tuple[Planned, str, contextlib.ExitStack]] = {}
+        places: dict[SubmissionSource, tuple[Planned, str, contextlib.ExitStack]] = {}
         try:
             with make() as evaluator, contextlib.ExitStack() as held:
                 for measured in evaluator.evaluate(self._candidates(evaluator, places, held), "Public"):
                     assert measured.measurement is not None
-                    item, submission, place = places.pop(measured.measurement.candidate)
+                    item, submission, place = places.pop(measured.measurement.source)
                     self._keep(evaluator, measured, submission, item)
                     place.close()
         except WorkerLostError:
@@ -300,9 +300,9 @@ class Batch:
     def _candidates(
         self,
         evaluator: Evaluator,
-        places: dict[Candidate, tuple[Planned, str, contextlib.ExitStack]],
+        places: dict[SubmissionSource, tuple[Planned, str, contextlib.ExitStack]],
         held: contextlib.ExitStack,
-    ) -> Iterator[Candidate]:
+    ) -> Iterator[SubmissionSource]:
         """Take entries that are left, and yield copies of those that can be run."""
         while not self._stop.is_set():
             try:
@@ -310,20 +310,18 @@ class Batch:
             except queue.Empty:
                 return
             place = held.enter_context(contextlib.ExitStack())
-            submission, candidate, problems = place.enter_context(
-                staged(item.found, self._competition.limits)
-            )
+            submission, source, problems = place.enter_context(staged(item.found, self._competition.limits))
             if submission != item.submission:  # somebody has changed it since it was planned
                 self._store.add(self._context, [replace(item, submission=submission).entry])
             if self._lost[submission] >= _LOST_WORKERS:
                 got = f"{_LOST_WORKERS} workers were lost with it"
                 problems = (problem(Code.MACHINE_FAILS, where=item.found.name, got=got),)
             if problems:
-                self._keep(evaluator, refusal(candidate, problems), submission, item)
+                self._keep(evaluator, refusal(source, problems), submission, item)
                 place.close()
             else:
-                places[candidate] = item, submission, place
-                yield candidate
+                places[source] = item, submission, place
+                yield source
 
     def _keep(self, evaluator: Evaluator, measured: Measured, submission: str, item: Planned) -> None:
         """Store one result."""

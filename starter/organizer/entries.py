@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from starter.contract.competition import Limits
 from starter.contract.errors import Code, Problem, usage_error
-from starter.contract.submissions import PLUGIN_FILE, Candidate, Kind, is_name
+from starter.contract.submissions import PLUGIN_FILE, Kind, SubmissionSource, is_name
 from starter.submission.archive import submission_digest, unpack
 
 
@@ -136,31 +136,31 @@ def _read_index(index: Path) -> dict[Path, _IndexRow]:
 
 
 @contextlib.contextmanager
-def staged(found: Found, limits: Limits) -> Iterator[tuple[str, Candidate, tuple[Problem, ...]]]:
+def staged(found: Found, limits: Limits) -> Iterator[tuple[str, SubmissionSource, tuple[Problem, ...]]]:
     """Copy an entry to a folder of ours; yield its hash, the copy, and what is wrong with it."""
     with tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True) as place:
         folder = Path(place)
         if found.path.suffix.lower() == ".zip" and found.path.is_file():
             unpacked = unpack(found.path, folder, limits)
-            candidate = unpacked.candidate or Candidate(found.name, found.path, Kind.FILE)
+            source = unpacked.source or SubmissionSource(found.name, found.path, Kind.FILE)
             problems = unpacked.problems
         else:
             kind = Kind.FOLDER if found.path.is_dir() else Kind.FILE
-            original = Candidate(found.name, found.path, kind)
+            original = SubmissionSource(found.name, found.path, kind)
             problems = tuple(original.problems(limits))
-            candidate = original if problems else _copied(original, folder)
-        candidate = replace(candidate, name=found.name)
+            source = original if problems else _copied(original, folder)
+        source = replace(source, name=found.name)
         if not problems and not is_name(found.name):
-            problems = tuple(candidate.problems(limits))
-        yield submission_digest(candidate), candidate, problems
+            problems = tuple(source.problems(limits))
+        yield submission_digest(source), source, problems
 
 
-def _copied(candidate: Candidate, folder: Path) -> Candidate:
-    above = candidate.path.parent
-    for path in candidate.files():
+def _copied(source: SubmissionSource, folder: Path) -> SubmissionSource:
+    above = source.path.parent
+    for path in source.files():
         if path.is_symlink():
             continue  # as evaluation/runner/client.py does: a submission has no link to the outside
         target = folder / path.relative_to(above)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
-    return replace(candidate, path=folder / candidate.path.name)
+    return replace(source, path=folder / source.path.name)

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, NoReturn
 
 from starter.contract.errors import Code, ParticipantError, Problem, problem
 from starter.contract.protocol import EXIT_OUTPUT, MAX_REPORT, PARTS, WorkerJob, WorkerReport
-from starter.contract.submissions import Candidate, Kind
+from starter.contract.submissions import Kind, SubmissionSource
 
 if TYPE_CHECKING:
     import torch
@@ -49,22 +49,22 @@ def preload() -> None:
     gc.enable()
 
 
-def unpack(payload: IO[bytes], job: WorkerJob, folder: Path) -> Candidate:
+def unpack(payload: IO[bytes], job: WorkerJob, folder: Path) -> SubmissionSource:
     """Write the submission's files; return it as it lies here."""
     folder.mkdir()
     if job.kind is Kind.ENTRY_POINT:
-        return Candidate(job.name, job.path, job.kind)
+        return SubmissionSource(job.name, job.path, job.kind)
     for name, size in job.files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(payload.read(size))
-    return Candidate(job.name, folder / job.path, job.kind)
+    return SubmissionSource(job.name, folder / job.path, job.kind)
 
 
-def answer(reply: IO[bytes], candidate: Candidate, job: WorkerJob) -> NoReturn:
+def answer(reply: IO[bytes], source: SubmissionSource, job: WorkerJob) -> NoReturn:
     """Write the reply to a job and end the process at once: an orderly exit of torch takes a second."""
     try:
-        _reply(reply, candidate, job)
+        _reply(reply, source, job)
         sys.stderr.flush()
     except OSError:
         traceback.print_exc()
@@ -75,10 +75,10 @@ def answer(reply: IO[bytes], candidate: Candidate, job: WorkerJob) -> NoReturn:
     os._exit(0)
 
 
-def _reply(reply: IO[bytes], candidate: Candidate, job: WorkerJob) -> None:
+def _reply(reply: IO[bytes], source: SubmissionSource, job: WorkerJob) -> None:
     made = None
     try:
-        report, made = _evaluate(candidate, job)
+        report, made = _evaluate(source, job)
     except MemoryError:
         report = WorkerReport(problems=(_out_of_memory(job),))
     if any(_NO_SPACE in found.got for found in report.problems):
@@ -124,19 +124,19 @@ def _with(report: WorkerReport, found: Problem) -> WorkerReport:
 
 
 def _evaluate(
-    candidate: Candidate, job: WorkerJob
+    source: SubmissionSource, job: WorkerJob
 ) -> tuple[WorkerReport, "tuple[PackedGraph, bytes] | None"]:
     """Load and export the plugin; return what is reported, and the graph with its transforms."""
     from starter.plugin.load import load_plugin
 
     try:
-        plugin = load_plugin(candidate, job.competition, strict=False)
+        plugin = load_plugin(source, job.competition, strict=False)
     except ParticipantError as error:
         return WorkerReport(problems=error.problems), None
     problems = list(plugin.problems)
     thop_macs = made = None
     try:
-        thop_macs, made = _export(plugin, candidate, job)
+        thop_macs, made = _export(plugin, source, job)
     except ParticipantError as error:
         problems += error.problems
     submission = plugin.submission
@@ -151,7 +151,7 @@ def _evaluate(
 
 
 def _export(
-    plugin: "LoadedPlugin", candidate: Candidate, job: WorkerJob
+    plugin: "LoadedPlugin", source: SubmissionSource, job: WorkerJob
 ) -> tuple[int | None, "tuple[PackedGraph, bytes] | None"]:
     """Return thop's count, and the graph with its transforms.
 
@@ -168,10 +168,10 @@ def _export(
     model = plugin.submission.model
     if not isinstance(model, torch.nn.Module):
         return None, None  # reported by load_plugin
-    problems = probe_model(model, shape, job.competition.num_classes, candidate)
+    problems = probe_model(model, shape, job.competition.num_classes, source)
     if problems:
         raise ParticipantError(problems)
-    packed = pack_graph(export_model(model, shape, candidate), candidate)
+    packed = pack_graph(export_model(model, shape, source), source)
     return _count_with_thop(model, shape), (packed, transforms.dump(records).encode())
 
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from torch import nn
 
 from starter.contract.results import CostReport
-from starter.contract.submissions import Candidate
+from starter.contract.submissions import SubmissionSource
 from starter.graph.analysis import trace
 from starter.graph.format import read_graph
 from starter.graph.macs import count_macs
 from starter.plugin.export import export_model, write_graph
 
 
-def count_model(model: nn.Module, input_shape: tuple[int, int, int], candidate: Candidate) -> CostReport:
+def count_model(model: nn.Module, input_shape: tuple[int, int, int], source: SubmissionSource) -> CostReport:
     """Return what one image costs.
 
     Raises:
@@ -25,5 +25,5 @@ def count_model(model: nn.Module, input_shape: tuple[int, int, int], candidate: 
     """
     with tempfile.TemporaryDirectory(prefix="starter-") as place:
         graph, weights = Path(place) / "graph.json", Path(place) / "weights.safetensors"
-        write_graph(export_model(model, input_shape, candidate), candidate, graph, weights)
+        write_graph(export_model(model, input_shape, source), source, graph, weights)
         return count_macs(trace(read_graph(graph, weights), num_classes=None))

@@ -26,7 +26,7 @@ from torch.fx import Node as FxNode
 from torch.fx.proxy import TracerBase
 
 from starter.contract.errors import Code, ParticipantError, Problem, participant_error, problem
-from starter.contract.submissions import Candidate
+from starter.contract.submissions import SubmissionSource
 from starter.graph import alternatives
 from starter.graph.format import GETITEM, INPUT, STORED_DTYPES, GraphFile, Node, Ref, TensorSpec, encode
 from starter.plugin import refusals
@@ -45,7 +45,7 @@ _RANDOM = re.compile(r"aten\.(rand|normal|bernoulli|multinomial|native_dropout|p
 
 
 def probe_model(
-    model: torch.nn.Module, input_shape: tuple[int, int, int], num_classes: int, candidate: Candidate
+    model: torch.nn.Module, input_shape: tuple[int, int, int], num_classes: int, source: SubmissionSource
 ) -> list[Problem]:
     """Call the model on batches of one and two; return what is wrong with its output."""
     for batch in (1, 2):
@@ -55,7 +55,7 @@ def probe_model(
         except Exception as error:  # noqa: BLE001 - forward is the participant's: it may raise anything
             cause = refusals.of_error(error) or refusals.RAISED
             got = f"{refusals.cleaned(error)}, for an input of shape {(batch, *input_shape)}"
-            return [cause.problem(where=own_line(error, candidate), got=got)]
+            return [cause.problem(where=own_line(error, source), got=got)]
         wanted = f"float32 ({batch}, {num_classes})"
         got = _describe_output(output)
         if got != wanted:
@@ -66,7 +66,7 @@ def probe_model(
 
 
 def export_model(
-    model: torch.nn.Module, input_shape: tuple[int, int, int], candidate: Candidate
+    model: torch.nn.Module, input_shape: tuple[int, int, int], source: SubmissionSource
 ) -> ExportedProgram:
     """Trace the model with torch.export, operators kept whole.
 
@@ -75,19 +75,19 @@ def export_model(
     """
     example = (torch.zeros(1, *input_shape),)
     try:
-        with torch.no_grad(), _quiet(), _own_frames(candidate):
+        with torch.no_grad(), _quiet(), _own_frames(source):
             traced = torch.export.export(model.eval(), example, strict=False)
             exported: ExportedProgram = traced.run_decompositions({})
     except Exception as error:
         cause, got = refusals.of_export(error, model)
-        where = own_line(error, candidate)
-        if where == candidate.path.name:
-            where = _forward(model, candidate)
+        where = own_line(error, source)
+        if where == source.path.name:
+            where = _forward(model, source)
         raise ParticipantError([cause.problem(where=where, got=got)]) from error
-    problems = _graph_problems(exported, candidate)
+    problems = _graph_problems(exported, source)
     observer = refusals.observers(model)
     if problems and observer:
-        problems = [refusals.OBSERVED.problem(where=_forward(model, candidate), got=observer)]
+        problems = [refusals.OBSERVED.problem(where=_forward(model, source), got=observer)]
     if problems:
         raise ParticipantError(problems)
     return exported
@@ -116,7 +116,7 @@ class PackedGraph:
             file.write(tensor.data)
 
 
-def pack_graph(exported: ExportedProgram, candidate: Candidate) -> PackedGraph:
+def pack_graph(exported: ExportedProgram, source: SubmissionSource) -> PackedGraph:
     """Return the graph as JSON and its tensors as the parts of a safetensors file.
 
     Raises:
@@ -137,7 +137,7 @@ def pack_graph(exported: ExportedProgram, candidate: Candidate) -> PackedGraph:
         key = str(spec.target)
         specs.append(TensorSpec(name=name, key=key, kind=_KINDS[spec.kind]))
         tensors[key] = values[key].detach().cpu().contiguous()
-    nodes = tuple(_node(n, names, candidate) for n in exported.graph.nodes if _computes(n))
+    nodes = tuple(_node(n, names, source) for n in exported.graph.nodes if _computes(n))
     output = next(n for n in exported.graph.nodes if n.op == "output").args[0][0]
     file = GraphFile(
         input_shape=tuple(_input(exported).meta["val"].shape),
@@ -150,9 +150,9 @@ def pack_graph(exported: ExportedProgram, candidate: Candidate) -> PackedGraph:
     return PackedGraph(file.model_dump_json().encode(), _weights_header(in_order), flat)
 
 
-def write_graph(exported: ExportedProgram, candidate: Candidate, graph: Path, weights: Path) -> None:
+def write_graph(exported: ExportedProgram, source: SubmissionSource, graph: Path, weights: Path) -> None:
     """Write the graph as JSON and its tensors as safetensors."""
-    packed = pack_graph(exported, candidate)
+    packed = pack_graph(exported, source)
     graph.write_bytes(packed.graph)
     with weights.open("wb") as file:
         packed.write_weights(file)
@@ -187,7 +187,7 @@ def _computes(fx_node: FxNode) -> bool:
     return fx_node.op == "call_function" and not _op(fx_node).startswith("aten._assert")
 
 
-def _node(fx_node: FxNode, names: dict[str, str], candidate: Candidate) -> Node:
+def _node(fx_node: FxNode, names: dict[str, str], source: SubmissionSource) -> Node:
     def convert(value: Any) -> Any:
         if isinstance(value, FxNode):
             return Ref(names.get(value.name, value.name))
@@ -200,7 +200,7 @@ def _node(fx_node: FxNode, names: dict[str, str], candidate: Candidate) -> Node:
         kwargs = {k: encode(convert(v)) for k, v in fx_node.kwargs.items() if k not in _DROPPED_ARGUMENTS}
     except TypeError as error:
         raise participant_error(
-            Code.NO_COST_RULE, where=_place(fx_node, candidate), got=f"{_op(fx_node)} with {error}"
+            Code.NO_COST_RULE, where=_place(fx_node, source), got=f"{_op(fx_node)} with {error}"
         ) from error
     return Node(
         name=fx_node.name,
@@ -208,7 +208,7 @@ def _node(fx_node: FxNode, names: dict[str, str], candidate: Candidate) -> Node:
         args=args,
         kwargs=kwargs,
         module=_module(fx_node),
-        source=_source(fx_node, candidate),
+        source=_source(fx_node, source),
     )
 
 
@@ -224,10 +224,10 @@ def _module(fx_node: FxNode) -> str:
     return str(stack[-1][0])[:300] if stack else ""
 
 
-def _source(fx_node: FxNode, candidate: Candidate) -> str:
+def _source(fx_node: FxNode, source: SubmissionSource) -> str:
     """Return the deepest line of the participant's own, or of the library where there is none."""
     frames = _FRAME.findall(fx_node.meta.get("stack_trace") or "")
-    own = [f"{candidate.relative(file)}:{line}" for file, line in frames if candidate.owns(file)]
+    own = [f"{source.relative(file)}:{line}" for file, line in frames if source.owns(file)]
     library = [
         f"{'/'.join(Path(file).parts[-2:])}:{line}"
         for file, line in frames
@@ -236,22 +236,22 @@ def _source(fx_node: FxNode, candidate: Candidate) -> str:
     return (["", *library, *own])[-1][:300]
 
 
-def _place(fx_node: FxNode, candidate: Candidate) -> str:
-    source = _source(fx_node, candidate)
-    return f"{_op(fx_node)}, written at {source}" if source else _op(fx_node)
+def _place(fx_node: FxNode, source: SubmissionSource) -> str:
+    line = _source(fx_node, source)
+    return f"{_op(fx_node)}, written at {line}" if line else _op(fx_node)
 
 
-def _forward(model: torch.nn.Module, candidate: Candidate) -> str:
+def _forward(model: torch.nn.Module, source: SubmissionSource) -> str:
     """Return where the model's own forward begins, for errors that say no line."""
     # Looked up without running anything: a scripted module computes its attributes.
     code = getattr(inspect.getattr_static(type(model), "forward", None), "__code__", None)
-    if code is None or not candidate.owns(code.co_filename):
-        return candidate.path.name
-    return f"{candidate.relative(code.co_filename)}:{code.co_firstlineno} in forward"
+    if code is None or not source.owns(code.co_filename):
+        return source.path.name
+    return f"{source.relative(code.co_filename)}:{code.co_firstlineno} in forward"
 
 
-def _graph_problems(exported: ExportedProgram, candidate: Candidate) -> list[Problem]:
-    problems = _assignments(exported, candidate)
+def _graph_problems(exported: ExportedProgram, source: SubmissionSource) -> list[Problem]:
+    problems = _assignments(exported, source)
     outputs = [s for s in exported.graph_signature.output_specs if s.kind is OutputKind.USER_OUTPUT]
     if len(outputs) != 1:
         problems.append(problem(Code.WRONG_OUTPUT, where="forward", got=f"{len(outputs)} outputs"))
@@ -262,12 +262,12 @@ def _graph_problems(exported: ExportedProgram, candidate: Candidate) -> list[Pro
         key = (cause, "" if cause is refusals.VALUES else op)
         if cause is not None and key not in seen:
             seen.add(key)
-            where = _place(fx_node, candidate)
+            where = _place(fx_node, source)
             problems.append(cause.problem(where=where, got=op, hint=alternatives.hint(op)))
     return problems
 
 
-def _assignments(exported: ExportedProgram, candidate: Candidate) -> list[Problem]:
+def _assignments(exported: ExportedProgram, source: SubmissionSource) -> list[Problem]:
     """Return what forward changes: buffers, parameters, or its argument."""
     computed = {fx_node.name: fx_node for fx_node in exported.graph.nodes}
     return [
@@ -276,7 +276,7 @@ def _assignments(exported: ExportedProgram, candidate: Candidate) -> list[Proble
             if spec.kind is OutputKind.USER_INPUT_MUTATION
             else Cause(Code.STATE_CHANGED)
         ).problem(
-            where=_source(computed[spec.arg.name], candidate) or "forward",
+            where=_source(computed[spec.arg.name], source) or "forward",
             got=f"assigns to {spec.target!r}",
         )
         for spec in exported.graph_signature.output_specs
@@ -313,11 +313,11 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _own_frames(candidate: Candidate) -> Iterator[None]:
+def _own_frames(source: SubmissionSource) -> Iterator[None]:
     """Have the tracer keep every frame of the participant's own, not only those of forward."""
 
     def keep(_: TracerBase, frames: traceback.StackSummary) -> traceback.StackSummary:
-        kept = [f for f in frames if f.name == "forward" or candidate.owns(f.filename)]
+        kept = [f for f in frames if f.name == "forward" or source.owns(f.filename)]
         return traceback.StackSummary.from_list(kept)
 
     with patch.object(TracerBase, "_filter_traceback_frames", keep):

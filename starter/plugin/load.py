@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from starter.contract import hookspecs
 from starter.contract.errors import Code, ParticipantError, Problem, participant_error, problem
 from starter.contract.hookspecs import Competition, Submission
-from starter.contract.submissions import PLUGIN_FILE, Candidate, Kind
+from starter.contract.submissions import PLUGIN_FILE, Kind, SubmissionSource
 
 MAX_LISTED = 8
 
@@ -44,7 +44,7 @@ class LoadedPlugin:
 
 
 def load_plugin(
-    candidate: Candidate, competition: Competition, *, load_weights: bool = True, strict: bool = True
+    source: SubmissionSource, competition: Competition, *, load_weights: bool = True, strict: bool = True
 ) -> LoadedPlugin:
     """Import the plugin, call its hook and load its weights.
 
@@ -53,10 +53,10 @@ def load_plugin(
             Submission has any problem. Otherwise its problems are in the result,
             so that one pass can report all of them.
     """
-    module = _import(candidate)
-    submission = _call_hook(module, candidate, competition)
-    problems = _field_problems(submission, candidate)
-    path = _weights_path(submission, candidate)
+    module = _import(source)
+    submission = _call_hook(module, source, competition)
+    problems = _field_problems(submission, source)
+    path = _weights_path(submission, source)
     loaded = False
     if load_weights and not problems and (submission.weights or path.is_file()):
         weights_problems = load_weights_into(submission.model, path)
@@ -68,7 +68,7 @@ def load_plugin(
 
 
 def load_plugin_apart(
-    candidate: Candidate, competition: Competition, *, load_weights: bool = True
+    source: SubmissionSource, competition: Competition, *, load_weights: bool = True
 ) -> LoadedPlugin:
     """As `load_plugin`, where several plugins meet in one process and each may have a network.py.
 
@@ -79,22 +79,22 @@ def load_plugin_apart(
     """
     path, known = list(sys.path), set(sys.modules)
     try:
-        return load_plugin(candidate, competition, load_weights=load_weights)
+        return load_plugin(source, competition, load_weights=load_weights)
     finally:
         sys.path[:] = path
         for name in set(sys.modules) - known:
-            if candidate.owns(getattr(sys.modules[name], "__file__", None) or ""):
+            if source.owns(getattr(sys.modules[name], "__file__", None) or ""):
                 del sys.modules[name]
 
 
-def own_line(error: BaseException, candidate: Candidate) -> str:
+def own_line(error: BaseException, source: SubmissionSource) -> str:
     """Return "file.py:31 in forward" for the deepest line of the participant's own code in a traceback."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{Path(error.filename).name}:{error.lineno}"
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if candidate.owns(frame.filename):
-            return f"{candidate.relative(frame.filename)}:{frame.lineno} in {frame.name}"
-    return candidate.path.name
+        if source.owns(frame.filename):
+            return f"{source.relative(frame.filename)}:{frame.lineno} in {frame.name}"
+    return source.path.name
 
 
 def describe_error(error: BaseException) -> str:
@@ -136,30 +136,30 @@ def _listed(items: list[str]) -> str:
     return ", ".join(items[:MAX_LISTED]) + more
 
 
-def _import(candidate: Candidate) -> Any:
+def _import(source: SubmissionSource) -> Any:
     try:
-        if candidate.kind is Kind.ENTRY_POINT:
-            return _entry_point(candidate).load()
-        if candidate.kind is Kind.FOLDER:
+        if source.kind is Kind.ENTRY_POINT:
+            return _entry_point(source).load()
+        if source.kind is Kind.FOLDER:
             # Appended, never put first: a submission must not shadow the kit or its libraries.
-            sys.path.append(str(candidate.path))
-        return _import_file(candidate)
+            sys.path.append(str(source.path))
+        return _import_file(source)
     except (Exception, SystemExit) as error:
         if isinstance(error, SystemExit):
             raise participant_error(
-                Code.EARLY_EXIT, where=own_line(error, candidate), got=f"sys.exit({error.code!r}) on import"
+                Code.EARLY_EXIT, where=own_line(error, source), got=f"sys.exit({error.code!r}) on import"
             ) from error
-        raise _raised(Code.IMPORT_FAILED, error, candidate) from error
+        raise _raised(Code.IMPORT_FAILED, error, source) from error
 
 
-def _entry_point(candidate: Candidate) -> importlib.metadata.EntryPoint:
-    found = importlib.metadata.entry_points(group=hookspecs.ENTRY_POINT_GROUP, name=candidate.name)
+def _entry_point(source: SubmissionSource) -> importlib.metadata.EntryPoint:
+    found = importlib.metadata.entry_points(group=hookspecs.ENTRY_POINT_GROUP, name=source.name)
     return next(iter(found))
 
 
-def _import_file(candidate: Candidate) -> ModuleType:
-    name = f"starter_submission_{candidate.name.replace('.', '_').replace('-', '_')}"
-    spec = importlib.util.spec_from_file_location(name, candidate.file)
+def _import_file(source: SubmissionSource) -> ModuleType:
+    name = f"starter_submission_{source.name.replace('.', '_').replace('-', '_')}"
+    spec = importlib.util.spec_from_file_location(name, source.file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -168,34 +168,34 @@ def _import_file(candidate: Candidate) -> ModuleType:
     return module
 
 
-def _call_hook(module: Any, candidate: Candidate, competition: Competition) -> Submission:
+def _call_hook(module: Any, source: SubmissionSource, competition: Competition) -> Submission:
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     try:
-        manager.register(module, name=candidate.name)
+        manager.register(module, name=source.name)
         manager.check_pending()
     except pluggy.PluginValidationError as error:
         raise participant_error(
-            Code.BAD_HOOK_ARGUMENT, where=candidate.file.name, got=str(error).replace("\n", " ")
+            Code.BAD_HOOK_ARGUMENT, where=source.file.name, got=str(error).replace("\n", " ")
         ) from error
     implementations = [i for i in manager.hook.starter_submission.get_hookimpls() if not i.wrapper]
     if not implementations:
-        raise participant_error(Code.NO_HOOK, where=candidate.file.name, got=_nearest_miss(module))
+        raise participant_error(Code.NO_HOOK, where=source.file.name, got=_nearest_miss(module))
     if len(implementations) > 1:
         names = ", ".join(f"{i.function.__name__} (line {_first_line(i.function)})" for i in implementations)
-        raise participant_error(Code.SEVERAL_HOOKS, where=candidate.file.name, got=names)
-    return _one_submission(manager, candidate, competition)
+        raise participant_error(Code.SEVERAL_HOOKS, where=source.file.name, got=names)
+    return _one_submission(manager, source, competition)
 
 
 def _one_submission(
-    manager: pluggy.PluginManager, candidate: Candidate, competition: Competition
+    manager: pluggy.PluginManager, source: SubmissionSource, competition: Competition
 ) -> Submission:
     try:
         (returned,) = manager.hook.starter_submission(competition=competition) or (None,)
     except ValidationError as error:
         if error.title != Submission.__name__:
-            raise _hook_failed(error, candidate) from error
-        where = own_line(error, candidate)
+            raise _hook_failed(error, source) from error
+        where = own_line(error, source)
         raise ParticipantError(
             [
                 problem(
@@ -208,23 +208,23 @@ def _one_submission(
             ]
         ) from error
     except (Exception, SystemExit) as error:
-        raise _hook_failed(error, candidate) from error
+        raise _hook_failed(error, source) from error
     if not isinstance(returned, Submission):
         raise participant_error(
             Code.WRONG_RETURN_TYPE,
-            where=f"{candidate.file.name}: starter_submission",
+            where=f"{source.file.name}: starter_submission",
             expected="a starter.Submission",
             got=f"{type(returned).__name__}",
         )
     return returned
 
 
-def _hook_failed(error: BaseException, candidate: Candidate) -> ParticipantError:
-    return _raised(Code.EARLY_EXIT if isinstance(error, SystemExit) else Code.HOOK_FAILED, error, candidate)
+def _hook_failed(error: BaseException, source: SubmissionSource) -> ParticipantError:
+    return _raised(Code.EARLY_EXIT if isinstance(error, SystemExit) else Code.HOOK_FAILED, error, source)
 
 
-def _raised(code: Code, error: BaseException, candidate: Candidate) -> ParticipantError:
-    details = {"where": own_line(error, candidate), "got": describe_error(error)}
+def _raised(code: Code, error: BaseException, source: SubmissionSource) -> ParticipantError:
+    details = {"where": own_line(error, source), "got": describe_error(error)}
     if isinstance(error, PermissionError):
         details["hint"] = (
             "A submission reads its own files only, writes to the temporary folder only, and has no network "
@@ -250,14 +250,14 @@ def _short(value: Any) -> str:
     return text if len(text) <= 120 else text[:117] + "..."
 
 
-def _field_problems(submission: Submission, candidate: Candidate) -> list[Problem]:
+def _field_problems(submission: Submission, source: SubmissionSource) -> list[Problem]:
     problems = []
     if not isinstance(submission.model, torch.nn.Module):
         got = f"the class {submission.model.__name__}; call it" if isinstance(submission.model, type) else ""
         problems.append(
             problem(
                 Code.BAD_FIELD,
-                where=f"{candidate.file.name}: Submission.model",
+                where=f"{source.file.name}: Submission.model",
                 expected="a torch.nn.Module",
                 got=got or type(submission.model).__name__,
             )
@@ -266,7 +266,7 @@ def _field_problems(submission: Submission, candidate: Candidate) -> list[Proble
         problems.append(
             problem(
                 Code.BAD_FIELD,
-                where=f"{candidate.file.name}: Submission.weights",
+                where=f"{source.file.name}: Submission.weights",
                 expected="a file name relative to the plugin, without '..'",
                 got=submission.weights,
             )
@@ -279,9 +279,9 @@ def _is_beside(weights: str) -> bool:
     return not path.is_absolute() and ".." not in path.parts
 
 
-def _weights_path(submission: Submission, candidate: Candidate) -> Path:
+def _weights_path(submission: Submission, source: SubmissionSource) -> Path:
     if submission.weights and _is_beside(submission.weights):
-        return candidate.file.parent / submission.weights
-    if candidate.file.name == PLUGIN_FILE:
-        return candidate.file.parent / "weights.safetensors"
-    return candidate.file.with_suffix(".safetensors")
+        return source.file.parent / submission.weights
+    if source.file.name == PLUGIN_FILE:
+        return source.file.parent / "weights.safetensors"
+    return source.file.with_suffix(".safetensors")

@@ -33,10 +33,10 @@ def main() -> None:
     threading.Thread(target=_leave_with_the_parent, args=(orders,), daemon=True).start()
     with payload.open("rb") as file:
         job = WorkerJob.model_validate_json(file.readline())
-        candidate = unpack(file, job, place / "submission")
+        source = unpack(file, job, place / "submission")
     os.chdir(place / "scratch")
     tempfile.tempdir = None
-    answer(reply.open("xb"), candidate, job)
+    answer(reply.open("xb"), source, job)
 
 
 def _leave_with_the_parent(orders: IO[bytes]) -> None:

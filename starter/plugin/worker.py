@@ -108,7 +108,7 @@ def _serve(arguments: dict[str, Any], room: Path, payload: int, reply: int, log:
     os.close(log)
     with os.fdopen(payload, "rb") as file:
         job = WorkerJob.model_validate_json(file.readline())
-        candidate = unpack(file, job, room / "submission")
+        source = unpack(file, job, room / "submission")
     scratch = room / "scratch"
     scratch.mkdir(exist_ok=True)
     os.chdir(scratch)
@@ -118,7 +118,7 @@ def _serve(arguments: dict[str, Any], room: Path, payload: int, reply: int, log:
     lock_down([*own, room / "submission"], scratch, boxed=arguments["boxed"])
     os.closerange(3, reply)
     os.closerange(reply + 1, 512)
-    answer(os.fdopen(reply, "wb"), candidate, job)
+    answer(os.fdopen(reply, "wb"), source, job)
 
 
 def _limit_resources(job: WorkerJob, *, alone: bool) -> None:

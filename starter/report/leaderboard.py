@@ -9,7 +9,7 @@ from rich.text import Text
 
 from starter.contract.text import inline
 from starter.organizer.leaderboard.model import Board, Row
-from starter.report.scoreboard import say
+from starter.report.scoreboard import print_line
 
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 _COLUMNS = (
@@ -49,29 +49,31 @@ def _safe(value: object) -> object:
 def show_board(console: Console, board: Board) -> None:
     """Print a leaderboard."""
     images = f"{board.num_images:,} {board.usage.lower()} images"
-    say(
+    print_line(
         console,
         f"{board.competition}: {board.num_teams} teams, {board.num_entries} entries, {images}",
         "bold",
     )
     if board.agreement is not None:
-        say(console, f"the public and the private order agree with Kendall's tau {board.agreement:.2f}")
-    say(console)
+        print_line(
+            console, f"the public and the private order agree with Kendall's tau {board.agreement:.2f}"
+        )
+    print_line(console)
     if console.is_terminal:
         console.print(_table(board))
         if any(row.tie_group is not None for row in board.rows):
-            say(console)
-            say(console, "tie: entries of one group are not told apart by these images.", "dim")
+            print_line(console)
+            print_line(console, "tie: entries of one group are not told apart by these images.", "dim")
     else:
         for row in board.rows:
-            say(console, _line(row))
+            print_line(console, _line(row))
     if board.others:
-        say(console)
-        say(console, "without a place:", "bold")
+        print_line(console)
+        print_line(console, "without a place:", "bold")
         for row in board.others:
-            say(console, f"  {inline(row.team)}/{inline(row.name)}  {inline(row.reason)}")
+            print_line(console, f"  {inline(row.team)}/{inline(row.name)}  {inline(row.reason)}")
         if board.more_others:
-            say(console, f"  and {board.more_others:,} more")
+            print_line(console, f"  and {board.more_others:,} more")
 
 
 def _line(row: Row) -> str:

@@ -20,7 +20,7 @@ from rich.text import Text
 from starter.contract.competition import ScoreRules
 from starter.contract.results import EvaluationResult, Finding, LayerProfile, ProfileReport, Reference
 from starter.contract.text import inline
-from starter.report.scoreboard import explain_score, say, tell
+from starter.report.scoreboard import explain_score, print_line, print_wrapped
 
 GUIDELINES = {
     "G1": "equal channel widths minimise memory access cost",
@@ -42,28 +42,30 @@ def show_profile(
     """Print the layers, the totals, what the score is made of, and the findings."""
     report = result.profile
     assert report is not None
-    say(console, f"{inline(result.name)}  {_input(result)}", "bold")
+    print_line(console, f"{inline(result.name)}  {_input(result)}", "bold")
     if console.is_terminal:
         console.print(_table(result, report, console))
     else:
         for layer in _working(report):
-            say(console, _plain(layer, result))
-    say(console)
+            print_line(console, _plain(layer, result))
+    print_line(console)
     for name, value in totals(result, reference):
-        tell(console, f"  {name:22} {value}")
+        print_wrapped(console, f"  {name:22} {value}")
     if reference is not None and result.score is not None:
-        say(console)
-        tell(console, f"score: {explain_score(result, reference, rules)}")
+        print_line(console)
+        print_wrapped(console, f"score: {explain_score(result, reference, rules)}")
     for number, name in GUIDELINES.items():
         found = [f for f in report.findings if f.guideline == number]
-        say(console)
-        tell(
+        print_line(console)
+        print_wrapped(
             console,
             f"{number} {name}: "
             + ("followed" if not found else f"{len(found)} place{'s' if found[1:] else ''}"),
         )
         for finding in found:
-            tell(console, f"  {_place(finding)}: {_saving(finding)}\n  {finding.formula}\n  {finding.advice}")
+            print_wrapped(
+                console, f"  {_place(finding)}: {_saving(finding)}\n  {finding.formula}\n  {finding.advice}"
+            )
 
 
 def show_comparison(console: Console, results: Sequence[EvaluationResult]) -> None:

@@ -43,19 +43,19 @@ def pad(text: str, width: int) -> str:
     return text + " " * (width - cell_len(inline(text)))
 
 
-def say(console: Console, text: str = "", style: str = "") -> None:
+def print_line(console: Console, text: str = "", style: str = "") -> None:
     """Print a text as it is: no markup, no highlighting, no wrapping."""
     console.print(Text(clean(text), style=style), soft_wrap=True)
 
 
-def tell(console: Console, text: str) -> None:
+def print_wrapped(console: Console, text: str) -> None:
     """Print prose: wrapped between words with a hanging indent on a terminal, as it is elsewhere."""
     for line in clean(text).split("\n"):
         indent = " " * (_FIELD if line.startswith("  ") else 2)
         lines = textwrap.wrap(
             line, console.width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
         )
-        say(console, "\n".join(lines) if console.is_terminal else line)
+        print_line(console, "\n".join(lines) if console.is_terminal else line)
 
 
 def show_scores(
@@ -76,18 +76,18 @@ def show_scores(
     scored = [r for r in ordered if r.score is not None]
     if not console.is_terminal:
         for result in ordered:
-            say(console, _score_line(result, labels[_key(result)]))
+            print_line(console, _score_line(result, labels[_key(result)]))
     elif scored:
         console.print(_fitting_table(console, scored, labels))
     if all(r.path != baseline for r in results):
-        say(console, _reference_line(reference), "dim")
+        print_line(console, _reference_line(reference), "dim")
     for result in (r for r in ordered if r.status is Status.OK):
-        say(console)
-        tell(console, f"{labels[_key(result)]}: {explain_score(result, reference, rules)}")
+        print_line(console)
+        print_wrapped(console, f"{labels[_key(result)]}: {explain_score(result, reference, rules)}")
     show_problems(console, ordered)
-    say(console)
+    print_line(console)
     if rules.counter == "thop":
-        say(
+        print_line(
             console,
             "MACs as thop counts them, on the participant's side: this count can be fooled.",
             "yellow",
@@ -95,24 +95,26 @@ def show_scores(
     if any(not r.official for r in results):
         smoke = f"a smoke run on {scored[0].num_images if scored else 0} images"
         unprotected = any(r.isolation == "none" for r in results)
-        say(console, f"Not official: {'scored without isolation' if unprotected else smoke}.", "yellow")
-    say(console, _summary(results))
+        print_line(
+            console, f"Not official: {'scored without isolation' if unprotected else smoke}.", "yellow"
+        )
+    print_line(console, _summary(results))
 
 
 def show_costs(console: Console, results: Sequence[EvaluationResult], *, layers: bool = False) -> None:
     """Print what `starter validate` finds: the cost by class, or all problems."""
     for result in results:
         if result.status is Status.OK:
-            say(console, f"{inline(result.name)}  ok", "green")
-            say(console, _cost_lines(result))
+            print_line(console, f"{inline(result.name)}  ok", "green")
+            print_line(console, _cost_lines(result))
             if layers:
                 for line in _layer_lines(result):
-                    say(console, line)
+                    print_line(console, line)
         else:
-            say(console, f"{inline(result.name)}  {result.status}")
+            print_line(console, f"{inline(result.name)}  {result.status}")
     show_problems(console, results)
-    say(console)
-    say(console, _summary(results))
+    print_line(console)
+    print_line(console, _summary(results))
 
 
 def show_problems(console: Console, results: Sequence[EvaluationResult]) -> None:
@@ -120,19 +122,19 @@ def show_problems(console: Console, results: Sequence[EvaluationResult]) -> None
     for result in results:
         if not result.problems:
             continue
-        say(console)
+        print_line(console)
         for problem in result.problems:
-            tell(console, describe(problem, result.path))
+            print_wrapped(console, describe(problem, result.path))
         if result.status in _SHOW_LOG and result.log_tail.strip():
-            say(console, "  log    the end of what it printed:")
+            print_line(console, "  log    the end of what it printed:")
             for line in result.log_tail.strip().splitlines()[-_LOG_LINES:]:
-                say(console, f"         {line}", "dim")
+                print_line(console, f"         {line}", "dim")
 
 
 def show_error(console: Console, error: StarterError) -> None:
     """Print an error of the caller's or of ours."""
     for problem in error.problems:
-        tell(console, describe(problem, problem.where))
+        print_wrapped(console, describe(problem, problem.where))
 
 
 def describe(problem: Problem, subject: str) -> str:

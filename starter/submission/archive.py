@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from starter.contract.competition import Limits
 from starter.contract.errors import Code, Problem, problem
 from starter.contract.results import Record
-from starter.contract.submissions import PLUGIN_FILE, Candidate, Kind
+from starter.contract.submissions import PLUGIN_FILE, Kind, SubmissionSource
 
 MANIFEST = "starter-manifest.json"
 """The member in which `starter pack` says what a zip holds."""
@@ -74,7 +74,7 @@ class Manifest(Record):
 class Unpacked:
     """What a zip holds."""
 
-    candidate: Candidate | None
+    source: SubmissionSource | None
     """The submission, unpacked; None where there is none."""
     problems: tuple[Problem, ...] = ()
     """Everything that is wrong with the zip."""
@@ -93,23 +93,23 @@ def digest(files: Mapping[str, Path]) -> str:
     return f"sha256:{total.hexdigest()}"
 
 
-def submission_digest(candidate: Candidate) -> str:
+def submission_digest(source: SubmissionSource) -> str:
     """Return the hash of a submission's content, which its own name is no part of.
 
     A folder, the zip it was packed into and the same under another name have one hash.
     """
-    if candidate.path.suffix.lower() == ".zip":  # one that could not be unpacked
-        return f"sha256:{_file_hash(candidate.path).hexdigest()}"
-    files = own_files(candidate)
-    if candidate.kind is Kind.FILE:
+    if source.path.suffix.lower() == ".zip":  # one that could not be unpacked
+        return f"sha256:{_file_hash(source.path).hexdigest()}"
+    files = own_files(source)
+    if source.kind is Kind.FILE:
         return digest({f"plugin{path.suffix}": path for path in files.values()})
     return digest(files)
 
 
-def own_files(candidate: Candidate) -> dict[str, Path]:
+def own_files(source: SubmissionSource) -> dict[str, Path]:
     """Return a submission's files by their names in it; no link, no manifest, nothing that is ignored."""
-    above = candidate.folder
-    names = {path.relative_to(above).as_posix(): path for path in candidate.files() if not path.is_symlink()}
+    above = source.folder
+    names = {path.relative_to(above).as_posix(): path for path in source.files() if not path.is_symlink()}
     return {
         name: path for name, path in names.items() if not is_ignored(PurePosixPath(name)) and name != MANIFEST
     }
@@ -144,10 +144,10 @@ def unpack(path: Path, folder: Path, limits: Limits) -> Unpacked:
         problems = [problem(Code.BAD_ARCHIVE, where=path.name, got=str(error) or type(error).__name__)]
     if problems:
         return Unpacked(None, tuple(problems))
-    candidate = _layout(path, folder / path.stem)
-    if isinstance(candidate, Problem):
-        return Unpacked(None, (candidate,))
-    return Unpacked(candidate, tuple(_manifest_problems(path.name, candidate)))
+    source = _layout(path, folder / path.stem)
+    if isinstance(source, Problem):
+        return Unpacked(None, (source,))
+    return Unpacked(source, tuple(_manifest_problems(path.name, source)))
 
 
 # What the library raises on damaged zips; a password, another method and a lie about a size are among it.
@@ -251,35 +251,35 @@ def _extract(archive: zipfile.ZipFile, members: Iterable[zipfile.ZipInfo], folde
             target.mkdir(parents=True, exist_ok=True)
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        with archive.open(member) as source, target.open("xb") as file:
-            while chunk := source.read(_CHUNK):
+        with archive.open(member) as member_file, target.open("xb") as file:
+            while chunk := member_file.read(_CHUNK):
                 file.write(chunk)
         if target.stat().st_size != member.file_size:
             raise zipfile.BadZipFile(f"{member.filename} is shorter than it says")
 
 
-def _layout(path: Path, folder: Path) -> Candidate | Problem:
+def _layout(path: Path, folder: Path) -> SubmissionSource | Problem:
     """Return the one submission in an unpacked folder."""
     name = path.stem
     top = sorted(child for child in folder.iterdir() if child.name != MANIFEST)
     if (folder / PLUGIN_FILE).is_file():
-        return Candidate(name, folder, Kind.FOLDER)
+        return SubmissionSource(name, folder, Kind.FOLDER)
     if len(top) == 1 and (top[0] / PLUGIN_FILE).is_file():
-        return Candidate(name, top[0], Kind.FOLDER)
+        return SubmissionSource(name, top[0], Kind.FOLDER)
     plugins = [child for child in top if child.suffix == ".py" and child.is_file()]
     if len(plugins) == 1:
         others = [child for child in top if child not in {plugins[0], plugins[0].with_suffix(".safetensors")}]
         if not others:
-            return Candidate(name, plugins[0], Kind.FILE)
+            return SubmissionSource(name, plugins[0], Kind.FILE)
     got = ", ".join(child.name + "/" * child.is_dir() for child in top[:8]) or "nothing"
     if len(top) == 1 and zipfile.is_zipfile(top[0]):
         got = f"another zip, {got}"
     return problem(Code.ARCHIVE_LAYOUT, where=path.name, got=got)
 
 
-def _manifest_problems(where: str, candidate: Candidate) -> list[Problem]:
+def _manifest_problems(where: str, source: SubmissionSource) -> list[Problem]:
     """Compare an unpacked submission with its manifest, where it has one."""
-    path = candidate.folder / MANIFEST
+    path = source.folder / MANIFEST
     if not path.is_file():
         return []
     try:
@@ -288,11 +288,11 @@ def _manifest_problems(where: str, candidate: Candidate) -> list[Problem]:
         got = error.errors()[0]["msg"]
         return [problem(Code.MANIFEST_DIFFERS, where=f"{where}: {MANIFEST}", got=got)]
     wanted = {file.path: file.sha256 for file in manifest.files}
-    found = {name: f"sha256:{_file_hash(path).hexdigest()}" for name, path in own_files(candidate).items()}
+    found = {name: f"sha256:{_file_hash(path).hexdigest()}" for name, path in own_files(source).items()}
     reasons = [(name, "missing") for name in wanted.keys() - found.keys()]
     reasons += [(name, "not in the manifest") for name in found.keys() - wanted.keys()]
     reasons += [(name, "another content") for name in wanted if found.get(name, wanted[name]) != wanted[name]]
-    if not reasons and manifest.submission != submission_digest(candidate):
+    if not reasons and manifest.submission != submission_digest(source):
         reasons = [(MANIFEST, f"another hash of the whole: {manifest.submission}")]
     return [
         problem(Code.MANIFEST_DIFFERS, where=f"{where}: {name}", got=reason)

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from starter import __version__
 from starter.contract.competition import Limits
 from starter.contract.errors import Code, ParticipantError, Problem, problem
-from starter.contract.submissions import Candidate, Kind
+from starter.contract.submissions import Kind, SubmissionSource
 from starter.contract.system.files import replace_with
 from starter.submission.archive import (
     MANIFEST,
@@ -65,19 +65,19 @@ class Content:
     """What keeps it from being packed."""
 
 
-def choose(candidate: Candidate, limits: Limits, *, allowed: Collection[str] = ()) -> Content:
+def choose(source: SubmissionSource, limits: Limits, *, allowed: Collection[str] = ()) -> Content:
     """Choose what goes along.
 
     Args:
-        candidate: the submission.
+        source: the submission.
         limits: how much it may hold; the organizer's.
         allowed: files that may hold what looks like a secret.
     """
     files: dict[str, Path] = {}
     left_out: dict[str, str] = {}
-    problems = list(candidate.problems(limits))
-    for path in sorted(candidate.files()):
-        name = path.relative_to(candidate.folder).as_posix()
+    problems = list(source.problems(limits))
+    for path in sorted(source.files()):
+        name = path.relative_to(source.folder).as_posix()
         reason = _reason_to_leave_out(PurePosixPath(name))
         if path.is_symlink():
             reason = "a link: only plain files are packed"
@@ -114,7 +114,7 @@ def _secrets(files: dict[str, Path]) -> Iterator[Problem]:
                 yield problem(Code.CONFIDENTIAL, where=f"{name}:{secret.line_number}", got=secret.type)
 
 
-def manifest_of(candidate: Candidate, files: dict[str, Path]) -> Manifest:
+def manifest_of(source: SubmissionSource, files: dict[str, Path]) -> Manifest:
     """Return what a zip says of itself."""
     packed = [
         PackedFile(path=name, bytes=path.stat().st_size, sha256=sha256(path.read_bytes()))
@@ -122,14 +122,14 @@ def manifest_of(candidate: Candidate, files: dict[str, Path]) -> Manifest:
     ]
     versions = {"starter": __version__, "python": platform.python_version(), "torch": version("torch")}
     return Manifest(
-        name=candidate.name,
-        submission=submission_digest(candidate),
+        name=source.name,
+        submission=submission_digest(source),
         files=tuple(packed),
         versions=versions,
     )
 
 
-def write_zip(candidate: Candidate, content: Content, target: Path, limits: Limits) -> Manifest:
+def write_zip(source: SubmissionSource, content: Content, target: Path, limits: Limits) -> Manifest:
     """Write the zip, read it back as the organizer will, and only then give it its name.
 
     Raises:
@@ -138,10 +138,10 @@ def write_zip(candidate: Candidate, content: Content, target: Path, limits: Limi
     if content.problems:
         raise ParticipantError(content.problems)
     with tempfile.TemporaryDirectory(prefix="starter-") as place:
-        staged = _staged(candidate, content, Path(place) / "staged")
+        staged = _staged(source, content, Path(place) / "staged")
         manifest = manifest_of(staged, own_files(staged))
-        top = f"{candidate.name}/" if candidate.kind is Kind.FOLDER else ""
-        written = Path(place) / f"{candidate.name}.zip"
+        top = f"{source.name}/" if source.kind is Kind.FOLDER else ""
+        written = Path(place) / f"{source.name}.zip"
         with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
             for inside, path in sorted(own_files(staged).items()):
                 _add(archive, top + inside, path.read_bytes())
@@ -150,20 +150,20 @@ def write_zip(candidate: Candidate, content: Content, target: Path, limits: Limi
         found = unpack(written, Path(place) / "read", limits)
         if found.problems:
             raise ParticipantError(found.problems)
-        assert found.candidate is not None
-        assert submission_digest(found.candidate) == manifest.submission
+        assert found.source is not None
+        assert submission_digest(found.source) == manifest.submission
         replace_with(target, written)
     return manifest
 
 
-def _staged(candidate: Candidate, content: Content, folder: Path) -> Candidate:
+def _staged(source: SubmissionSource, content: Content, folder: Path) -> SubmissionSource:
     """Copy what goes along, so that what is hashed is what is packed."""
     for name, path in content.files.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
-    path = folder if candidate.kind is Kind.FOLDER else folder / candidate.path.name
-    return Candidate(candidate.name, path, candidate.kind)
+    path = folder if source.kind is Kind.FOLDER else folder / source.path.name
+    return SubmissionSource(source.name, path, source.kind)
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:

@@ -17,7 +17,7 @@ from conftest import GOOD
 
 from starter.contract.competition import CompetitionFile, Limits
 from starter.contract.errors import Code
-from starter.contract.submissions import Candidate, Kind
+from starter.contract.submissions import Kind, SubmissionSource
 from starter.data.dataset import Dataset
 from starter.evaluation.evaluate import Evaluator, Mode
 from starter.evaluation.records import Context, EvaluationRecord
@@ -97,11 +97,11 @@ def told(
     (place / "data").symlink_to(easy_dataset.root)
     texts = {"rival_ada": GOOD, "rival_bob": GOOD}
     texts |= {name: (NOSY + text).replace("OUTSIDE", str(place)) for name, (_, text) in FAILURES.items()}
-    candidates = []
+    sources = []
     for name, text in texts.items():
         path = place / f"{name}.py"
         path.write_text(text, encoding="utf-8")
-        candidates.append(Candidate(name, path, Kind.FILE))
+        sources.append(SubmissionSource(name, path, Kind.FILE))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(place))
         patch.setenv("PATH", str(place / "bin"), prepend=os.pathsep)
@@ -109,7 +109,7 @@ def told(
         with Evaluator(
             RULES, easy_dataset, mode=Mode.FULL, isolation=isolations.named(request.param)
         ) as evaluator:
-            evaluated = list(evaluator.evaluate(candidates))
+            evaluated = list(evaluator.evaluate(sources))
     return {
         found.result.name: EvaluationRecord(
             submission="",

@@ -89,16 +89,16 @@ def test_what_a_new_measurement_changed_is_listed(reference: Reference) -> None:
 def test_a_baseline_that_no_score_can_stand_on_is_refused(
     write_plugin: Callable[..., Path], easy_dataset: Dataset, change: tuple[str, str], code: Code
 ) -> None:
-    candidate = discover_one(write_plugin("baseline", change))
+    source = discover_one(write_plugin("baseline", change))
     with pytest.raises(UsageError) as refusal:
-        measure(candidate, RULES, easy_dataset, made_by="a test")
+        measure(source, RULES, easy_dataset, made_by="a test")
     assert [p.code for p in refusal.value.problems] == [code]
 
 
 def test_a_baseline_that_cannot_be_evaluated_is_its_authors_to_mend(
     write_plugin: Callable[..., Path], easy_dataset: Dataset
 ) -> None:
-    candidate = discover_one(write_plugin("baseline", ("@hookimpl", "")))
+    source = discover_one(write_plugin("baseline", ("@hookimpl", "")))
     with pytest.raises(ParticipantError) as refusal:
-        measure(candidate, RULES, easy_dataset, made_by="a test")
+        measure(source, RULES, easy_dataset, made_by="a test")
     assert [p.code for p in refusal.value.problems] == [Code.NO_HOOK]

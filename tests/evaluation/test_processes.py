@@ -19,7 +19,7 @@ from starter.contract.errors import CATALOGUE, Code, HostError, Problem, Status
 from starter.contract.hookspecs import Competition
 from starter.contract.isolation import Trust
 from starter.contract.protocol import PARTS, RunnerRequest
-from starter.contract.submissions import Candidate, Kind
+from starter.contract.submissions import Kind, SubmissionSource
 from starter.data.dataset import Dataset
 from starter.evaluation.evaluate import Evaluator
 from starter.evaluation.runner.client import Exported, Runner, _read_report, _split, export
@@ -51,12 +51,12 @@ def forge(descriptor):
 def run(folder: Path, text: str, room: Door | None, **limits: Any) -> Exported:
     path = folder.parent / "net.py"
     path.write_text(text, encoding="utf-8")
-    candidate = Candidate("net", path, Kind.FILE)
+    source = SubmissionSource("net", path, Kind.FILE)
     allowed = LIMITS.model_copy(update=limits)
     if room is not None:
-        return export(candidate, COMPETITION, allowed, folder, room)
+        return export(source, COMPETITION, allowed, folder, room)
     with PortableProcess(several=False) as open_room:
-        return export(candidate, COMPETITION, allowed, folder, open_room)
+        return export(source, COMPETITION, allowed, folder, open_room)
 
 
 def problem_of(exported: Exported) -> Problem:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from starter.contract.results import CostReport
-from starter.contract.submissions import Candidate, Kind
+from starter.contract.submissions import Kind, SubmissionSource
 from starter.graph.analysis import Trace, trace
 from starter.graph.format import Graph, read_graph
 from starter.graph.macs import count_macs
@@ -16,7 +16,7 @@ from starter.plugin.export import export_model, write_graph
 
 Function = Callable[..., torch.Tensor]
 
-HERE = Candidate("test", Path(__file__).parents[1], Kind.FOLDER)
+HERE = SubmissionSource("test", Path(__file__).parents[1], Kind.FOLDER)
 
 
 def graph_of(model: nn.Module, shape: tuple[int, int, int] = (3, 8, 8)) -> Graph:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -33,7 +34,11 @@ def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[st
     pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
     environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}
     if getattr(request, "param", "") == "no bubblewrap":
-        environment["PATH"] = str(tmp_path)
+        programs = tmp_path / "programs"
+        programs.mkdir()
+        for name in ("bash", "env"):  # Ray starts its workers by them
+            (programs / name).symlink_to(shutil.which(name) or "")
+        environment["PATH"] = str(programs)
     command = [sys.executable, str(HOST), "1", "2"]
     with subprocess.Popen(
         command,
@@ -138,13 +143,13 @@ def test_a_worker_measures_what_the_driver_would(place: Path, easy_dataset: Data
     try:
         hello = worker.hello()
         assert hello.problems == ()
-        candidates = [discover_one(place / "entries" / f"{name}.py") for name in ("honest0", "broken")]
-        good, broken = (worker.measure(Sent.of(c)) for c in candidates)
+        sources = [discover_one(place / "entries" / f"{name}.py") for name in ("honest0", "broken")]
+        good, broken = (worker.measure(Sent.of(c)) for c in sources)
     finally:
         worker.close()
     assert isinstance(good, Measurement)
     assert isinstance(broken, Measurement)
-    assert good.candidate == candidates[0]
+    assert good.source == sources[0]
     assert good.logits is not None
     labels = [row.label for row in easy_dataset.solution()]
     assert good.logits.argmax(axis=1).tolist() == labels

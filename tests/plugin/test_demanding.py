@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from starter.contract.competition import CompetitionFile
 from starter.contract.hookspecs import Competition
-from starter.contract.submissions import Candidate, Kind
+from starter.contract.submissions import Kind, SubmissionSource
 from starter.evaluation.runner.client import export
 from starter.sandbox.door import Door
 
@@ -131,7 +131,7 @@ PLUGINS = {
 }
 
 
-def write_big_weights(folder: Path) -> Candidate:
+def write_big_weights(folder: Path) -> SubmissionSource:
     """120 MB of weights beside a single file."""
     text = network(
         "self.wide = nn.Linear(3000, 10000)", "self.head(images.mean((2, 3))) + self.wide.bias[:3]"
@@ -145,10 +145,10 @@ def write_big_weights(folder: Path) -> Candidate:
         "wide.bias": torch.zeros(10000),
     }
     save_file(weights, folder / "big.safetensors")
-    return Candidate("big", path, Kind.FILE)
+    return SubmissionSource("big", path, Kind.FILE)
 
 
-def write_package(folder: Path) -> Candidate:
+def write_package(folder: Path) -> SubmissionSource:
     """Several modules and packages, data files, and weights of their own name."""
     root = folder / "packaged"
     (root / "layers").mkdir(parents=True)
@@ -171,14 +171,14 @@ def write_package(folder: Path) -> Candidate:
         "self.scale = Scale()", "self.head(self.scale(images.mean((2, 3))))"
     )
     (root / "plugin.py").write_text(text, encoding="utf-8")
-    return Candidate("packaged", root, Kind.FOLDER)
+    return SubmissionSource("packaged", root, Kind.FOLDER)
 
 
-def write_plugin(name: str) -> Callable[[Path], Candidate]:
-    def write(folder: Path) -> Candidate:
+def write_plugin(name: str) -> Callable[[Path], SubmissionSource]:
+    def write(folder: Path) -> SubmissionSource:
         path = folder / f"{name}.py"
         path.write_text(PLUGINS[name], encoding="utf-8")
-        return Candidate(name, path, Kind.FILE)
+        return SubmissionSource(name, path, Kind.FILE)
 
     return write
 
@@ -196,9 +196,9 @@ def test_there_are_enough_of_them() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_demanding_plugin_passes_unchanged(name: str, each_room: Door, tmp_path: Path) -> None:
-    candidate = WRITERS[name](tmp_path)
+    source = WRITERS[name](tmp_path)
     before = each_room.pid
-    found = export(candidate, COMPETITION, LIMITS, Path(tempfile.mkdtemp(dir=tmp_path)), each_room)
+    found = export(source, COMPETITION, LIMITS, Path(tempfile.mkdtemp(dir=tmp_path)), each_room)
 
     assert found.report.problems == (), found.log
     assert found.is_complete

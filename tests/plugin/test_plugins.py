@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from starter.contract.competition import Limits
 from starter.contract.errors import Code, ParticipantError, Problem, UsageError
 from starter.contract.hookspecs import Competition
-from starter.contract.submissions import Candidate, Kind, discover, discover_installed, discover_one
+from starter.contract.submissions import Kind, SubmissionSource, discover, discover_installed, discover_one
 from starter.plugin.load import LoadedPlugin, load_plugin
 
 COMPETITION = Competition(
@@ -41,32 +41,32 @@ def _interpreter_as_before() -> Iterator[None]:
             del sys.modules[name]
 
 
-def plugin(folder: Path, text: str, name: str = "net") -> Candidate:
+def plugin(folder: Path, text: str, name: str = "net") -> SubmissionSource:
     path = folder / f"{name}.py"
     path.write_text(text, encoding="utf-8")
-    return Candidate(name, path, Kind.FILE)
+    return SubmissionSource(name, path, Kind.FILE)
 
 
-def plugin_folder(folder: Path, text: str, **others: str) -> Candidate:
+def plugin_folder(folder: Path, text: str, **others: str) -> SubmissionSource:
     root = folder / f"net{next(_numbers)}"
     root.mkdir()
     for name, content in {"plugin": text, **others}.items():
         (root / f"{name}.py").write_text(content, encoding="utf-8")
-    return Candidate(root.name, root, Kind.FOLDER)
+    return SubmissionSource(root.name, root, Kind.FOLDER)
 
 
-def load(candidate: Candidate) -> LoadedPlugin:
-    return load_plugin(candidate, COMPETITION)
+def load(source: SubmissionSource) -> LoadedPlugin:
+    return load_plugin(source, COMPETITION)
 
 
-def problems_of(candidate: Candidate) -> tuple[Problem, ...]:
+def problems_of(source: SubmissionSource) -> tuple[Problem, ...]:
     with pytest.raises(ParticipantError) as refused:
-        load(candidate)
+        load(source)
     return refused.value.problems
 
 
-def problem_of(candidate: Candidate) -> Problem:
-    (found,) = problems_of(candidate)
+def problem_of(source: SubmissionSource) -> Problem:
+    (found,) = problems_of(source)
     return found
 
 
@@ -157,8 +157,8 @@ def test_a_wrong_model_and_wrong_weights_are_reported_together(tmp_path: Path) -
 
 
 def test_without_strictness_problems_come_back_with_the_submission(tmp_path: Path) -> None:
-    candidate = plugin(tmp_path, SMALL.replace("nn.Linear(2, 3)", "None"))
-    loaded = load_plugin(candidate, COMPETITION, strict=False)
+    source = plugin(tmp_path, SMALL.replace("nn.Linear(2, 3)", "None"))
+    loaded = load_plugin(source, COMPETITION, strict=False)
     assert loaded.submission.transforms == []
     assert [p.code for p in loaded.problems] == [Code.BAD_FIELD]
 
@@ -174,9 +174,9 @@ def test_weights_are_found_beside_the_file(tmp_path: Path) -> None:
 
 
 def test_weights_are_found_in_the_folder(tmp_path: Path) -> None:
-    candidate = plugin_folder(tmp_path, SMALL)
-    save_file(FULL, candidate.path / "weights.safetensors")
-    loaded = load(candidate)
+    source = plugin_folder(tmp_path, SMALL)
+    save_file(FULL, source.path / "weights.safetensors")
+    loaded = load(source)
     assert loaded.weights_loaded
     assert torch.equal(loaded.submission.model.bias, FULL["bias"])
 
@@ -237,10 +237,10 @@ def test_a_folder_cannot_shadow_the_standard_library_or_the_kit(
     """Its folder is the last place that is searched."""
     monkeypatch.delitem(sys.modules, "colorsys", raising=False)  # as if nothing had imported it yet
     text = SMALL.replace("[]", "[colorsys.__file__, starter.__file__]")
-    candidate = plugin_folder(
+    source = plugin_folder(
         tmp_path, "import colorsys\nimport starter\n" + text, colorsys="1 / 0", starter="1 / 0"
     )
-    for file in load(candidate).submission.transforms:
+    for file in load(source).submission.transforms:
         assert not Path(file).is_relative_to(tmp_path)
 
 
@@ -277,20 +277,20 @@ def test_a_submission_that_is_named_twice_is_found_once(tmp_path: Path) -> None:
 def test_a_folder_of_python_without_a_plugin_is_a_mistake_with_a_message(tmp_path: Path) -> None:
     (tmp_path / "net").mkdir()
     (tmp_path / "net" / "model.py").touch()
-    (candidate,) = discover([tmp_path])
-    (found,) = candidate.problems(Limits())
+    (source,) = discover([tmp_path])
+    (found,) = source.problems(Limits())
     assert (found.code, found.got) == (Code.NO_PLUGIN_FILE, "no plugin.py")
 
 
 @pytest.mark.parametrize("name", ["my net", "_net", "-net", "net;rm", "a" * 65, "net\n"])
 def test_a_name_that_cannot_be_a_row_is_refused(name: str, tmp_path: Path) -> None:
-    (found,) = Candidate(name, tmp_path / "x.py", Kind.FILE).problems(Limits())
+    (found,) = SubmissionSource(name, tmp_path / "x.py", Kind.FILE).problems(Limits())
     assert found.code is Code.BAD_NAME
 
 
 @pytest.mark.parametrize("name", ["n", "9", "ResNet-18_v1.5", "a" * 64])
 def test_a_plain_name_is_a_row(name: str, tmp_path: Path) -> None:
-    assert Candidate(name, tmp_path / "x.py", Kind.FILE).problems(Limits()) == []
+    assert SubmissionSource(name, tmp_path / "x.py", Kind.FILE).problems(Limits()) == []
 
 
 def usage_problems(*paths: Path) -> list[tuple[Code, str]]:
@@ -338,7 +338,7 @@ def test_an_installed_submission_is_found_without_importing_it(offered: Path) ->
 
 
 def test_an_installed_submission_is_loaded_by_its_entry_point(offered: Path) -> None:
-    loaded = load(Candidate("offered-net", offered, Kind.ENTRY_POINT))
+    loaded = load(SubmissionSource("offered-net", offered, Kind.ENTRY_POINT))
     assert isinstance(loaded.submission.model, torch.nn.Linear)
     assert loaded.weights_path == offered.with_suffix(".safetensors")
 
@@ -352,11 +352,11 @@ def test_a_submission_over_the_size_limit_is_refused_and_its_largest_files_are_n
     folder.mkdir()
     (folder / "plugin.py").write_text("", encoding="utf-8")
     (folder / "checkpoint.bin").write_bytes(bytes(3 * 2**20))
-    candidate = Candidate("fat", folder, Kind.FOLDER)
+    source = SubmissionSource("fat", folder, Kind.FOLDER)
 
-    (too_large,) = candidate.problems(Limits(submission_mb=2))
-    (too_many,) = candidate.problems(Limits(submission_files=1))
+    (too_large,) = source.problems(Limits(submission_mb=2))
+    (too_many,) = source.problems(Limits(submission_files=1))
 
     assert too_large.code is too_many.code is Code.TOO_LARGE
     assert "the largest: checkpoint.bin 3.0 MiB" in too_large.got
-    assert candidate.problems(Limits(submission_mb=4)) == []
+    assert source.problems(Limits(submission_mb=4)) == []

@@ -123,7 +123,7 @@ def test_folding_keeps_the_answers_and_leaves_one_convolution_of_three_branches(
     made = compress(original, "reparameterize", keep=None, macs=None)
     folder = write_plugin(original, made, tmp_path / "small", "command")
     left = [type(module).__name__ for module in made.model.modules()]
-    before = answers(original.candidate.path, easy_dataset)
+    before = answers(original.source.path, easy_dataset)
 
     torch.testing.assert_close(answers(folder, easy_dataset), before, rtol=1e-3, atol=1e-4)
     assert left.count("Conv2d") == 4

@@ -51,9 +51,9 @@ def nothing(done: int, total: int) -> None:
 
 def test_what_convolutions_cost_is_known_without_counting(tmp_path: Path, easy_dataset: Dataset) -> None:
     """The closed form and the counter agree to the last MAC, for odd sizes too."""
-    candidate = discover_one(write_candidate(tmp_path / "small", SMALL))
-    submission = load_plugin_apart(candidate, easy_dataset.competition).submission
-    counted = count_model(submission.model, (3, 33, 33), candidate)
+    source = discover_one(write_candidate(tmp_path / "small", SMALL))
+    submission = load_plugin_apart(source, easy_dataset.competition).submission
+    counted = count_model(submission.model, (3, 33, 33), source)
 
     assert search.contraction_macs(SMALL, 3) == counted.contraction
     assert counted.macs > counted.contraction
@@ -76,11 +76,11 @@ def test_a_search_trains_what_fits_and_leaves_plugins_and_a_page(
     assert [item.macs for item in best] == sorted(item.macs for item in best)
     assert len(plugins) == len(best)
     for item in best:
-        candidate = discover_one(tmp_path / "out" / item.folder)
-        plugin = load_plugin_apart(candidate, easy_dataset.competition)
+        source = discover_one(tmp_path / "out" / item.folder)
+        plugin = load_plugin_apart(source, easy_dataset.competition)
         side = item.config["resolution"]
         assert plugin.weights_loaded
-        assert count_model(plugin.submission.model, (3, side, side), candidate).macs == item.macs
+        assert count_model(plugin.submission.model, (3, side, side), source).macs == item.macs
         assert f"{item.macs:,}" in page
     assert "A &lt;b&gt; competition" in page
     assert page.count("<circle") == 2

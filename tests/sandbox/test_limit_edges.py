@@ -12,7 +12,7 @@ from starter.contract.competition import Limits
 from starter.contract.errors import Code
 from starter.contract.hookspecs import Competition
 from starter.contract.protocol import MAX_REPORT, PARTS, WorkerReport
-from starter.contract.submissions import Candidate, Kind
+from starter.contract.submissions import Kind, SubmissionSource
 from starter.data.dataset import Dataset
 from starter.evaluation.runner.client import Exported, export
 from starter.plugin.answer import _text
@@ -29,12 +29,12 @@ MIB = 2**20
 def submit(text: str, room: Door, folder: Path, **limits: int) -> Exported:
     path = folder / "net.py"
     path.write_text(text, encoding="utf-8")
-    return submit_path(Candidate("net", path, Kind.FILE), room, folder, **limits)
+    return submit_path(SubmissionSource("net", path, Kind.FILE), room, folder, **limits)
 
 
-def submit_path(candidate: Candidate, room: Door, folder: Path, **limits: int) -> Exported:
+def submit_path(source: SubmissionSource, room: Door, folder: Path, **limits: int) -> Exported:
     target = Path(tempfile.mkdtemp(dir=folder))
-    return export(candidate, COMPETITION, LIMITS.model_copy(update=limits), target, room)
+    return export(source, COMPETITION, LIMITS.model_copy(update=limits), target, room)
 
 
 def described(length: int, floats: int) -> str:
@@ -87,11 +87,11 @@ def test_the_submissions_own_files_are_no_scratch_files(each_room: Door, tmp_pat
     (folder / "inner").mkdir(parents=True)
     for number in range(300):
         (folder / "inner" / f"{number}.txt").write_text("x")
-    candidate = Candidate("many", folder, Kind.FOLDER)
+    source = SubmissionSource("many", folder, Kind.FOLDER)
     verdicts = []
     for count in (100, 101):
         (folder / "plugin.py").write_text(MAKES.format(count=count) + GOOD)
-        found = submit_path(candidate, each_room, tmp_path, scratch_files=100).report.problems
+        found = submit_path(source, each_room, tmp_path, scratch_files=100).report.problems
         verdicts.append([(one.code, one.expected, one.got) for one in found])
 
     assert verdicts == [[], [(Code.DISK, "at most 100 files", "101 files")]]
@@ -104,7 +104,7 @@ def test_small_files_of_a_submission_take_no_scratch_space(each_room: Door, tmp_
     for number in range(900):
         (folder / f"{number}.txt").write_text("x")
     (folder / "plugin.py").write_text(WRITES.format(size=MIB) + GOOD)
-    found = submit_path(Candidate("many", folder, Kind.FOLDER), each_room, tmp_path, scratch_mb=1)
+    found = submit_path(SubmissionSource("many", folder, Kind.FOLDER), each_room, tmp_path, scratch_mb=1)
     assert found.report.problems == ()
 
 
@@ -146,8 +146,8 @@ def test_bytecode_that_the_kit_has_written_is_no_part_of_a_submission(tmp_path: 
     (folder / "__pycache__").mkdir(parents=True)
     (folder / "plugin.py").write_text(GOOD)
     (folder / "__pycache__" / "plugin.cpython-311.pyc").write_bytes(bytes(2 * MIB))
-    candidate = Candidate("net", folder, Kind.FOLDER)
-    assert candidate.problems(Limits(submission_mb=1, submission_files=1)) == []
+    source = SubmissionSource("net", folder, Kind.FOLDER)
+    assert source.problems(Limits(submission_mb=1, submission_files=1)) == []
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from starter.contract.competition import CompetitionFile, Limits
 from starter.contract.errors import Code, HostError
 from starter.contract.hookspecs import Competition
 from starter.contract.isolation import Level
-from starter.contract.submissions import Candidate, Kind
+from starter.contract.submissions import Kind, SubmissionSource
 from starter.evaluation.runner.client import Exported, export
 from starter.sandbox.choice import choose, missing
 from starter.sandbox.procfs import descendants
@@ -34,8 +34,8 @@ def submit(text: str, room: Room, folder: Path, **limits: int) -> Exported:
     target = Path(tempfile.mkdtemp(dir=folder))
     path = folder / "net.py"
     path.write_text(text, encoding="utf-8")
-    candidate = Candidate("net", path, Kind.FILE)
-    return export(candidate, COMPETITION, LIMITS.model_copy(update=limits), target, room)
+    source = SubmissionSource("net", path, Kind.FILE)
+    return export(source, COMPETITION, LIMITS.model_copy(update=limits), target, room)
 
 
 SEES = """
@@ -208,7 +208,7 @@ COMMAND = """
 import sys, tempfile, threading
 from pathlib import Path
 from starter.contract.competition import CompetitionFile
-from starter.contract.submissions import Candidate, Kind
+from starter.contract.submissions import SubmissionSource, Kind
 from starter.contract.hookspecs import Competition
 from starter.evaluation.runner.client import export
 from starter.contract.isolation import Level
@@ -220,7 +220,7 @@ competition = Competition(num_classes=3, class_names=("a", "b", "c"), mean=(0.5,
 limits = rules.limits.model_copy(update={"wall_seconds": 2})
 try:
     with room:
-        export(Candidate("net", Path(sys.argv[3]), Kind.FILE), competition, limits,
+        export(SubmissionSource("net", Path(sys.argv[3]), Kind.FILE), competition, limits,
                Path(tempfile.mkdtemp()), room)
 except Exception:
     pass
@@ -240,5 +240,5 @@ def test_giving_up_ends_the_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert left_over(tmp_path)
         threading.Timer(1.5, stop.set).start()
         with pytest.raises(HostError):
-            export(Candidate("net", path, Kind.FILE), COMPETITION, LIMITS, target, room, stop=stop)
+            export(SubmissionSource("net", path, Kind.FILE), COMPETITION, LIMITS, target, room, stop=stop)
     assert not left_over(tmp_path)

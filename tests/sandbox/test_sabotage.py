@@ -12,7 +12,7 @@ from starter.contract.competition import CompetitionFile, Limits
 from starter.contract.errors import Code, Problem
 from starter.contract.hookspecs import Competition
 from starter.contract.isolation import Level
-from starter.contract.submissions import Candidate, Kind
+from starter.contract.submissions import Kind, SubmissionSource
 from starter.evaluation.runner.client import Exported, _read_report, export
 from starter.sandbox.procfs import descendants, unfit
 from starter.sandbox.sandbox import Room
@@ -26,9 +26,9 @@ RULES = CompetitionFile(name="test")
 def submit(text: str, room: Room, folder: Path, **limits: int) -> Exported:
     path = folder / "net.py"
     path.write_text(text, encoding="utf-8")
-    candidate = Candidate("net", path, Kind.FILE)
+    source = SubmissionSource("net", path, Kind.FILE)
     target = Path(tempfile.mkdtemp(dir=folder))
-    return export(candidate, COMPETITION, LIMITS.model_copy(update=limits), target, room)
+    return export(source, COMPETITION, LIMITS.model_copy(update=limits), target, room)
 
 
 def verdict(text: str, room: Room, folder: Path, **limits: int) -> Problem:

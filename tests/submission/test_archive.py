@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from starter.contract.competition import Limits
 from starter.contract.errors import Code
-from starter.contract.submissions import Candidate, Kind
+from starter.contract.submissions import Kind, SubmissionSource
 from starter.submission.archive import (
     MANIFEST,
     Manifest,
@@ -81,10 +81,10 @@ def test_honest_layouts_are_read(read: Callable[..., Unpacked], members: Members
     found = read(members)
 
     assert found.problems == ()
-    assert found.candidate is not None
-    assert found.candidate.name == "entry"
-    assert found.candidate.file.read_bytes() == PLUGIN
-    assert all(path.stat().st_mode & 0o7111 == 0 for path in found.candidate.files())
+    assert found.source is not None
+    assert found.source.name == "entry"
+    assert found.source.file.read_bytes() == PLUGIN
+    assert all(path.stat().st_mode & 0o7111 == 0 for path in found.source.files())
 
 
 LINK = info("plugin.py", mode=stat.S_IFLNK | 0o777)
@@ -128,7 +128,7 @@ def test_what_a_submission_may_not_hold_is_refused_with_its_reason(
     members, code, reason = REFUSED[name]
     found = read(members)
 
-    assert found.candidate is None
+    assert found.source is None
     assert {p.code for p in found.problems} == {code}
     assert reason in found.problems[0].got
 
@@ -161,7 +161,7 @@ def test_damaged_and_lying_zips_are_refused(read: Callable[..., Unpacked], tmp_p
     }
     for name, content in cases.items():
         found = read(content)
-        assert found.candidate is None, name
+        assert found.source is None, name
         assert {p.code for p in found.problems} <= {Code.BAD_ARCHIVE, Code.UNSAFE_ARCHIVE, Code.TOO_LARGE}, (
             name
         )
@@ -176,7 +176,7 @@ def test_members_that_share_their_bytes_are_refused(read: Callable[..., Unpacked
     places = [i for i in range(len(content)) if content[i : i + 4] == b"PK\1\2"]
     content[places[2] + 42 : places[2] + 46] = content[places[1] + 42 : places[1] + 46]
     found = read(bytes(content))
-    assert found.candidate is None
+    assert found.source is None
 
 
 @settings(max_examples=300, deadline=None)
@@ -196,9 +196,7 @@ def test_mutated_zips_never_crash_hang_or_leave_the_folder(
 
     found = unpack(top / "entry.zip", top / "folder", LIMITS)
 
-    assert (found.candidate is None) == bool(found.problems) or found.problems[
-        0
-    ].code is Code.MANIFEST_DIFFERS
+    assert (found.source is None) == bool(found.problems) or found.problems[0].code is Code.MANIFEST_DIFFERS
     assert {p.name for p in top.iterdir()} == {"entry.zip", "folder"}
     assert sum(p.stat().st_size for p in (top / "folder").rglob("*")) < 4 * 2**20
 
@@ -209,13 +207,13 @@ HONEST = make(
 
 
 def test_content_has_one_hash_in_a_folder_a_zip_and_under_another_name(tmp_path: Path) -> None:
-    def written(name: str, plugin: bytes = PLUGIN) -> Candidate:
+    def written(name: str, plugin: bytes = PLUGIN) -> SubmissionSource:
         folder = tmp_path / "out" / name
         (folder / "__pycache__").mkdir(parents=True)
         (folder / "plugin.py").write_bytes(plugin)
         (folder / "w.bin").write_bytes(b"w")
         (folder / "__pycache__" / "plugin.cpython-311.pyc").write_bytes(b"x")
-        return Candidate(name, folder, Kind.FOLDER)
+        return SubmissionSource(name, folder, Kind.FOLDER)
 
     (tmp_path / "entry.zip").write_bytes(
         make([("f/plugin.py", PLUGIN), ("f/w.bin", b"w"), (f"f/{MANIFEST}", b"{}")])
@@ -223,22 +221,22 @@ def test_content_has_one_hash_in_a_folder_a_zip_and_under_another_name(tmp_path:
     (tmp_path / "unpacked").mkdir()
     zipped = unpack(tmp_path / "entry.zip", tmp_path / "unpacked", LIMITS)
     assert [p.code for p in zipped.problems] == [Code.MANIFEST_DIFFERS]
-    assert zipped.candidate is not None
-    one = submission_digest(zipped.candidate)
+    assert zipped.source is not None
+    one = submission_digest(zipped.source)
     assert one == submission_digest(written("a")) == submission_digest(written("b"))
     assert one != submission_digest(written("c", b"# another\n"))
 
 
 def test_a_file_and_its_weights_have_one_hash_under_another_name(tmp_path: Path) -> None:
-    def written(name: str) -> Candidate:
+    def written(name: str) -> SubmissionSource:
         (tmp_path / f"{name}.py").write_bytes(PLUGIN)
         (tmp_path / f"{name}.safetensors").write_bytes(b"w")
-        return Candidate(name, tmp_path / f"{name}.py", Kind.FILE)
+        return SubmissionSource(name, tmp_path / f"{name}.py", Kind.FILE)
 
     first = written("a")
     assert submission_digest(first) == submission_digest(written("b"))
     (tmp_path / "a.safetensors").write_bytes(b"v")
-    assert submission_digest(first) != submission_digest(Candidate("b", tmp_path / "b.py", Kind.FILE))
+    assert submission_digest(first) != submission_digest(SubmissionSource("b", tmp_path / "b.py", Kind.FILE))
 
 
 def with_manifest(tmp_path: Path, **changes: bytes) -> Members:
@@ -248,12 +246,12 @@ def with_manifest(tmp_path: Path, **changes: bytes) -> Members:
     content = {"plugin.py": PLUGIN, "w.bin": b"w"}
     for name, data in content.items():
         (folder / name).write_bytes(data)
-    candidate = Candidate("original", folder, Kind.FOLDER)
+    source = SubmissionSource("original", folder, Kind.FOLDER)
     files = [PackedFile(path=n, bytes=len(d), sha256=sha256(d)) for n, d in content.items()]
-    whole = submission_digest(candidate)
+    whole = submission_digest(source)
     manifest = Manifest(name="original", submission=whole, files=tuple(files), versions={})
     content |= {name.replace("_", "."): data for name, data in changes.items()}
-    for path in own_files(candidate).values():
+    for path in own_files(source).values():
         path.unlink()
     folder.rmdir()
     members: Members = [(f"f/{n}", d) for n, d in content.items() if d != b"gone"]
@@ -274,6 +272,6 @@ def test_a_manifest_is_compared_with_what_is_there(
 ) -> None:
     found = read(with_manifest(tmp_path, **changes))
 
-    assert found.candidate is not None
+    assert found.source is not None
     assert [(p.where.partition(": ")[2], p.got) for p in found.problems] == got
     assert all(p.code is Code.MANIFEST_DIFFERS for p in found.problems)

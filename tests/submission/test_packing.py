@@ -12,7 +12,7 @@ from conftest import GOOD
 
 from starter.contract.competition import Limits
 from starter.contract.errors import Code, ParticipantError
-from starter.contract.submissions import Candidate, Kind, discover_one
+from starter.contract.submissions import Kind, SubmissionSource, discover_one
 from starter.submission.archive import MANIFEST, submission_digest, unpack
 from starter.submission.packing import choose, write_zip
 
@@ -33,8 +33,8 @@ def submission(tmp_path: Path) -> Path:
 
 
 def packed(folder: Path, target: Path) -> dict[str, bytes]:
-    candidate = discover_one(folder)
-    write_zip(candidate, choose(candidate, LIMITS), target, LIMITS)
+    source = discover_one(folder)
+    write_zip(source, choose(source, LIMITS), target, LIMITS)
     with zipfile.ZipFile(target) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
@@ -48,10 +48,10 @@ def test_a_folder_is_packed_whole_and_read_back(submission: Path, tmp_path: Path
     (tmp_path / "out").mkdir()
     found = unpack(tmp_path / "net.zip", tmp_path / "out", LIMITS)
     assert found.problems == ()
-    assert found.candidate is not None
-    assert submission_digest(found.candidate) == submission_digest(discover_one(submission))
+    assert found.source is not None
+    assert submission_digest(found.source) == submission_digest(discover_one(submission))
     manifest = json.loads(members[f"net/{MANIFEST}"])
-    assert manifest["submission"] == submission_digest(found.candidate)
+    assert manifest["submission"] == submission_digest(found.source)
     assert {"starter", "python", "torch"} == manifest["versions"].keys()
 
 
@@ -83,8 +83,8 @@ def test_the_same_content_gives_the_same_bytes(submission: Path, tmp_path: Path)
 def test_caches_and_secrets_by_name_stay_out(submission: Path, tmp_path: Path, name: str) -> None:
     (submission / name).parent.mkdir(parents=True, exist_ok=True)
     (submission / name).write_text("x")
-    candidate = discover_one(submission)
-    content = choose(candidate, LIMITS)
+    source = discover_one(submission)
+    content = choose(source, LIMITS)
     assert name in content.left_out
     assert content.left_out[name]
     assert not any(member.endswith(name) for member in packed(submission, tmp_path / "net.zip"))
@@ -104,14 +104,14 @@ def test_a_secret_in_a_file_is_named_by_its_line_and_not_told(
     submission: Path, tmp_path: Path, line: str
 ) -> None:
     (submission / "helper.py").write_text(f"import torch\n\n{line}\n")
-    candidate = discover_one(submission)
+    source = discover_one(submission)
     with pytest.raises(ParticipantError) as caught:
-        write_zip(candidate, choose(candidate, LIMITS), tmp_path / "net.zip", LIMITS)
+        write_zip(source, choose(source, LIMITS), tmp_path / "net.zip", LIMITS)
     assert {p.code for p in caught.value.problems} == {Code.CONFIDENTIAL}
     assert caught.value.problems[0].where == "helper.py:3"
     assert line[-12:] not in str(caught.value)
     assert not (tmp_path / "net.zip").exists()
-    assert choose(candidate, LIMITS, allowed=["helper.py"]).problems == ()
+    assert choose(source, LIMITS, allowed=["helper.py"]).problems == ()
 
 
 def test_the_kits_own_plugins_raise_no_alarm() -> None:
@@ -127,9 +127,9 @@ def test_links_are_left_out(submission: Path) -> None:
 
 def test_too_much_is_refused_with_the_organizers_words(submission: Path, tmp_path: Path) -> None:
     (submission / "large.bin").write_bytes(bytes(2 * 2**20))
-    candidate = Candidate("net", submission, Kind.FOLDER)
+    source = SubmissionSource("net", submission, Kind.FOLDER)
     with pytest.raises(ParticipantError) as caught:
-        write_zip(candidate, choose(candidate, LIMITS), tmp_path / "net.zip", LIMITS)
+        write_zip(source, choose(source, LIMITS), tmp_path / "net.zip", LIMITS)
     assert caught.value.problems[0].code is Code.TOO_LARGE
     assert "large.bin 2.0 MiB" in caught.value.problems[0].got
 

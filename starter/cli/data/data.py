@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from starter.cli.common import EXIT_OK, EXIT_USAGE, can_be_made, err, out, progress, typed
-from starter.report.scoreboard import describe, pad, say, tell
+from starter.report.scoreboard import describe, pad, print_line, print_wrapped
 
 if TYPE_CHECKING:  # the command line starts without them
     from starter.data.check import CheckReport
@@ -67,9 +67,9 @@ def synth(
 
     with progress("drawing") as tick:
         draw_scenes(target, num_scenes=scenes, seed=seed, size=(width, height), progress=tick)
-    say(out, f"{target}  {scenes:,} scenes")
+    print_line(out, f"{target}  {scenes:,} scenes")
     shown = typed(target / "annotations.json", "--images", target / "images")
-    say(err, f"next: starter data crops {shown} --out DIR")
+    print_line(err, f"next: starter data crops {shown} --out DIR")
 
 
 @data_app.command()
@@ -123,18 +123,18 @@ def _show_crops(report: "CropReport") -> None:
     for row in [*report.rows, report.total]:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(row.skipped.items()))
         goes_to = row.class_name or ("" if row.category == "all" else "skipped")
-        say(
+        print_line(
             out, f"{row.category:28} {goes_to:12} {row.boxes:6,} boxes {row.used:6,} used  {reasons}".rstrip()
         )
     if report.scaled:
-        say(
+        print_line(
             out,
             f"{report.scaled:,} pictures of another size than annotated: their boxes were scaled",
         )
     if report.alike:
-        say(out, f"{len(report.alike):,} pairs of pictures nearly the same, each pair kept on one side")
+        print_line(out, f"{len(report.alike):,} pairs of near-duplicate pictures, each pair on one side")
     for other in report.other_shape:
-        say(err, f"not of the annotated shape: {other}")
+        print_line(err, f"not of the annotated shape: {other}")
 
 
 @data_app.command()
@@ -176,13 +176,13 @@ def folder(  # noqa: PLR0913, PLR0917 - as above
         source=source,
         made_by=_command(),
     )
-    say(out, f"{target}  {report.used:,} images")
+    print_line(out, f"{target}  {report.used:,} images")
     for reason, count in ((r, n) for r, n in report.skipped.items() if n):
-        say(out, f"  {count:,} files left out: {reason}")
+        print_line(out, f"  {count:,} files left out: {reason}")
     if report.alike:
-        say(out, f"  {report.alike:,} pairs nearly the same, each pair kept on one side")
+        print_line(out, f"  {report.alike:,} pairs nearly the same, each pair kept on one side")
     for missing in report.not_found:
-        say(err, f"listed, but not in the folder: {missing}")
+        print_line(err, f"listed, but not in the folder: {missing}")
     show_check(target)
 
 
@@ -205,23 +205,23 @@ def print_check(report: "CheckReport") -> None:
     """Print the classes, sizes and duplicates on stdout, and what is wrong on stderr."""
     validation = any(row.validation for row in report.classes)
     heading = " validation" if validation else ""
-    say(out, f"{'class':16} {'train':>7}{heading} {'public':>7} {'private':>7}")
+    print_line(out, f"{'class':16} {'train':>7}{heading} {'public':>7} {'private':>7}")
     for row in report.classes:
         train = f"{row.train - row.validation:7,} {row.validation:10,}" if validation else f"{row.train:7,}"
-        say(out, f"{pad(row.class_name, 16)} {train} {row.public:7,} {row.private:7,}")
+        print_line(out, f"{pad(row.class_name, 16)} {train} {row.public:7,} {row.private:7,}")
     if report.width and report.height:
         w, h = report.width, report.height
         sizes = f"{w.least} x {h.least} to {w.most} x {h.most}, median {w.median:g} x {h.median:g}"
-        say(out, f"{report.images:,} images, {sizes} pixels")
+        print_line(out, f"{report.images:,} images, {sizes} pixels")
     for exact, kind in ((True, "the same file"), (False, "nearly the same")):
         found = [d for d in report.duplicates if d.exact == exact]
         leaking = [d for d in found if d.leaks]
         if found:
-            say(out, f"{kind}: {len(found):,} times, {len(leaking):,} of them across splits")
+            print_line(out, f"{kind}: {len(found):,} times, {len(leaking):,} of them across splits")
         for same in leaking[:10]:
             places = zip(same.image_ids, same.splits, same.labels, strict=True)
-            say(out, "  " + ", ".join(f"{i} ({split}, {label})" for i, split, label in places))
+            print_line(out, "  " + ", ".join(f"{i} ({split}, {label})" for i, split, label in places))
     if report.fingerprint:
-        say(out, report.fingerprint)
+        print_line(out, report.fingerprint)
     for problem in report.problems:
-        tell(err, describe(problem, str(report.path)))
+        print_wrapped(err, describe(problem, str(report.path)))

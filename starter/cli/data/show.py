@@ -8,7 +8,7 @@ import typer
 from starter.cli.common import EXIT_OK, EXIT_USAGE, can_be_made, err, out
 from starter.cli.data.data import print_check
 from starter.contract.text import inline
-from starter.report.scoreboard import say
+from starter.report.scoreboard import print_line
 
 PAGE_HELP = "Write one page: balance, sizes, duplicates, samples."
 
@@ -37,7 +37,7 @@ def show(
     if totals:
         most, least = max(totals, key=totals.__getitem__), min(totals, key=totals.__getitem__)
         ratio = totals[most] / max(totals[least], 1)
-        say(out, f"balance: {inline(most)} has {ratio:.1f} times the images of {inline(least)}")
+        print_line(out, f"balance: {inline(most)} has {ratio:.1f} times the images of {inline(least)}")
     code = EXIT_USAGE if report.problems else EXIT_OK
     if not totals or not (png or html):
         return code
@@ -48,14 +48,14 @@ def show(
             target.parent.mkdir(parents=True, exist_ok=True)
     if png:
         png.write_bytes(contact_sheet.png(f"{dataset.info.name}: {report.images:,} images", sheets))
-        say(err, f"written: {png}")
+        print_line(err, f"written: {png}")
         if lacking := contact_sheet.undrawable(totals):
             names = ", ".join(map(inline, lacking))
-            say(err, f"no font here can draw {names}: shown as class numbers; apt install fonts-noto-cjk")
+            print_line(err, f"no font here draws {names}: shown as class numbers; apt install fonts-noto-cjk")
     if html:
         duplicates = contact_sheet.duplicate_samples(dataset, report.duplicates)
         html.write_text(
             dataset_page.page(dataset, report, sheets, duplicates), encoding="utf-8", newline="\n"
         )
-        say(err, f"written: {html}")
+        print_line(err, f"written: {html}")
     return code

@@ -28,7 +28,7 @@ from starter.cli.data.data import (
     cut,
 )
 from starter.contract.errors import Code, usage_error
-from starter.report.scoreboard import say
+from starter.report.scoreboard import print_line
 
 if TYPE_CHECKING:  # the command line starts without it
     from starter.data.coco.photographs import Photograph
@@ -101,7 +101,7 @@ def taco(  # noqa: PLR0913, PLR0917 - options of the command line
     _refuse_gaps(found, photographs, accept_losses=accept_losses)
     if not crop:
         shown = typed(annotations, "--images", photographs)
-        say(err, f"next: starter data crops {shown} --out DIR")
+        print_line(err, f"next: starter data crops {shown} --out DIR")
     elif target.exists():
         _refuse_remaking(target, found)
     else:
@@ -120,14 +120,14 @@ def _report(found: "Sequence[Photograph]", path: Path) -> None:
     counts = {status: sum(p.status == status for p in found) for status in ("downloaded", "kept")}
     missing = len(found) - sum(counts.values())
     megabytes = sum(p.bytes for p in found if p.status == "downloaded") / 1e6
-    say(
+    print_line(
         out,
         f"{len(found):,} photographs: {counts['downloaded']:,} downloaded ({megabytes:,.1f} MB), "
         f"{counts['kept']:,} were there, {missing:,} lost",
     )
     for reason, count in losses(found):
-        say(out, f"  {count:,} lost: {reason}")
-    say(err, f"written: {path}")
+        print_line(out, f"  {count:,} lost: {reason}")
+    print_line(err, f"written: {path}")
 
 
 def _refuse_gaps(found: "Sequence[Photograph]", photographs: Path, *, accept_losses: bool) -> None:
@@ -150,4 +150,4 @@ def _refuse_remaking(target: Path, found: "Sequence[Photograph]") -> None:
             Code.TARGET_EXISTS, where=str(target), got=f"it was made without {new:,} new photographs",
             hint="Remove it and type the same command again, or name another folder with --out.",
         )  # fmt: skip
-    say(err, f"{target} is there already, and no photograph is new: it is left as it is")
+    print_line(err, f"{target} is there already, and no photograph is new: it is left as it is")

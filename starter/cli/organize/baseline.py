@@ -18,7 +18,7 @@ from starter.contract.competition import CompetitionFile, load_competition
 from starter.contract.errors import StarterError
 from starter.contract.results import Reference
 from starter.contract.submissions import discover_one
-from starter.report.scoreboard import say
+from starter.report.scoreboard import print_line
 
 baseline_app = typer.Typer(help="Measure the baseline that scores are relative to.", no_args_is_help=True)
 
@@ -42,14 +42,14 @@ def measure(
     old = _old_reference(folder)
     reference = _measured("baseline measure", folder, data, rules, isolation)
     written = write_reference(reference, folder)
-    say(out, f"{written}  MACs {reference.macs:,}  macro-F1 {reference.macro_f1:.4f}")
+    print_line(out, f"{written}  MACs {reference.macs:,}  macro-F1 {reference.macro_f1:.4f}")
     if old is None:
         return
     changed = changes(old, reference)
     for name, before, now in changed:
-        say(out, f"  {name}: {before} -> {now}")
+        print_line(out, f"  {name}: {before} -> {now}")
     if not changed:
-        say(out, "  all figures as before")
+        print_line(out, "  all figures as before")
 
 
 @baseline_app.command("check")
@@ -71,9 +71,11 @@ def check(
     check_again(reference, measured, folder / REFERENCE_FILE)
     for name in EXACT:
         figure = getattr(measured, name)
-        say(out, f"ok  {name}  {f'{figure:,}' if isinstance(figure, int) else figure}")
-    say(out, f"ok  macro_f1  {measured.macro_f1:.4f}, reference {reference.macro_f1:.4f} +- {F1_TOLERANCE}")
-    say(out, f"{folder}: as {REFERENCE_FILE} says")
+        print_line(out, f"ok  {name}  {f'{figure:,}' if isinstance(figure, int) else figure}")
+    print_line(
+        out, f"ok  macro_f1  {measured.macro_f1:.4f}, reference {reference.macro_f1:.4f} +- {F1_TOLERANCE}"
+    )
+    print_line(out, f"{folder}: as {REFERENCE_FILE} says")
 
 
 def _measured(
@@ -81,10 +83,10 @@ def _measured(
 ) -> Reference:
     from starter.evaluation.baseline import measure as measure_one
 
-    candidate, dataset = discover_one(folder), open_data(data, rules)
+    source, dataset = discover_one(folder), open_data(data, rules)
     isolation = isolation_for(command, rules, requested)
     with progress("measuring the baseline"):
-        return measure_one(candidate, rules, dataset, made_by=f"starter {command}", isolation=isolation)
+        return measure_one(source, rules, dataset, made_by=f"starter {command}", isolation=isolation)
 
 
 def _old_reference(folder: Path) -> Reference | None:

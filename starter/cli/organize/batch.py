@@ -30,7 +30,7 @@ from starter.contract.competition import load_competition
 from starter.contract.errors import Status
 from starter.contract.system.processors import available
 from starter.contract.text import inline
-from starter.report.scoreboard import say
+from starter.report.scoreboard import print_line
 
 if TYPE_CHECKING:
     from starter.contract.competition import CompetitionFile
@@ -100,7 +100,7 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
 ) -> int:
     """Evaluate many entries into a store; what is done already is not done again."""
     from starter.contract.protocol import KeptImages
-    from starter.contract.system.extras import need
+    from starter.contract.system.extras import require_extra
     from starter.evaluation.evaluate import Evaluator, read_reference
     from starter.evaluation.records import Context
     from starter.organizer.batch import Action, Batch, own_temporary_folder, plan
@@ -136,7 +136,7 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
         todo = sum(item.action is Action.EVALUATE for item in planned)
         if engine is Engine.RAY:
             resources = {"CPU": cpus, "GPU": gpus}
-            need("ray", "--engine ray")
+            require_extra("ray", "--engine ray")
             from starter.organizer.cluster.node import work_of
 
             work = partial(work_of, rules, dataset, isolation=isolation, cache_mb=cache_mb)
@@ -150,7 +150,7 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
             def told(state: Any, record: "EvaluationRecord") -> None:
                 tick(state.done, state.total, record.result.name)
                 if not err.is_terminal:
-                    say(err, f"{state.done}/{state.total}  {_line(record)}")
+                    print_line(err, f"{state.done}/{state.total}  {_line(record)}")
                 records.append(record)
 
             state = Batch(planned, kept, (context, holds_under), rules, tell=told).run(workers)
@@ -197,7 +197,7 @@ def _on_cluster(
         resources,
         jobs=jobs,
         evaluator=lambda measurer: evaluator(measurer=measurer),
-        tell=lambda text: say(err, inline(text)),
+        tell=lambda text: print_line(err, inline(text)),
     )
 
 
@@ -227,24 +227,24 @@ def _json(planned: "Sequence[Planned]", records: "Sequence[EvaluationRecord]") -
 def _show_plan(planned: "Sequence[Planned]") -> None:
     for item in planned:
         reason = f"  {item.refused}" if item.refused else ""
-        say(out, f"{item.action:9}  {inline(item.found.team)}/{inline(item.found.name)}{reason}")
-    say(out)
+        print_line(out, f"{item.action:9}  {inline(item.found.team)}/{inline(item.found.name)}{reason}")
+    print_line(out)
     counts = Counter(item.action.value for item in planned)
-    say(out, f"{len(planned)} entries: {_counts(counts, counts)}")
-    say(err, "nothing was evaluated: --dry-run")
+    print_line(out, f"{len(planned)} entries: {_counts(counts, counts)}")
+    print_line(err, "nothing was evaluated: --dry-run")
 
 
 def _show_end(planned: "Sequence[Planned]", statuses: "Counter[Status]") -> None:
     counts = Counter(item.action.value for item in planned)
     now = counts.pop("evaluate", 0)
     parts = ([f"{now} evaluated now"] if now else []) + [f"{n} {name}" for name, n in counts.items()]
-    say(out, f"{len(planned)} entries: {', '.join(parts)}")
+    print_line(out, f"{len(planned)} entries: {', '.join(parts)}")
     if statuses:
         results = Counter({status.value: n for status, n in statuses.items()})
-        say(out, f"{statuses.total()} results: {_counts(results, Status)}")
+        print_line(out, f"{statuses.total()} results: {_counts(results, Status)}")
     if statuses[Status.HOST_ERROR]:
-        say(err, "some failed by this machine's fault; again with: --retry host")
-    say(err, "next: starter leaderboard")
+        print_line(err, "some failed by this machine's fault; again with: --retry host")
+    print_line(err, "next: starter leaderboard")
 
 
 def _counts(counts: "Counter[str]", order: Iterable[str]) -> str:

@@ -22,7 +22,7 @@ from starter.cli.common import (
 from starter.contract.competition import load_competition
 from starter.contract.errors import Code, UsageError, problem, usage_error
 from starter.contract.text import inline
-from starter.report.scoreboard import say
+from starter.report.scoreboard import print_line
 
 
 def verify(
@@ -63,7 +63,7 @@ def verify(
             wrong = [check for check in found if not check.holds]
             rows += [vars(check) | {"result": str(path), "holds": check.holds} for check in found]
             if json_to != "-":
-                say(
+                print_line(
                     out,
                     f"{'differs' if wrong else 'ok':7}  {path}  {len(found) - len(wrong)} of {len(found)}",
                 )
@@ -126,17 +126,17 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - the command's options, one to one
             found = kept.standing(standings.context, team)
             if found is None:
                 raise usage_error(Code.NO_TEAM, where="--team", got=team)
-            say(out, f"{inline(team)}: place {found.place} of {found.teams}, score {found.score:.4f}")
+            print_line(out, f"{inline(team)}: place {found.place} of {found.teams}, score {found.score:.4f}")
             return
         board = standings.board(reveal=reveal)
         if html_to is not None:
-            say(err, f"{write_board(board, html_to, standings.details(board))}")
+            print_line(err, f"{write_board(board, html_to, standings.details(board))}")
         if reports is not None:
             written = [write_report(reports / place, *kept, dataset) for place, kept in standings.reports()]
-            say(err, f"{reports}: {len(written)} reports")
+            print_line(err, f"{reports}: {len(written)} reports")
     if csv_to is not None:
         csv_to.write_text(to_csv(board), encoding="utf-8", newline="\n")
-        say(err, f"{csv_to}: {len(board.rows) + len(board.others)} rows")
+        print_line(err, f"{csv_to}: {len(board.rows) + len(board.others)} rows")
     if json_to is not None:
         write_json(json_to, board.model_dump(mode="json"))
     if json_to != "-":

@@ -25,7 +25,7 @@ from starter.contract.competition import load_competition
 from starter.contract.errors import UsageError
 from starter.contract.submissions import discover_one
 from starter.contract.system.processors import available
-from starter.report.scoreboard import say, show_costs, show_scores
+from starter.report.scoreboard import print_line, show_costs, show_scores
 
 _METHODS = ("prune", "tucker", "reparameterize")
 
@@ -74,15 +74,15 @@ def compress(  # noqa: PLR0913, PLR0917 - options of the command line
         raise typer.BadParameter("there are no results without a score", param_hint="--json")
     rules = load_competition(competition)
     torch.set_num_threads(available().threads)
-    candidate = discover_one(path)
-    original = Original(candidate, open_data(data, rules))
+    source = discover_one(path)
+    original = Original(source, open_data(data, rules))
     made = run(original, method, keep=keep, macs=macs)
     shown = "" if keep is None else f" --keep {keep}"
     shown += "" if macs is None else f" --macs {macs}"
-    write_plugin(original, made, to, f"starter compress {candidate.name} --method {method}{shown}")
-    say(err, f"{to}: {original.macs:,} MACs before, {made.macs:,} after")
+    write_plugin(original, made, to, f"starter compress {source.name} --method {method}{shown}")
+    print_line(err, f"{to}: {original.macs:,} MACs before, {made.macs:,} after")
     next_step = "score {}" if method == "reparameterize" else "train {} --from-weights --lr 0.001"
-    say(err, "next: starter " + next_step.format(typed(to)))
+    print_line(err, "next: starter " + next_step.format(typed(to)))
     if not score:
         return EXIT_OK
     folder = rules.path(rules.baseline)
@@ -91,7 +91,7 @@ def compress(  # noqa: PLR0913, PLR0917 - options of the command line
         reference = read_reference(folder)
     results = evaluate_all(
         "compress",
-        [candidate, discover_one(to)],
+        [source, discover_one(to)],
         rules,
         data,
         mode=Mode.FULL if reference else Mode.VALIDATE,

@@ -18,7 +18,7 @@ from starter.cli.common import (
     write_json,
 )
 from starter.contract.competition import load_competition
-from starter.report.scoreboard import say
+from starter.report.scoreboard import print_line
 
 
 def search(  # noqa: PLR0913, PLR0917 - options of the command line
@@ -63,7 +63,7 @@ def search(  # noqa: PLR0913, PLR0917 - options of the command line
     )
     running = Search(open_data(data, rules), settings, study or to / "study.sqlite", to)
     with progress("searching", estimate=True) as tick:
-        running.run(lambda line: say(err, line), tick)
+        running.run(lambda line: print_line(err, line), tick)
     found = running.found()
     best = write_front(to, found)
     page = write_page(found, best, to, rules.name)
@@ -71,6 +71,8 @@ def search(  # noqa: PLR0913, PLR0917 - options of the command line
         write_json(json_to, {"front": [item.model_dump(mode="json") for item in best]})
     if json_to != "-":
         for item in best:
-            say(out, f"{to / item.folder}  MACs {item.macs:,}  validation macro F1 {item.macro_f1:.4f}")
-    say(err, f"page: {page}")
-    say(err, f"next: starter score {typed(to / 'front')}")
+            print_line(
+                out, f"{to / item.folder}  MACs {item.macs:,}  validation macro F1 {item.macro_f1:.4f}"
+            )
+    print_line(err, f"page: {page}")
+    print_line(err, f"next: starter score {typed(to / 'front')}")

@@ -20,7 +20,7 @@ from starter.cli.common import (
 from starter.contract.competition import load_competition
 from starter.contract.submissions import discover_one
 from starter.contract.system.processors import available
-from starter.report.scoreboard import say
+from starter.report.scoreboard import print_line
 
 _NOT_SETTINGS = frozenset({"path", "data", "competition", "json_to", "resume", "tensorboard", "teacher"})
 
@@ -113,18 +113,18 @@ def train(  # noqa: PLR0913, PLR0917 - the recipe's switches, one to one
             settings,
             resume=resume,
             tensorboard=tensorboard,
-            log=lambda line: say(err, line),
+            log=lambda line: print_line(err, line),
             progress=tick,
         )
     if json_to is not None:
         write_json(json_to, report.model_dump(mode="json"))
     if report.replaced is not None:
-        say(err, f"the weights before are kept: {report.replaced}")
+        print_line(err, f"the weights before are kept: {report.replaced}")
     if json_to == "-":
         return
     shown = "" if report.macro_f1 is None else f", validation macro F1 {report.macro_f1:.4f}"
     if report.macro_f1_mean is not None and report.macro_f1_std is not None:
         spread = f"{report.macro_f1_mean:.4f} +- {report.macro_f1_std:.4f}"
         shown += f" (the best of {len(report.runs)} seeds: {spread})"
-    say(out, f"{report.weights}  epoch {report.best_epoch}{shown}, {report.seconds:.0f} s")
-    say(err, f"next: starter score {typed(path)}")
+    print_line(out, f"{report.weights}  epoch {report.best_epoch}{shown}, {report.seconds:.0f} s")
+    print_line(err, f"next: starter score {typed(path)}")

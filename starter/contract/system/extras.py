@@ -8,7 +8,7 @@ EXTRAS = {"optuna": "search", "ray": "ray", "tensorboard": "tensorboard", "torch
 """Modules that not every installation has, and the extra of each."""
 
 
-def need(module: str, where: str) -> None:
+def require_extra(module: str, where: str) -> None:
     """See that an optional module can be imported.
 
     Raises:

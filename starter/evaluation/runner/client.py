@@ -31,7 +31,7 @@ from starter.contract.protocol import (
     WorkerJob,
     WorkerReport,
 )
-from starter.contract.submissions import Candidate, Kind
+from starter.contract.submissions import Kind, SubmissionSource
 from starter.contract.system.processors import available
 from starter.sandbox.child import Allowance, Child
 from starter.sandbox.door import Door
@@ -64,7 +64,7 @@ class Exported:
 
 
 def export(
-    candidate: Candidate,
+    source: SubmissionSource,
     competition: Competition,
     limits: Limits,
     folder: Path,
@@ -75,7 +75,7 @@ def export(
     """Load and export one submission in a room.
 
     Args:
-        candidate: which submission.
+        source: which submission.
         competition: what its hook may know.
         limits: what its process may use; a limit that strikes is a problem in the report.
         folder: where the parts of the reply are written; exists and is empty.
@@ -87,7 +87,7 @@ def export(
     """
     with tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True) as place:
         payload, reply, log = (Path(place) / name for name in ("payload", "reply", "log"))
-        packed = _pack(candidate, competition, limits, payload)
+        packed = _pack(source, competition, limits, payload)
         verdict = room.run(packed, reply, log, limits, stop or threading.Event())
         found = _exceeded(verdict.exceeded) or _exit_problem(verdict.status, limits)
         found = found or _split(reply, folder, limits)
@@ -99,14 +99,14 @@ def export(
     return Exported(_read_report(report), folder, printed, used)
 
 
-def _pack(candidate: Candidate, competition: Competition, limits: Limits, path: Path) -> Payload:
+def _pack(source: SubmissionSource, competition: Competition, limits: Limits, path: Path) -> Payload:
     """Write a job and the bytes of the submission's files to a file."""
-    files = {} if candidate.kind is Kind.ENTRY_POINT else submission_files(candidate)
+    files = {} if source.kind is Kind.ENTRY_POINT else submission_files(source)
     sizes = {name: file.stat().st_size for name, file in files.items()}
     job = WorkerJob(
-        name=candidate.name,
-        path=candidate.path if candidate.kind is Kind.ENTRY_POINT else Path(candidate.path.name),
-        kind=candidate.kind,
+        name=source.name,
+        path=source.path if source.kind is Kind.ENTRY_POINT else Path(source.path.name),
+        kind=source.kind,
         competition=competition,
         cpu_seconds=limits.cpu_seconds,
         memory_mb=limits.memory_mb,
@@ -125,12 +125,12 @@ def _pack(candidate: Candidate, competition: Competition, limits: Limits, path: 
     return Payload(path, unpacked_bytes=pages, unpacked_files=len(sizes) + len(folders) + 1)
 
 
-def submission_files(candidate: Candidate) -> dict[str, Path]:
+def submission_files(source: SubmissionSource) -> dict[str, Path]:
     """Return the submission's files by the names they are unpacked with; no link to the outside."""
-    above = candidate.path.parent
-    own = candidate.folder.resolve() if candidate.kind is Kind.FOLDER else None
+    above = source.path.parent
+    own = source.folder.resolve() if source.kind is Kind.FOLDER else None
     found = {}
-    for path in sorted(candidate.files()):
+    for path in sorted(source.files()):
         inside = path.resolve().is_relative_to(own) if own else not path.is_symlink()
         if inside and "__pycache__" not in path.parts:
             found[path.relative_to(above).as_posix()] = path

@@ -85,8 +85,8 @@ def check_guidelines(trace: Trace) -> tuple[Finding, ...]:
         _elementwise(running, access),
     )
     findings: list[Finding] = []
-    for candidates in by_guideline:
-        found = [finding for finding in candidates if finding is not None]
+    for sources in by_guideline:
+        found = [finding for finding in sources if finding is not None]
         findings += sorted(found, key=lambda finding: -finding.saving)[:MOST_FINDINGS]
     return tuple(findings)
 

@@ -24,7 +24,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from starter import __version__
 from starter.contract.errors import Code, UsageError, host_error, usage_error
-from starter.contract.submissions import Candidate
+from starter.contract.submissions import SubmissionSource
 from starter.evaluation.evaluate import Evaluator
 from starter.evaluation.measure import Images, Measurement, Measures, WorkerLostError
 from starter.organizer.cluster.node import Hello, Sent, Work, Worker
@@ -59,7 +59,7 @@ class RemoteMeasurer:
         self.isolation, self.machine = hello.isolation, hello.machine
 
     def measure(
-        self, candidates: Iterable[Candidate], *, meanwhile: Callable[[], None] = lambda: None
+        self, sources: Iterable[SubmissionSource], *, meanwhile: Callable[[], None] = lambda: None
     ) -> Iterator[Measurement]:
         """Yield the measurement of each submission, in order.
 
@@ -68,11 +68,11 @@ class RemoteMeasurer:
             UsageError: the data set has broken images.
             HostError: the kit failed in the worker.
         """
-        source, waiting = iter(candidates), deque[Any]()
+        coming, waiting = iter(sources), deque[Any]()
         meanwhile()
         while True:
-            for candidate in itertools.islice(source, _AHEAD - len(waiting)):
-                waiting.append(self._actor.measure.remote(Sent.of(candidate)))
+            for source in itertools.islice(coming, _AHEAD - len(waiting)):
+                waiting.append(self._actor.measure.remote(Sent.of(source)))
             if not waiting:
                 return
             found = _answer(waiting.popleft())

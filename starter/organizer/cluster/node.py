@@ -22,7 +22,7 @@ from starter.contract.hookspecs import Competition
 from starter.contract.isolation import Level
 from starter.contract.protocol import KeptImages, RunnerHello
 from starter.contract.results import Record
-from starter.contract.submissions import Candidate
+from starter.contract.submissions import SubmissionSource
 from starter.data.dataset import Dataset
 from starter.evaluation.measure import Images, Measurement, Measurer
 from starter.evaluation.runner.client import submission_files
@@ -70,16 +70,16 @@ class Work:
 class Sent:
     """One submission on its way to a worker."""
 
-    candidate: Candidate
+    source: SubmissionSource
     """Which; its path is the driver's."""
     files: dict[str, bytes]
     """What it consists of."""
 
     @classmethod
-    def of(cls, candidate: Candidate) -> Self:
+    def of(cls, source: SubmissionSource) -> Self:
         """Return a submission with the bytes of its files."""
-        files = submission_files(candidate)
-        return cls(candidate, {name: path.read_bytes() for name, path in files.items()})
+        files = submission_files(source)
+        return cls(source, {name: path.read_bytes() for name, path in files.items()})
 
 
 def work_of(
@@ -180,15 +180,15 @@ class Worker:
                 path = Path(place) / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
-            candidate = replace(sent.candidate, path=Path(place) / sent.candidate.path.name)
+            source = replace(sent.source, path=Path(place) / sent.source.path.name)
             try:
-                exported = self._measurer.export(candidate, self._room, self._stop)
-                found = self._measurer.run(candidate, lambda: exported)
+                exported = self._measurer.export(source, self._room, self._stop)
+                found = self._measurer.run(source, lambda: exported)
             except HostError as error:
-                found = Measurement(candidate, problems=error.problems)
+                found = Measurement(source, problems=error.problems)
             except UsageError as error:
                 return error
-        return replace(found, candidate=sent.candidate)
+        return replace(found, source=sent.source)
 
     def close(self) -> None:
         """End the room and the runner."""

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from starter.contract.errors import Code, participant_error, usage_error
-from starter.contract.submissions import PLUGIN_FILE, Candidate, Kind
+from starter.contract.submissions import PLUGIN_FILE, Kind, SubmissionSource
 from starter.data.dataset import Dataset
 from starter.plugin.count import count_model
 from starter.plugin.load import LoadedPlugin, load_plugin_apart
@@ -45,11 +45,11 @@ class Original:
         ParticipantError: it is not valid, or has no weights.
     """
 
-    def __init__(self, candidate: Candidate, dataset: Dataset) -> None:
-        if candidate.kind is Kind.ENTRY_POINT:
-            raise usage_error(Code.NO_SUCH_PATH, where=candidate.name, got="an installed package")
-        self.candidate = candidate
-        self.plugin: LoadedPlugin = load_plugin_apart(candidate, dataset.competition)
+    def __init__(self, source: SubmissionSource, dataset: Dataset) -> None:
+        if source.kind is Kind.ENTRY_POINT:
+            raise usage_error(Code.NO_SUCH_PATH, where=source.name, got="an installed package")
+        self.source = source
+        self.plugin: LoadedPlugin = load_plugin_apart(source, dataset.competition)
         if not self.plugin.weights_loaded:
             where = str(self.plugin.weights_path)
             raise participant_error(Code.WEIGHTS_MISSING, where=where, got="nothing to compress")
@@ -61,7 +61,7 @@ class Original:
 
     def count(self, model: nn.Module) -> int:
         """Return the MACs of one image."""
-        return count_model(model, self.shape, self.candidate).macs
+        return count_model(model, self.shape, self.source).macs
 
     def compressed(self, model: nn.Module, steps: Iterable[Step]) -> Compressed:
         """Return what has become of it, counted; the same plan is counted once."""
@@ -84,12 +84,12 @@ def fitting(
         made = make(0.5 if keep is None else keep)
         if made.macs >= original.macs:
             got = f"{made.macs:,} MACs, {original.macs:,} before"
-            raise usage_error(Code.NOT_SMALLER, where=str(original.candidate.path), got=got)
+            raise usage_error(Code.NOT_SMALLER, where=str(original.source.path), got=got)
         return made
     if macs >= original.macs:
         got = f"{original.macs:,} MACs before"
         expected = f"--macs below {original.macs:,}"
-        raise usage_error(Code.NOT_SMALLER, where=str(original.candidate.path), expected=expected, got=got)
+        raise usage_error(Code.NOT_SMALLER, where=str(original.source.path), expected=expected, got=got)
     low, high, best = 0.0, 1.0, None
     cheapest = original.macs
     for _ in range(_SEARCH_STEPS):
@@ -104,7 +104,7 @@ def fitting(
     if best is None:
         raise usage_error(
             Code.NOT_SMALLER,
-            where=str(original.candidate.path),
+            where=str(original.source.path),
             expected=f"at most {macs:,} MACs",
             got=f"{cheapest:,} MACs at the least",
         )
@@ -122,11 +122,11 @@ def write_plugin(original: Original, made: Compressed, folder: Path, command: st
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     copy = partial / "original"
-    for path in original.candidate.files():
+    for path in original.source.files():
         if path == original.plugin.weights_path or "__pycache__" in path.parts:
             continue
-        single = original.candidate.kind is Kind.FILE
-        target = copy / (PLUGIN_FILE if single else path.relative_to(original.candidate.path))
+        single = original.source.kind is Kind.FILE
+        target = copy / (PLUGIN_FILE if single else path.relative_to(original.source.path))
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
     shutil.copyfile(str(rebuild.__file__), partial / "rebuild.py")

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from starter.contract.errors import Code, participant_error
-from starter.contract.system.extras import need
+from starter.contract.system.extras import require_extra
 from starter.plugin.load import describe_error, own_line
 from starter.recipes.compression.plugin import Compressed, Original, fitting
 from starter.recipes.compression.rebuild import Step
@@ -27,7 +27,7 @@ def prune(original: Original, *, keep: float | None, macs: int | None) -> Compre
         UsageError: U501 without torch-pruning; U503, no share of channels is as cheap.
         ParticipantError: torch-pruning cannot follow the network.
     """
-    need("torch_pruning", "starter compress --method prune")
+    require_extra("torch_pruning", "starter compress --method prune")
     return fitting(original, lambda share: _prune(original, share), keep, macs)
 
 
@@ -53,7 +53,7 @@ def _prune(original: Original, keep: float) -> Compressed:
         with torch.no_grad():
             model(original.images())
     except Exception as error:
-        where = own_line(error, original.candidate)
+        where = own_line(error, original.source)
         raise participant_error(
             Code.NOT_COMPRESSED, where=where, got=f"torch-pruning: {describe_error(error)}"
         ) from error

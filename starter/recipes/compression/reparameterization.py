@@ -27,8 +27,8 @@ def reparameterize(original: Original) -> Compressed:
     with torch.no_grad():
         wanted = original.model(images)
     model, steps = deepcopy(original.model), list[Step]()
-    candidates: list[Step] = [{"kind": "reparameterize"}, {"kind": "merge"}]
-    for step in candidates:
+    sources: list[Step] = [{"kind": "reparameterize"}, {"kind": "merge"}]
+    for step in sources:
         changed = _tried(model, step, images, wanted)
         if changed is not None and _num_modules(changed) != _num_modules(model):
             model = changed
@@ -41,7 +41,7 @@ def reparameterize(original: Original) -> Compressed:
             steps.append(step)
     if not steps:
         raise usage_error(
-            Code.NOT_SMALLER, where=str(original.candidate.path), got="no branch and no batch norm to fold"
+            Code.NOT_SMALLER, where=str(original.source.path), got="no branch and no batch norm to fold"
         )
     return original.compressed(model, steps)
 

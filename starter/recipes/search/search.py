@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from starter.contract.errors import Code, usage_error
 from starter.contract.submissions import discover_one
-from starter.contract.system.extras import need
+from starter.contract.system.extras import require_extra
 from starter.contract.system.processors import available
 from starter.data.dataset import Dataset, open_dataset
 from starter.evaluation.scoring import pareto_front
@@ -173,7 +173,7 @@ class Search:
     """
 
     def __init__(self, dataset: Dataset, settings: SearchSettings, study: Path, folder: Path) -> None:
-        need("optuna", "starter search")
+        require_extra("optuna", "starter search")
         import optuna  # noqa: PLC0415 - an optional package
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -274,10 +274,10 @@ class Search:
 
     def _count(self, config: dict[str, Any]) -> int:
         with tempfile.TemporaryDirectory(prefix="starter-") as place:
-            candidate = discover_one(write_candidate(Path(place) / "draft", config))
-            submission = load_plugin_apart(candidate, self._dataset.competition).submission
+            source = discover_one(write_candidate(Path(place) / "draft", config))
+            submission = load_plugin_apart(source, self._dataset.competition).submission
             shape = pipeline.input_shape(transforms.describe(submission.transforms))
-            return count_model(submission.model, shape, candidate).macs
+            return count_model(submission.model, shape, source).macs
 
 
 def train_candidate(folder: Path, data: Path, settings: str, threads: int) -> float:

@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from starter.contract.errors import Code, usage_error
-from starter.contract.submissions import Candidate, discover_one
+from starter.contract.submissions import SubmissionSource, discover_one
 from starter.data.dataset import Dataset
 from starter.recipes.training.settings import TrainSettings
 
@@ -42,21 +42,21 @@ class RunFolder:
     """The folder of a plugin's training runs.
 
     Args:
-        candidate: the plugin.
+        source: the plugin.
         weights_path: where its weights are.
         dataset: what it is trained on.
         teachers: the plugins that it learns from.
     """
 
     def __init__(
-        self, candidate: Candidate, weights_path: Path, dataset: Dataset, teachers: Sequence[Path]
+        self, source: SubmissionSource, weights_path: Path, dataset: Dataset, teachers: Sequence[Path]
     ) -> None:
-        self.folder = candidate.path.absolute().parent / ".starter" / candidate.name
+        self.folder = source.path.absolute().parent / ".starter" / source.name
         self._weights_path = weights_path
         # The fingerprint is of what is evaluated on: not of how images are normalized or marked.
         facts = (dataset.fingerprint(), dataset.info.mean, dataset.info.std, dataset.train())
         digest = hashlib.sha256(repr(facts).encode())
-        for plugin in (candidate, *map(discover_one, teachers)):
+        for plugin in (source, *map(discover_one, teachers)):
             for path in sorted(plugin.files()):
                 if path != weights_path and path.suffix != ".pyc":
                     digest.update(path.name.encode() + path.read_bytes())

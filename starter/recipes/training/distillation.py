@@ -54,15 +54,15 @@ class Teachers:
         loaded: dict[tuple[str, ...], Tensor] = {}
         self._teachers: list[_Teacher] = []
         for path in settings.teachers:
-            candidate = discover_one(path)
-            plugin = load_plugin_apart(candidate, dataset.competition)
+            source = discover_one(path)
+            plugin = load_plugin_apart(source, dataset.competition)
             if not plugin.weights_loaded:
                 raise participant_error(
                     Code.WEIGHTS_MISSING, where=str(plugin.weights_path), got="a teacher without weights"
                 )
             model = plugin.submission.model
             records = transforms.describe(plugin.submission.transforms)
-            if problems := probe_model(model, pipeline.input_shape(records), self._num_classes, candidate):
+            if problems := probe_model(model, pipeline.input_shape(records), self._num_classes, source):
                 raise ParticipantError(problems)
             key = tuple(record.model_dump_json() for record in records)
             if key not in loaded:

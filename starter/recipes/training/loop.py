@@ -24,8 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from starter.contract.errors import Code, ParticipantError, Problem, participant_error, problem
-from starter.contract.submissions import Candidate
-from starter.contract.system.extras import need
+from starter.contract.submissions import SubmissionSource
+from starter.contract.system.extras import require_extra
 from starter.data.dataset import Dataset
 from starter.evaluation.scoring import macro_f1
 from starter.plugin.export import probe_model
@@ -61,7 +61,7 @@ class _Best:
 
 
 def train(
-    candidate: Candidate,
+    source: SubmissionSource,
     dataset: Dataset,
     settings: TrainSettings,
     *,
@@ -73,7 +73,7 @@ def train(
     """Train a plugin's model and write its weights beside it.
 
     Args:
-        candidate: the plugin; its code is run in this process.
+        source: the plugin; its code is run in this process.
         dataset: its training images; the evaluation images are not touched.
         settings: the switches.
         resume: whether to go on from the checkpoints of a run that was killed, where there are any.
@@ -89,9 +89,9 @@ def train(
     """
     started = time.monotonic()
     if tensorboard is not None:
-        need("tensorboard", "--tensorboard")
+        require_extra("tensorboard", "--tensorboard")
     with _deterministic(enabled=settings.deterministic):
-        session = _Session(candidate, dataset, settings)
+        session = _Session(source, dataset, settings)
         fits: list[_Fit] = []
         interrupted = False
         for place in range(settings.seeds):
@@ -103,7 +103,7 @@ def train(
                 sizes = f"{len(fit.training.labels):,} training and {len(fit.validation.labels):,}"
                 log(f"{sizes} validation images, on {fit.device}")
             try:
-                with _scalars(tensorboard, candidate.name, fit.settings) as scalars:
+                with _scalars(tensorboard, source.name, fit.settings) as scalars:
                     fit.run(
                         session.folder,
                         log,
@@ -123,22 +123,22 @@ def train(
 class _Session:
     """What all seeds of a call have in common: the images, the teachers, the folder."""
 
-    def __init__(self, candidate: Candidate, dataset: Dataset, settings: TrainSettings) -> None:
-        self._candidate, self._dataset, self._settings = candidate, dataset, settings
+    def __init__(self, source: SubmissionSource, dataset: Dataset, settings: TrainSettings) -> None:
+        self._candidate, self._dataset, self._settings = source, dataset, settings
         self.device = device_of(settings.device)
         plugin = self._load(settings.seed)
         self.weights_path = plugin.weights_path
         records = transforms.describe(plugin.submission.transforms)
         shape, num_classes = pipeline.input_shape(records), len(dataset.info.classes)
-        problems = probe_model(plugin.submission.model, shape, num_classes, candidate)
-        problems = problems or _training_problems(plugin.submission.model, shape, num_classes, candidate)
+        problems = probe_model(plugin.submission.model, shape, num_classes, source)
+        problems = problems or _training_problems(plugin.submission.model, shape, num_classes, source)
         if problems:
             raise ParticipantError(problems)
         rows_train, rows_validation = split(dataset.train(), settings.validation_share, settings.seed)
         self.training, self.validation = (
             load(dataset, rows, records) for rows in (rows_train, rows_validation)
         )
-        self.folder = RunFolder(candidate, plugin.weights_path, dataset, settings.teachers)
+        self.folder = RunFolder(source, plugin.weights_path, dataset, settings.teachers)
         self.policy = None if settings.policy == "none" else Policy(settings.policy, records)
         self.teachers = Teachers(dataset, rows_train, settings, self.device) if settings.teachers else None
 
@@ -362,11 +362,11 @@ def _report(
 
 
 def _training_problems(
-    model: nn.Module, shape: tuple[int, int, int], num_classes: int, candidate: Candidate
+    model: nn.Module, shape: tuple[int, int, int], num_classes: int, source: SubmissionSource
 ) -> list[Problem]:
     """Try one step on a copy; return what is wrong with the model in training mode."""
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        expected, where = "a model with parameters to be trained", f"{candidate.file.name}: Submission.model"
+        expected, where = "a model with parameters to be trained", f"{source.file.name}: Submission.model"
         return [problem(Code.BAD_FIELD, where=where, expected=expected, got="no parameter, or all frozen")]
     with torch.random.fork_rng():
         try:
@@ -376,7 +376,7 @@ def _training_problems(
                 return []
         except Exception as error:  # noqa: BLE001 - forward is the participant's: it may raise anything
             got = f"{describe_error(error)}, in training mode"
-            return [problem(Code.MODEL_RAISED, where=own_line(error, candidate), got=got)]
+            return [problem(Code.MODEL_RAISED, where=own_line(error, source), got=got)]
     shown = str(tuple(output.shape)) if isinstance(output, Tensor) else type(output).__name__
     return [
         problem(

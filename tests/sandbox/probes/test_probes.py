@@ -15,7 +15,7 @@ from attacks import ATTACKS, NUMBERS, PREAMBLE
 
 from starter.contract.competition import CompetitionFile
 from starter.contract.hookspecs import Competition
-from starter.contract.submissions import Candidate, Kind
+from starter.contract.submissions import Kind, SubmissionSource
 from starter.evaluation.runner.client import export
 from starter.sandbox.sandbox import Room
 
@@ -87,7 +87,9 @@ def in_room(room: Room, code: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "net.py")
         path.write_text(f"{code}\nimport sys\nprint('succeeded', file=sys.stderr)\n", encoding="utf-8")
-        return export(Candidate("net", path, Kind.FILE), COMPETITION, RULES.limits, Path(folder), room).log
+        return export(
+            SubmissionSource("net", path, Kind.FILE), COMPETITION, RULES.limits, Path(folder), room
+        ).log
 
 
 def test_there_are_enough_attacks() -> None:
