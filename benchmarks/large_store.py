@@ -19,7 +19,8 @@ from starter.contract.competition import CompetitionFile, load_competition
 from starter.contract.errors import Code, Status, problem
 from starter.contract.results import EvaluationResult, NodeCost, Reference, UsageScore
 from starter.data.dataset import Dataset, open_dataset
-from starter.evaluation.evaluate import Usage, read_reference
+from starter.evaluation.evaluate import read_reference
+from starter.evaluation.labelled import Usage
 from starter.evaluation.records import Context, EvaluationRecord, Evidence, pack_program
 from starter.evaluation.scoring import compute_score, macro_f1
 from starter.organizer.leaderboard.standings import Standings

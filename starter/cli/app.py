@@ -134,19 +134,18 @@ def score(
     smoke: Annotated[bool, typer.Option("--smoke", help="A few images only, to see that it works.")] = False,
 ) -> int:
     """Score plugins against the baseline (default: the baseline and all of submissions/)."""
-    from starter.evaluation.evaluate import Mode, read_reference
+    from starter.evaluation.evaluate import FULL, SMOKE, read_reference
 
     rules = load_competition(competition)
     folder = baseline or rules.path(rules.baseline)
     sources = _candidates(paths, rules, folder)
     reference = read_reference(folder)
-    mode = Mode.SMOKE if smoke else Mode.FULL
     results = evaluate_all(
         "score",
         sources,
         rules,
         data,
-        mode=mode,
+        scope=SMOKE if smoke else FULL,
         reference=reference,
         reference_folder=folder,
         isolation=isolation,
@@ -168,10 +167,10 @@ def validate(
     layers: Annotated[bool, typer.Option("--layers", help="Also show what each operator costs.")] = False,
 ) -> int:
     """Check plugins: everything but F1 and score; all problems at once."""
-    from starter.evaluation.evaluate import Mode
+    from starter.evaluation.evaluate import VALIDATE
 
     rules = load_competition(competition)
-    results = evaluate_all("validate", discover(paths), rules, data, mode=Mode.VALIDATE, isolation=isolation)
+    results = evaluate_all("validate", discover(paths), rules, data, scope=VALIDATE, isolation=isolation)
     if not wrote_json(json_to, results):
         show_costs(out, results, layers=layers)
     return worst(results)

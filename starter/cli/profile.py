@@ -47,7 +47,7 @@ def profile(  # noqa: PLR0913, PLR0917 - options of the command line
     json_to: JsonOption = None,
 ) -> int:
     """Show what each layer costs: MACs, memory access, latency, and the ShuffleNetV2 guidelines."""
-    from starter.evaluation.evaluate import Mode, read_reference
+    from starter.evaluation.evaluate import LAYERS, PROFILE, read_reference
     from starter.report import profile as profile_view
 
     rules = load_competition(competition)
@@ -60,7 +60,7 @@ def profile(  # noqa: PLR0913, PLR0917 - options of the command line
         sources,
         rules,
         data,
-        mode=Mode.PROFILE,
+        scope=PROFILE if score and reference else LAYERS,
         reference=reference if score else None,
         isolation=isolation,
     )

@@ -11,7 +11,8 @@ from starter.contract.submissions import SubmissionSource
 from starter.contract.system.files import write_whole
 from starter.data.dataset import Dataset
 from starter.evaluation.evaluate import REFERENCE_FILE, Evaluator
-from starter.evaluation.scoring import check_reference, macro_f1
+from starter.evaluation.labelled import USAGES
+from starter.evaluation.scoring import check_reference
 
 F1_TOLERANCE = 0.005
 """Another processor rounds differently, which can turn a near tie: about six of 1,200 images."""
@@ -55,11 +56,7 @@ def measure(
         result, versions, cost_version = measured.result, evaluator.versions, evaluator.cost_version
         if result.problems or measured.predictions is None:
             raise ParticipantError(result.problems)
-        by_usage = {}
-        for usage in ("Public", "Private"):
-            places, labels = evaluator.labels(usage)
-            predictions = [measured.predictions[i] for i in places]
-            by_usage[usage] = macro_f1(labels, predictions, dataset.info.classes).macro
+        by_usage = {usage: evaluator.labelled(usage).f1(measured.predictions).macro for usage in USAGES}
     reference = Reference(
         name=source.name,
         macs=result.macs,

@@ -5,60 +5,60 @@ the answers meet them.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
-from enum import StrEnum
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from pydantic import ValidationError
 
-from starter.contract.competition import CompetitionFile, ScoreRules
+from starter.contract.competition import CompetitionFile
 from starter.contract.errors import CATALOGUE, Code, Status, UsageError, usage_error
 from starter.contract.isolation import Isolation, Level
 from starter.contract.results import EvaluationResult, Reference, UsageScore
 from starter.contract.submissions import SubmissionSource
 from starter.data.dataset import Dataset
-from starter.evaluation.bootstrap import Resampling, interval
-from starter.evaluation.measure import Images, Measurement, Measurer, Measures
-from starter.evaluation.scoring import (
-    F1,
-    Score,
-    check_reference,
-    compute_score,
-    f1_terms,
-    macro_f1,
-    scored_macs,
-)
+from starter.evaluation.labelled import LabelledImages, Usage
+from starter.evaluation.measure import Images, LocalMeasurer, Measurement, MeasurerProtocol
+from starter.evaluation.scorer import Scorer, f1_fields
+from starter.evaluation.scoring import check_reference
 from starter.sandbox.choice import choose
 
 REFERENCE_FILE = "reference.json"
-SMOKE_IMAGES = 120
-
-
-class Mode(StrEnum):
-    """How much is evaluated."""
-
-    FULL = "full"
-    """All images: the official score."""
-    SMOKE = "smoke"
-    """A few images, to see that everything works; not official."""
-    VALIDATE = "validate"
-    """Everything but F1 and score."""
-    PROFILE = "profile"
-    """The cost, memory access and latency of each layer; with a reference, the score too."""
-
-    @property
-    def is_scored(self) -> bool:
-        """Whether there is an F1."""
-        return self is not Mode.VALIDATE
 
 
 @dataclass(frozen=True)
-class Measured:
+class Scope:
+    """How much of a submission is evaluated."""
+
+    images: int | None = None
+    """On how many images, the first of the data set; None: on all."""
+    scored: bool = True
+    """Whether its answers are compared with the labels."""
+    layers: bool = False
+    """Whether memory access and latency of each layer are measured too."""
+    reference_must_hold: bool = True
+    """Whether a reference of other data or another cost rule is an error; else there is no score."""
+
+
+FULL = Scope()
+"""The official score."""
+SMOKE = Scope(images=120)
+"""A few images, to see that everything works."""
+VALIDATE = Scope(images=32, scored=False)
+"""Everything but F1 and score."""
+PROFILE = Scope(layers=True, reference_must_hold=False)
+"""What each layer costs, and the score where there is a reference."""
+LAYERS = Scope(images=0, layers=True, reference_must_hold=False)
+"""What each layer costs, without running an image."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
     """One submission's result, and what it answers for each image."""
 
     result: EvaluationResult
@@ -70,24 +70,17 @@ class Measured:
     """What it was made from."""
 
 
-Usage = Literal["Public", "Private"]
-
-
 class Evaluator:
-    """Evaluates submissions one after another on one data set.
+    """Evaluates submissions one after another on one data set: a context manager.
 
     Args:
         competition: the rules.
         dataset: the images and labels.
-        mode: how much is evaluated.
+        scope: how much is evaluated.
         reference: the baseline's figures; None measures without a score.
         reference_path: named when the reference is refused.
         isolation: what `sandbox.choice.choose` has chosen; None: what it chooses for strangers' code.
-        measurer: makes whoever measures on the images; None: a `Measurer` in this machine.
-
-    Raises:
-        UsageError: scores may not stand on this reference.
-        HostError: the runner does not start, or this machine cannot lock submissions in.
+        measurer: makes whoever measures on the images; None: a `LocalMeasurer` in this machine.
     """
 
     def __init__(
@@ -95,36 +88,46 @@ class Evaluator:
         competition: CompetitionFile,
         dataset: Dataset,
         *,
-        mode: Mode = Mode.FULL,
+        scope: Scope = FULL,
         reference: Reference | None = None,
         reference_path: Path = Path(REFERENCE_FILE),
         isolation: Isolation | None = None,
-        measurer: Callable[[Images], Measures] | None = None,
+        measurer: Callable[[Images], MeasurerProtocol] | None = None,
     ) -> None:
         self._competition = competition
         self._dataset = dataset
-        self._mode = mode
+        self._scope = scope
         self._reference = reference
         self._reference_path = reference_path
-        rows = dataset.solution()
-        count = {Mode.SMOKE: SMOKE_IMAGES, Mode.VALIDATE: 32}.get(mode, len(rows))
-        self._rows = [] if mode is Mode.PROFILE and reference is None else rows[:count]
-        self._judges: dict[Usage, Judge] = {}
-        if measurer is None:
-            chosen = isolation or choose(competition)
-            measurer = partial(Measurer, competition, isolation=chosen, profile=mode is Mode.PROFILE)
-        ids = tuple(row.image_id for row in self._rows)
-        self._measurer = measurer(Images(dataset.root.resolve(), ids, dataset.competition))
+        self._isolation = isolation
+        self._make_measurer = measurer
+        self._labelled = cache(partial(LabelledImages.of, dataset, first=scope.images))
+        self._scorer = Scorer(reference, competition.score) if reference else None
+        self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        """Return the evaluator."""
+        """Start the processes that measure.
+
+        Raises:
+            HostError: the runner does not start, or this machine cannot lock submissions in.
+        """
+        ids = tuple(row.image_id for row in self._dataset.solution()[: self._scope.images])
+        images = Images(self._dataset.root.resolve(), ids, self._dataset.competition)
+        if self._make_measurer is not None:
+            self._measurer = self._make_measurer(images)
+        else:
+            isolation = self._isolation or choose(self._competition)
+            self._measurer = LocalMeasurer(
+                self._competition, images, isolation=isolation, profile=self._scope.layers
+            )
+        self._stack.callback(self._measurer.close)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End the runner and remove what was kept."""
-        self._measurer.close()
+        self._stack.close()
 
     @property
     def cost_version(self) -> str:
@@ -144,14 +147,16 @@ class Evaluator:
     @property
     def image_ids(self) -> tuple[str, ...]:
         """The evaluation images, in the order of the predictions."""
-        return tuple(row.image_id for row in self._rows)
+        return tuple(row.image_id for row in self._dataset.solution()[: self._scope.images])
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes, in the order of the labels."""
         return self._dataset.info.classes
 
-    def evaluate(self, sources: Iterable[SubmissionSource], usage: Usage | None = None) -> Iterator[Measured]:
+    def evaluate(
+        self, sources: Iterable[SubmissionSource], usage: Usage | None = None
+    ) -> Iterator[Evaluation]:
         """Yield the result of each submission, in order; a failure is a result too.
 
         Args:
@@ -165,7 +170,7 @@ class Evaluator:
         for measurement in self._measurer.measure(sources, meanwhile=self._prepare):
             yield self.judge(measurement, usage)
 
-    def judge(self, measurement: Measurement, usage: Usage | None = None) -> Measured:
+    def judge(self, measurement: Measurement, usage: Usage | None = None) -> Evaluation:
         """Return the result of what was measured."""
         predictions = probabilities = None
         if measurement.logits is not None:
@@ -173,28 +178,27 @@ class Evaluator:
             odds = np.exp(logits - logits.max(axis=1, keepdims=True))
             predictions = tuple(logits.argmax(axis=1).tolist())
             probabilities = tuple((odds.max(axis=1) / odds.sum(axis=1)).tolist())
-        return Measured(
-            self._result(measurement, predictions, usage), predictions, probabilities, measurement
-        )
+        fields = self._measured_fields(measurement)
+        if predictions is not None and not measurement.problems and self._scope.scored:
+            fields |= self._score_fields(measurement, predictions, usage)
+        return Evaluation(EvaluationResult(**fields), predictions, probabilities, measurement)
 
-    def score_on(self, measured: Measured, usage: Usage) -> UsageScore | None:
+    def score_on(self, evaluation: Evaluation, usage: Usage) -> UsageScore | None:
         """Return the figures on the images of one usage; None where there is no score or no such image."""
-        if measured.predictions is None or measured.result.macs is None or self._reference is None:
+        result = evaluation.result
+        if evaluation.predictions is None or result.macs is None or self._scorer is None:
             return None
-        if usage not in self._judges:
-            self._judges[usage] = Judge(self._dataset, self._reference, self._competition.score, usage)
-        result = measured.result
-        return self._judges[usage].score(measured.predictions, result.macs or 0, result.thop_macs)
+        images = self.labelled(usage)
+        return self._scorer.on(images, evaluation.predictions, result.macs, result.thop_macs)
 
-    def labels(self, usage: str | None = None) -> tuple[list[int], list[int]]:
-        """Return the positions and labels of the evaluation images, of one usage or of all."""
-        chosen = [(i, row.label) for i, row in enumerate(self._rows) if usage in (None, row.usage)]
-        return [i for i, _ in chosen], [label for _, label in chosen]
+    def labelled(self, usage: Usage | None = None) -> LabelledImages:
+        """Return the evaluation images of one usage, or all."""
+        return self._labelled(usage)
 
     def _prepare(self) -> None:
         """See that scores may stand, and import what takes long, while the first plugin is exported."""
         self._check_reference()
-        if self._mode.is_scored and self._rows:
+        if self._scope.scored and self.labelled():
             import sklearn.metrics  # noqa: F401, PLC0415 - two seconds
 
     def _check_reference(self) -> None:
@@ -209,19 +213,18 @@ class Evaluator:
                 where=str(self._reference_path),
             )
         except UsageError:
-            if self._mode is not Mode.PROFILE:
+            if self._scope.reference_must_hold:
                 raise
-            self._reference = None  # a profile needs no score
+            self._scorer = None
 
-    def _result(
-        self, found: Measurement, predictions: tuple[int, ...] | None, usage: Usage | None
-    ) -> EvaluationResult:
+    def _measured_fields(self, found: Measurement) -> dict[str, Any]:
+        """Return the fields of a result that do not depend on a label."""
         cost, report, problems = found.reply.cost, found.report, found.problems
         fields: dict[str, Any] = {
             "name": found.source.name,
             "path": str(found.source.path),
             "status": CATALOGUE[problems[0].code].status if problems else Status.OK,
-            "official": self._mode is Mode.FULL and self._measurer.isolation is not Level.NONE,
+            "official": self._scope == FULL and self._measurer.isolation is not Level.NONE,
             "isolation": self._measurer.isolation.value,
             "thop_macs": report.thop_macs,
             "params": found.reply.params,
@@ -243,83 +246,19 @@ class Evaluator:
                 "layers": cost.nodes,
                 "profile": found.reply.profile,
             }
-        if predictions is not None and cost is not None and not problems and self._mode.is_scored:
-            places, labels = self.labels(usage)
-            f1 = macro_f1(labels, [predictions[i] for i in places], self._dataset.info.classes)
-            fields |= {"num_images": len(labels), **_f1_fields(f1)}
-            score = self._score(cost.macs, report.thop_macs, f1.macro, usage)
-            if score is not None:
-                fields |= {**score._asdict(), "ranked": score.ranked}
-        return EvaluationResult(**fields)
+        return fields
 
-    def _score(self, macs: int, thop_macs: int | None, f1: float, usage: Usage | None) -> Score | None:
-        rules = self._competition.score
-        counted = scored_macs(macs, thop_macs, rules)
-        if self._reference is None or counted is None:
-            return None
-        baseline_macs = scored_macs(self._reference.macs, self._reference.thop_macs, rules)
-        assert baseline_macs  # check_reference has seen it
-        return compute_score(
-            counted, f1, baseline_macs=baseline_macs, baseline_f1=self._reference.f1_on(usage), rules=rules
-        )
-
-
-class Judge:
-    """Scores answers on the images of one usage, and says how sure the scores are.
-
-    Args:
-        dataset: the labels.
-        reference: the baseline's figures.
-        rules: the constants of the score.
-        usage: whose images.
-    """
-
-    def __init__(self, dataset: Dataset, reference: Reference, rules: ScoreRules, usage: Usage) -> None:
-        rows = [(i, row) for i, row in enumerate(dataset.solution()) if row.usage == usage]
-        self._classes = dataset.info.classes
-        self._reference, self._rules, self._usage = reference, rules, usage
-        self._places = [i for i, _ in rows]
-        self._labels = [row.label for _, row in rows]
-        groups = [row.group for _, row in rows]
-        self._draws = Resampling(self._labels, len(self._classes), groups=groups) if rows else None
-
-    def score(self, predictions: Sequence[int], macs: int, thop_macs: int | None) -> UsageScore | None:
-        """Return the figures; None where there is no such image, or thop's missing count is scored.
-
-        Args:
-            predictions: the label of every image of the data set, in the order of test.csv.
-            macs: MACs of one image.
-            thop_macs: what thop sees.
-        """
-        counted = scored_macs(macs, thop_macs, self._rules)
-        baseline_macs = scored_macs(self._reference.macs, self._reference.thop_macs, self._rules)
-        if self._draws is None or counted is None or baseline_macs is None:
-            return None
-        own = [predictions[i] for i in self._places]
-        f1 = macro_f1(self._labels, own, self._classes)
-        baseline_f1 = self._reference.f1_on(self._usage)
-        score = compute_score(
-            counted, f1.macro, baseline_macs=baseline_macs, baseline_f1=baseline_f1, rules=self._rules
-        )
-        drawn = self._draws.macro_f1(own)
-        terms = f1_terms(drawn, baseline_f1=baseline_f1, rules=self._rules)
-        return UsageScore(
-            num_images=len(self._places),
-            f1_interval=interval(drawn),
-            score_interval=interval(score.macs_ratio + terms),
-            ranked=score.ranked,
-            **_f1_fields(f1),
-            **score._asdict(),
-        )
-
-
-def _f1_fields(f1: F1) -> dict[str, Any]:
-    return {
-        "macro_f1": f1.macro,
-        "f1_per_class": f1.per_class,
-        "absent_classes": f1.absent,
-        "accuracy": f1.accuracy,
-    }
+    def _score_fields(
+        self, found: Measurement, predictions: tuple[int, ...], usage: Usage | None
+    ) -> dict[str, Any]:
+        """Return the fields of a result that the labels decide."""
+        images, cost = self.labelled(usage), found.reply.cost
+        if cost is None:
+            return {}
+        f1 = images.f1(predictions)
+        fields = {"num_images": len(images), **f1_fields(f1)}
+        score = self._scorer and self._scorer.score(cost.macs, found.report.thop_macs, f1.macro, usage)
+        return fields | ({**score._asdict(), "ranked": score.ranked} if score else {})
 
 
 def read_reference(folder: Path) -> Reference:

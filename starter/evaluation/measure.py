@@ -1,7 +1,7 @@
 """Measure submissions without their labels: what each one costs and what it answers.
 
-A submission's own process gives a graph (processes.export); our label-free process counts
-it and runs it on the images (processes.Runner). While one graph runs, the next plugin is
+A submission's own process gives a graph (`export`); our label-free process counts it and
+runs it on the images (`Runner`). While one graph runs, the next plugin is
 exported. What comes out meets the labels in evaluate.py; on a cluster, in another machine.
 """
 
@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -82,8 +82,8 @@ class Measurement:
     """transforms.json as it was run."""
 
 
-class Measures(Protocol):
-    """Whoever measures: a `Measurer`, or one on another machine (organizer/cluster/driver.py)."""
+class MeasurerProtocol(Protocol):
+    """Whoever measures: a `LocalMeasurer`, or one on another machine (organizer/cluster/driver.py)."""
 
     isolation: Level
     """How submissions are isolated there."""
@@ -97,14 +97,14 @@ class Measures(Protocol):
     def measure(
         self, sources: Iterable[SubmissionSource], *, meanwhile: Callable[[], None] = ...
     ) -> Iterator[Measurement]:
-        """As `Measurer.measure`."""
+        """As `LocalMeasurer.measure`."""
 
     def close(self) -> None:
         """End what it has started."""
 
 
-class Measurer:
-    """Measures submissions one after another on one set of images.
+class LocalMeasurer:
+    """Measures submissions in this machine, one after another on one set of images.
 
     Args:
         competition: the rules.
@@ -218,21 +218,20 @@ class Measurer:
             exported = exported_by()
         except HostError as error:
             return Measurement(source, problems=error.problems)
-        parts: dict[str, Any] = {"report": exported.report, "log": exported.log, "used": exported.used}
-        problems = exported.report.problems
+        found = Measurement(
+            source, exported.report, problems=exported.report.problems, log=exported.log, used=exported.used
+        )
         try:
             if exported.is_complete:
-                reply = self._run(exported.folder, parts)
-                problems = (*problems, *reply.problems)
+                found = self._run(exported.folder, found)
         except HostError as error:
-            problems = error.problems
+            found = replace(found, problems=error.problems)
         finally:
             shutil.rmtree(exported.folder, ignore_errors=True)
-        seconds = round(time.monotonic() - started, 3)
-        return Measurement(source, problems=problems, seconds=seconds, **parts)
+        return replace(found, seconds=round(time.monotonic() - started, 3))
 
-    def _run(self, folder: Path, parts: dict[str, Any]) -> RunnerReply:
-        """Have a graph counted and run; fill the fields of a Measurement."""
+    def _run(self, folder: Path, found: Measurement) -> Measurement:
+        """Have a graph counted and run; return the measurement with what came out."""
         logits = folder / "logits.npy"
         request = RunnerRequest(
             graph=folder / "graph",
@@ -249,14 +248,16 @@ class Measurer:
         reply = self._runner.ask(request)
         if reply.data_problems:
             raise UsageError(reply.data_problems)
-        parts["reply"] = reply
-        if not reply.problems:
-            parts["graph"] = request.graph.read_bytes()
-            parts["transforms"] = request.transforms.read_bytes()
-            parts["weights_header"] = _safetensors_header(request.weights)
-            if self._images.ids:
-                parts["logits"] = np.load(logits, allow_pickle=False)
-        return reply
+        found = replace(found, reply=reply, problems=(*found.problems, *reply.problems))
+        if reply.problems:
+            return found
+        return replace(
+            found,
+            graph=request.graph.read_bytes(),
+            transforms=request.transforms.read_bytes(),
+            weights_header=_safetensors_header(request.weights),
+            logits=np.load(logits, allow_pickle=False) if self._images.ids else None,
+        )
 
 
 @cache

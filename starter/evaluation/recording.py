@@ -9,16 +9,15 @@ from starter.contract.competition import Limits
 from starter.contract.errors import CATALOGUE, Problem
 from starter.contract.results import EvaluationResult
 from starter.contract.submissions import SubmissionSource
-from starter.evaluation.evaluate import Evaluator, Measured, Usage
+from starter.evaluation.evaluate import Evaluation, Evaluator
+from starter.evaluation.labelled import USAGES
 from starter.evaluation.records import Context, EvaluationRecord, Evidence, pack_program, predictions_csv
 from starter.submission.archive import sha256
 
-USAGES: tuple[Usage, ...] = ("Public", "Private")
 
-
-def refusal(source: SubmissionSource, problems: tuple[Problem, ...]) -> Measured:
+def refusal(source: SubmissionSource, problems: tuple[Problem, ...]) -> Evaluation:
     """Return the result of a submission that cannot be run at all."""
-    return Measured(
+    return Evaluation(
         EvaluationResult(
             name=source.name,
             path=str(source.path),
@@ -32,7 +31,7 @@ def refusal(source: SubmissionSource, problems: tuple[Problem, ...]) -> Measured
 
 
 def record_of(
-    evaluator: Evaluator, measured: Measured, *, submission: str, context: Context, limits: Limits
+    evaluator: Evaluator, measured: Evaluation, *, submission: str, context: Context, limits: Limits
 ) -> EvaluationRecord:
     """Return the record of a measured submission: its figures on each usage, and what proves them."""
     scores = {usage: evaluator.score_on(measured, usage) for usage in USAGES}
@@ -58,7 +57,7 @@ def record_of(
     )
 
 
-def evidence_of(measured: Measured) -> Evidence | None:
+def evidence_of(measured: Evaluation) -> Evidence | None:
     """Return what a result can be proved by; None where it answered nothing."""
     if measured.measurement is None or measured.predictions is None or measured.probabilities is None:
         return None

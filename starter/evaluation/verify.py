@@ -24,8 +24,7 @@ from starter.contract.errors import Code, usage_error
 from starter.contract.protocol import RunnerRequest
 from starter.contract.results import EvaluationResult, Reference, UsageScore
 from starter.data.dataset import Dataset
-from starter.evaluation.evaluate import Judge
-from starter.evaluation.recording import USAGES
+from starter.evaluation.labelled import USAGES, LabelledImages
 from starter.evaluation.records import (
     GRAPH,
     TRANSFORMS,
@@ -36,6 +35,7 @@ from starter.evaluation.records import (
     predictions_csv,
 )
 from starter.evaluation.runner.client import Runner
+from starter.evaluation.scorer import Scorer
 from starter.submission.archive import sha256
 
 RECORD, PREDICTIONS, PROGRAM = "result.json", "predictions.csv", "program.zip"
@@ -131,12 +131,13 @@ def verify(
     cost = _count(evidence.program, dataset, runner)
     for name, found in cost.items():
         yield Check(name, getattr(record.result, name), found)
+    scorer = Scorer(reference, competition.score)
     for usage in USAGES:
         said = record.scores.get(usage)
         if said is None:
             continue
-        judge = Judge(dataset, reference, competition.score, usage)
-        score = judge.score(evidence.labels.tolist(), cost["macs"] or 0, record.result.thop_macs)
+        images = LabelledImages.of(dataset, usage)
+        score = scorer.on(images, evidence.labels.tolist(), cost["macs"] or 0, record.result.thop_macs)
         for name in UsageScore.model_fields:
             yield from _figures(f"{usage} {name}", getattr(said, name), getattr(score, name, None))
             if usage == "Public" and name in EvaluationResult.model_fields:  # the row that people see

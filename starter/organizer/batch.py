@@ -19,7 +19,7 @@ from starter.contract.competition import CompetitionFile
 from starter.contract.errors import Code, Status, host_error, problem
 from starter.contract.submissions import SubmissionSource
 from starter.contract.system.files import own_folder, remove_abandoned
-from starter.evaluation.evaluate import Evaluator, Measured
+from starter.evaluation.evaluate import Evaluation, Evaluator
 from starter.evaluation.measure import WorkerLostError
 from starter.evaluation.recording import evidence_of, record_of, refusal
 from starter.evaluation.records import Context, EvaluationRecord
@@ -323,7 +323,7 @@ class Batch:
                 places[source] = item, submission, place
                 yield source
 
-    def _keep(self, evaluator: Evaluator, measured: Measured, submission: str, item: Planned) -> None:
+    def _keep(self, evaluator: Evaluator, measured: Evaluation, submission: str, item: Planned) -> None:
         """Store one result."""
         record = record_of(
             evaluator,

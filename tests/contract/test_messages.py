@@ -19,7 +19,7 @@ from starter.contract.competition import CompetitionFile, Limits
 from starter.contract.errors import Code
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.data.dataset import Dataset
-from starter.evaluation.evaluate import Evaluator, Mode
+from starter.evaluation.evaluate import Evaluator
 from starter.evaluation.records import Context, EvaluationRecord
 
 LIMITS = Limits(wall_seconds=12, cpu_seconds=30, memory_mb=1500, scratch_mb=16, output_mb=4)
@@ -106,9 +106,7 @@ def told(
         patch.setenv("HOME", str(place))
         patch.setenv("PATH", str(place / "bin"), prepend=os.pathsep)
         patch.setenv("STARTER_STORE_PASSWORD", "hunter2")
-        with Evaluator(
-            RULES, easy_dataset, mode=Mode.FULL, isolation=isolations.named(request.param)
-        ) as evaluator:
+        with Evaluator(RULES, easy_dataset, isolation=isolations.named(request.param)) as evaluator:
             evaluated = list(evaluator.evaluate(sources))
     return {
         found.result.name: EvaluationRecord(

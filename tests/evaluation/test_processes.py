@@ -109,8 +109,8 @@ def test_nothing_is_run_where_the_process_cannot_be_locked_in(
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
     rules = CompetitionFile(name="test")
 
-    with pytest.raises(HostError) as caught:
-        Evaluator(rules, easy_dataset)
+    with pytest.raises(HostError) as caught, Evaluator(rules, easy_dataset):
+        pass
     with Evaluator(rules, easy_dataset, isolation=choose(rules, trust=Trust.OWN)) as evaluator:
         assert evaluator.cost_version
 

@@ -169,14 +169,14 @@ def _in_this_machine(
     kept: "KeptImages",
 ) -> "Workers":
     """Return jobs that share the cores and the kept images."""
-    from starter.evaluation.measure import Images, Measurer
+    from starter.evaluation.measure import Images, LocalMeasurer
     from starter.organizer.batch import LocalJobs
 
     chosen = isolation_for("batch", rules, isolation)
     threads = max(1, available().threads // max(1, jobs))
 
-    def measurer(images: Images) -> Measurer:
-        return Measurer(rules, replace(images, kept=kept), isolation=chosen, threads=threads)
+    def measurer(images: Images) -> LocalMeasurer:
+        return LocalMeasurer(rules, replace(images, kept=kept), isolation=chosen, threads=threads)
 
     return LocalJobs(partial(evaluator, measurer=measurer), jobs)
 

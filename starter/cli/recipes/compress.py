@@ -62,7 +62,7 @@ def compress(  # noqa: PLR0913, PLR0917 - options of the command line
     """Make a trained plugin smaller; this runs its code here, so only your own."""
     import torch
 
-    from starter.evaluation.evaluate import Mode, read_reference
+    from starter.evaluation.evaluate import FULL, VALIDATE, read_reference
     from starter.recipes.compression.methods import compress as run
     from starter.recipes.compression.plugin import Original, write_plugin
 
@@ -94,7 +94,7 @@ def compress(  # noqa: PLR0913, PLR0917 - options of the command line
         [source, discover_one(to)],
         rules,
         data,
-        mode=Mode.FULL if reference else Mode.VALIDATE,
+        scope=FULL if reference else VALIDATE,
         reference=reference,
         reference_folder=folder,
         isolation=isolation,

@@ -26,7 +26,7 @@ from starter import __version__
 from starter.contract.errors import Code, UsageError, host_error, usage_error
 from starter.contract.submissions import SubmissionSource
 from starter.evaluation.evaluate import Evaluator
-from starter.evaluation.measure import Images, Measurement, Measures, WorkerLostError
+from starter.evaluation.measure import Images, Measurement, MeasurerProtocol, WorkerLostError
 from starter.organizer.cluster.node import Hello, Sent, Work, Worker
 
 _AHEAD = 2
@@ -44,7 +44,7 @@ _LOST_WORKERS = 3
 
 
 class RemoteMeasurer:
-    """Measures on a worker of the cluster, as `measure.Measures` says.
+    """Measures on a worker of the cluster, as `measure.MeasurerProtocol` says.
 
     Args:
         actor: the worker.
@@ -126,7 +126,7 @@ class Cluster:
         resources: dict[str, float],
         *,
         jobs: int | None,
-        evaluator: Callable[[Callable[[Images], Measures]], Evaluator],
+        evaluator: Callable[[Callable[[Images], MeasurerProtocol]], Evaluator],
         tell: Callable[[str], None],
     ) -> None:
         try:

@@ -24,7 +24,7 @@ from starter.contract.protocol import KeptImages, RunnerHello
 from starter.contract.results import Record
 from starter.contract.submissions import SubmissionSource
 from starter.data.dataset import Dataset
-from starter.evaluation.measure import Images, Measurement, Measurer
+from starter.evaluation.measure import Images, LocalMeasurer, Measurement
 from starter.evaluation.runner.client import submission_files
 from starter.sandbox.choice import choose
 
@@ -158,7 +158,7 @@ class Worker:
         digest = hashlib.sha256(work.images).hexdigest()
         kept = KeptImages(folder=node / "decoded", limit_mb=work.cache_mb, fingerprint=digest)
         images = Images(_unpacked(node / digest, work.images), work.ids, work.competition, kept)
-        self._measurer = Measurer(rules, images, isolation=isolation, threads=1, device=work.device)
+        self._measurer = LocalMeasurer(rules, images, isolation=isolation, threads=1, device=work.device)
         self._room = self._measurer.sandbox()
         self._stop = threading.Event()
 

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise, starmap
 from typing import Any
@@ -12,31 +11,14 @@ from starter.contract.results import Reference
 from starter.contract.text import inline
 from starter.data.dataset import Dataset
 from starter.evaluation.bootstrap import Floats, Resampling, chance_ahead, interval, tie_groups
-from starter.evaluation.evaluate import Usage
+from starter.evaluation.labelled import LabelledImages, Usage
 from starter.evaluation.records import Context, EvaluationRecord, Evidence
-from starter.evaluation.scoring import compute_score, f1_terms, scored_macs
+from starter.evaluation.scorer import Scorer
 from starter.organizer.leaderboard.model import Board, Details, Row, TrendPoint
 from starter.organizer.store.store import Store
 
 MOST_OTHERS = 500
 """How many unranked and stale entries a board shows."""
-
-
-@dataclass(frozen=True)
-class _Images:
-    """The images of one usage: their positions in test.csv, labels and groups."""
-
-    usage: Usage
-    places: list[int]
-    labels: list[int]
-    groups: list[str]
-
-    @classmethod
-    def of(cls, dataset: Dataset, usage: Usage) -> "_Images":
-        rows = [(i, row) for i, row in enumerate(dataset.solution()) if row.usage == usage]
-        return cls(
-            usage, [i for i, _ in rows], [row.label for _, row in rows], [row.group for _, row in rows]
-        )
 
 
 class Standings:
@@ -63,6 +45,7 @@ class Standings:
         self._competition = competition
         self._dataset = dataset
         self._reference = reference
+        self._scorer = Scorer(reference, competition.score)
         self._now = now or datetime.now(UTC)
         self._holds_under = Context.of(competition, dataset.fingerprint(), reference)
         self.context = store.context_id(self._holds_under)
@@ -100,7 +83,7 @@ class Standings:
             usage=usage,
             made_at=self._now,
             dataset=f"{self._dataset.info.name} {self._dataset.info.version}",
-            num_images=len(_Images.of(self._dataset, usage).places),
+            num_images=len(LabelledImages.of(self._dataset, usage)),
             classes=self._dataset.info.classes,
             reference=self._reference.shown_on(usage),
             baseline_f1=self._reference.f1_on(usage),
@@ -118,7 +101,7 @@ class Standings:
         """Yield all about each entry of a board that has a result which holds."""
         from sklearn.metrics import confusion_matrix  # noqa: PLC0415 - a second of import
 
-        images = _Images.of(self._dataset, board.usage)
+        images = LabelledImages.of(self._dataset, board.usage)
         usages = ("Public", "Private") if board.usage == "Private" else ("Public",)
         for row in (*board.rows, *board.others):
             kept = self._store.record(self.context, row.submission) if row.submission else None
@@ -127,7 +110,7 @@ class Standings:
             record, evidence = kept
             confusion = None
             if evidence is not None:
-                answers = evidence.labels[images.places]
+                answers = evidence.labels[list(images.positions)]
                 table = confusion_matrix(images.labels, answers, labels=range(len(board.classes)))
                 confusion = tuple(map(tuple, table.tolist()))
             yield Details(
@@ -172,8 +155,8 @@ class Standings:
     def _with_uncertainty(self, rows: list[Row], usage: Usage) -> list[Row]:
         """Add the intervals, the tie groups and, on the public board, the chance to stay ahead."""
         answers = self._store.answers(self.context, [row.submission for row in rows])
-        images = _Images.of(self._dataset, usage)
-        unseen = len(_Images.of(self._dataset, "Private").places) if usage == "Public" else 0
+        images = LabelledImages.of(self._dataset, usage)
+        unseen = len(LabelledImages.of(self._dataset, "Private")) if usage == "Public" else 0
         scores = list(self._drawn(rows, answers, images, None))
         futures = list(self._drawn(rows, answers, images, unseen)) if unseen else []
         groups = tie_groups(scores)
@@ -190,23 +173,20 @@ class Standings:
         ]
 
     def _drawn(
-        self, rows: Sequence[Row], answers: dict[str, Any], images: _Images, unseen: int | None
+        self, rows: Sequence[Row], answers: dict[str, Any], images: LabelledImages, unseen: int | None
     ) -> Iterator[Floats]:
         """Yield the scores of each row's draws."""
-        classes = len(self._dataset.info.classes)
-        draws = Resampling(images.labels, classes, groups=images.groups, unseen=unseen)
+        draws = Resampling(images.labels, len(images.classes), groups=images.groups, unseen=unseen)
         for row in rows:
-            f1 = draws.macro_f1(answers[row.submission][images.places])
-            baseline_f1 = self._reference.f1_on(images.usage)
-            terms = f1_terms(f1, baseline_f1=baseline_f1, rules=self._competition.score)
-            yield (row.macs_ratio or 0) + terms
+            f1 = draws.macro_f1(images.own(answers[row.submission]))
+            yield self._scorer.drawn(row.macs_ratio or 0, f1, images.usage)
 
     def _reference_row(self, usage: Usage) -> Row:
         """Return the row of the baseline that all scores are relative to."""
-        reference, rules = self._reference, self._competition.score
-        macs = scored_macs(reference.macs, reference.thop_macs, rules) or 0
+        reference = self._reference
         f1 = reference.f1_on(usage)
-        score = compute_score(macs, f1, baseline_macs=macs, baseline_f1=f1, rules=rules)
+        score = self._scorer.score(reference.macs, reference.thop_macs, f1, usage)
+        assert score is not None  # the reference has been checked
         return Row(
             id=_row_id("", reference.name, "reference"),
             place=None,

@@ -1,0 +1,65 @@
+"""The evaluation images with their labels: all of them, or those of one usage."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, Self
+
+import numpy as np
+
+from starter.data.dataset import Dataset
+from starter.evaluation.bootstrap import Resampling
+from starter.evaluation.scoring import F1, macro_f1
+
+Usage = Literal["Public", "Private"]
+USAGES: tuple[Usage, ...] = ("Public", "Private")
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Some evaluation images: where they stand in test.csv, and what is right."""
+
+    usage: Usage | None
+    """Whose images; None: of both."""
+    positions: tuple[int, ...]
+    """Their indices among all evaluation images."""
+    labels: tuple[int, ...]
+    """The right class of each."""
+    groups: tuple[str, ...]
+    """What each was cropped from: draws take whole groups."""
+    classes: tuple[str, ...]
+    """The names of all classes."""
+
+    @classmethod
+    def of(cls, dataset: Dataset, usage: Usage | None = None, *, first: int | None = None) -> Self:
+        """Return the images of a usage, or of all; of the first `first` images only, where that is given."""
+        rows = [
+            (i, row)
+            for i, row in enumerate(dataset.solution()[:first])
+            if usage is None or row.usage == usage
+        ]
+        return cls(
+            usage,
+            tuple(i for i, _ in rows),
+            tuple(row.label for _, row in rows),
+            tuple(row.group for _, row in rows),
+            dataset.info.classes,
+        )
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.positions)
+
+    def own(self, predictions: Sequence[int]) -> list[int]:
+        """Return the predictions of these images out of those of all."""
+        chosen: list[int] = np.asarray(predictions)[list(self.positions)].tolist()
+        return chosen
+
+    def f1(self, predictions: Sequence[int]) -> F1:
+        """Return the macro F1 of predictions for all images on these images."""
+        return macro_f1(self.labels, self.own(predictions), self.classes)
+
+    @cached_property
+    def draws(self) -> Resampling:
+        """Bootstrap draws of these images, the same in each run."""
+        return Resampling(list(self.labels), len(self.classes), groups=list(self.groups))

@@ -1,0 +1,89 @@
+"""Scores of submissions against one reference: where a cost and answers become a score."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from starter.contract.competition import ScoreRules
+from starter.contract.results import Reference, UsageScore
+from starter.evaluation.bootstrap import Floats, interval
+from starter.evaluation.labelled import LabelledImages, Usage
+from starter.evaluation.scoring import F1, Score, compute_score, f1_terms, scored_macs
+
+
+class Scorer:
+    """Scores against one reference by one set of rules.
+
+    Args:
+        reference: the baseline's figures.
+        rules: the constants of the score.
+    """
+
+    def __init__(self, reference: Reference, rules: ScoreRules) -> None:
+        self._reference = reference
+        self._rules = rules
+        self._baseline_macs = scored_macs(reference.macs, reference.thop_macs, rules)
+
+    def score(self, macs: int, thop_macs: int | None, f1: float, usage: Usage | None = None) -> Score | None:
+        """Return the score of a cost and an F1; None where thop's count is scored and missing.
+
+        Args:
+            macs: MACs of one image.
+            thop_macs: what thop sees.
+            f1: the macro F1.
+            usage: the images that the F1 is of; None: all.
+        """
+        counted = scored_macs(macs, thop_macs, self._rules)
+        if counted is None or not self._baseline_macs:
+            return None
+        return compute_score(
+            counted,
+            f1,
+            baseline_macs=self._baseline_macs,
+            baseline_f1=self._reference.f1_on(usage),
+            rules=self._rules,
+        )
+
+    def drawn(self, macs_ratio: float, f1: Floats, usage: Usage | None = None) -> Floats:
+        """Return the scores of many draws of the F1."""
+        terms = f1_terms(f1, baseline_f1=self._reference.f1_on(usage), rules=self._rules)
+        return macs_ratio + terms
+
+    def on(
+        self, images: LabelledImages, predictions: Sequence[int], macs: int, thop_macs: int | None
+    ) -> UsageScore | None:
+        """Return the figures on the images of one usage, with their intervals.
+
+        Args:
+            images: whose figures.
+            predictions: the label of every evaluation image, in the order of test.csv.
+            macs: MACs of one image.
+            thop_macs: what thop sees.
+
+        Returns:
+            UsageScore | None: None where there is no such image, or thop's missing count is scored.
+        """
+        if not images:
+            return None
+        f1 = images.f1(predictions)
+        score = self.score(macs, thop_macs, f1.macro, images.usage)
+        if score is None:
+            return None
+        drawn = images.draws.macro_f1(images.own(predictions))
+        return UsageScore(
+            num_images=len(images),
+            f1_interval=interval(drawn),
+            score_interval=interval(self.drawn(score.macs_ratio, drawn, images.usage)),
+            ranked=score.ranked,
+            **f1_fields(f1),
+            **score._asdict(),
+        )
+
+
+def f1_fields(f1: F1) -> dict[str, Any]:
+    """Return an F1 by the names that results give it."""
+    return {
+        "macro_f1": f1.macro,
+        "f1_per_class": f1.per_class,
+        "absent_classes": f1.absent,
+        "accuracy": f1.accuracy,
+    }
