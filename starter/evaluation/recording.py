@@ -12,7 +12,7 @@ from starter.contract.submissions import SubmissionSource
 from starter.evaluation.evaluate import Evaluation, Evaluator
 from starter.evaluation.labelled import USAGES
 from starter.evaluation.records import Context, EvaluationRecord, Evidence, pack_program, predictions_csv
-from starter.submission.archive import sha256
+from starter.submission.content import sha256
 
 
 def refusal(source: SubmissionSource, problems: tuple[Problem, ...]) -> Evaluation:

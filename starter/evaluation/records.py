@@ -19,7 +19,7 @@ from pydantic import Field
 
 from starter.contract.competition import CompetitionFile, Limits
 from starter.contract.results import EvaluationResult, Record, Reference, UsageScore
-from starter.submission.archive import sha256
+from starter.submission.content import sha256
 
 GRAPH, WEIGHTS_HEADER, TRANSFORMS = "graph.json", "weights.header", "transforms.json"
 """The members of a program."""

@@ -36,7 +36,7 @@ from starter.evaluation.records import (
 )
 from starter.evaluation.runner.client import Runner
 from starter.evaluation.scorer import Scorer
-from starter.submission.archive import sha256
+from starter.submission.content import sha256
 
 RECORD, PREDICTIONS, PROGRAM = "result.json", "predictions.csv", "program.zip"
 """The files of a report."""

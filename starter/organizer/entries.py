@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from starter.contract.competition import Limits
 from starter.contract.errors import Code, Problem, usage_error
 from starter.contract.submissions import PLUGIN_FILE, Kind, SubmissionSource, is_name
-from starter.submission.archive import submission_digest, unpack
+from starter.submission.archive import unpack
+from starter.submission.content import submission_digest
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,13 @@ checked before anything is written, written under names of ours only as plain fi
 counted while they are read. Nothing of it is run.
 """
 
-import hashlib
 import stat
 import struct
 import unicodedata
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -24,24 +23,17 @@ from starter.contract.competition import Limits
 from starter.contract.errors import Code, Problem, problem
 from starter.contract.results import Record
 from starter.contract.submissions import PLUGIN_FILE, Kind, SubmissionSource
-
-MANIFEST = "starter-manifest.json"
-"""The member in which `starter pack` says what a zip holds."""
-
-IGNORED = ("__MACOSX", "__pycache__", ".DS_Store", "Thumbs.db", "desktop.ini")
-"""What operating systems and Python leave behind; never part of a submission."""
+from starter.submission.content import MANIFEST, is_ignored, own_files, sha256_of_file, submission_digest
 
 _CHUNK = 1 << 20
 _MAX_NAME, _MAX_PART = 500, 200
 _END = struct.Struct("<4s4H2LH")
 _END_SIGNATURE = b"PK\5\6"
+_LOCATOR, _LOCATOR_SIGNATURE = struct.Struct("<4sLQL"), b"PK\6\7"
+_END64, _END64_SIGNATURE = struct.Struct("<4sQ2H2L4Q"), b"PK\6\6"
+"""Of zip64: the record, and where it is. APPNOTE.TXT 6.3.10, 4.3.14 to 4.3.16."""
 _BYTES_PER_ENTRY = 2048
 """More than a member's line in the directory of a zip can honestly take."""
-
-
-def sha256(data: bytes) -> str:
-    """Return a content hash as it is written everywhere: "sha256:" and 64 hex digits."""
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 class PackedFile(Record):
@@ -78,46 +70,6 @@ class Unpacked:
     """The submission, unpacked; None where there is none."""
     problems: tuple[Problem, ...] = ()
     """Everything that is wrong with the zip."""
-
-
-def is_ignored(path: PurePosixPath) -> bool:
-    """Say whether a file is none of a submission's own."""
-    return any(part in IGNORED for part in path.parts) or path.suffix == ".pyc"
-
-
-def digest(files: Mapping[str, Path]) -> str:
-    """Return the hash of files by their names: "sha256:" and 64 hex digits."""
-    total = hashlib.sha256()
-    for name, content in sorted((unicodedata.normalize("NFC", n), c) for n, c in files.items()):
-        total.update(f"{len(name.encode())}:{name}:{_file_hash(content).hexdigest()}\n".encode())
-    return f"sha256:{total.hexdigest()}"
-
-
-def submission_digest(source: SubmissionSource) -> str:
-    """Return the hash of a submission's content, which its own name is no part of.
-
-    A folder, the zip it was packed into and the same under another name have one hash.
-    """
-    if source.path.suffix.lower() == ".zip":  # one that could not be unpacked
-        return f"sha256:{_file_hash(source.path).hexdigest()}"
-    files = own_files(source)
-    if source.kind is Kind.FILE:
-        return digest({f"plugin{path.suffix}": path for path in files.values()})
-    return digest(files)
-
-
-def own_files(source: SubmissionSource) -> dict[str, Path]:
-    """Return a submission's files by their names in it; no link, no manifest, nothing that is ignored."""
-    above = source.folder
-    names = {path.relative_to(above).as_posix(): path for path in source.files() if not path.is_symlink()}
-    return {
-        name: path for name, path in names.items() if not is_ignored(PurePosixPath(name)) and name != MANIFEST
-    }
-
-
-def _file_hash(path: Path) -> "hashlib._Hash":
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256")
 
 
 def unpack(path: Path, folder: Path, limits: Limits) -> Unpacked:
@@ -174,7 +126,9 @@ def _directory_problem(path: Path, limits: Limits) -> Problem | None:
     place = tail.rfind(_END_SIGNATURE)
     if place < 0 or len(tail) - place < _END.size:
         return problem(Code.BAD_ARCHIVE, where=path.name, got="not a zip file, or cut off")
-    _, _, _, _, count, length, _, _ = _END.unpack_from(tail, place)
+    _, _, _, _, count, length, start, _ = _END.unpack_from(tail, place)
+    if _contradicts(path, size - len(tail) + place, (count, length, start)):
+        return problem(Code.BAD_ARCHIVE, where=path.name, got="two end records that say different things")
     if size > limits.submission_mb * 2**20 + length:
         return _too_large(path.name, limits, f"a zip of {size / 2**20:.1f} MiB")
     if count == 0xFFFF or length == 0xFFFFFFFF or length > limits.submission_files * _BYTES_PER_ENTRY:
@@ -182,19 +136,47 @@ def _directory_problem(path: Path, limits: Limits) -> Problem | None:
     return None
 
 
+def _contradicts(path: Path, end: int, classic: tuple[int, int, int]) -> bool:
+    """Say whether a zip64 record, which the library would believe, differs from the classic end record.
+
+    Args:
+        path: the zip.
+        end: where its classic end record begins.
+        classic: the count of members, and the length and place of the directory, as that record says.
+    """
+    with path.open("rb") as file:
+        file.seek(max(0, end - _LOCATOR.size))
+        head = file.read(_LOCATOR.size)
+        if len(head) < _LOCATOR.size or not head.startswith(_LOCATOR_SIGNATURE):
+            return False
+        _, _, place, _ = _LOCATOR.unpack(head)
+        file.seek(min(place, end))
+        record = file.read(_END64.size)
+    if len(record) < _END64.size or not record.startswith(_END64_SIGNATURE):
+        return True
+    return classic != _END64.unpack(record)[-3:]
+
+
 def _too_large(where: str, limits: Limits, got: str) -> Problem:
     expected = f"at most {limits.submission_files} files and {limits.submission_mb} MiB"
     return problem(Code.TOO_LARGE, where=where, expected=expected, got=got)
 
 
-def _size_problems(where: str, members: Iterable[zipfile.ZipInfo], limits: Limits) -> list[Problem]:
+def _size_problems(where: str, members: list[zipfile.ZipInfo], limits: Limits) -> list[Problem]:
     files = [m for m in members if not m.filename.endswith("/")]
+    folders = {m.filename.rstrip("/") for m in members if m.filename.endswith("/")}
     total = sum(m.file_size for m in files)
-    if len(files) <= limits.submission_files and total <= limits.submission_mb * 2**20:
+    for member in members:  # a folder costs as much as a file, whether it is a member or only in a path
+        folders.update(str(above) for above in PurePosixPath(member.filename).parents[:-1])
+        if len(folders) > limits.submission_files:
+            break
+    most = max(len(files), len(folders))
+    if most <= limits.submission_files and total <= limits.submission_mb * 2**20:
         return []
     largest = sorted(files, key=lambda m: -m.file_size)[:3]
     named = ", ".join(f"{m.filename} {m.file_size / 2**20:.1f} MiB" for m in largest)
-    got = f"{len(files)} files, {total / 2**20:.1f} MiB; the largest: {named}"
+    more = " or more" if len(folders) > limits.submission_files else ""
+    got = f"{len(files)} files in {len(folders)}{more} folders, {total / 2**20:.1f} MiB; the largest: {named}"
     return [_too_large(where, limits, got)]
 
 
@@ -288,7 +270,7 @@ def _manifest_problems(where: str, source: SubmissionSource) -> list[Problem]:
         got = error.errors()[0]["msg"]
         return [problem(Code.MANIFEST_DIFFERS, where=f"{where}: {MANIFEST}", got=got)]
     wanted = {file.path: file.sha256 for file in manifest.files}
-    found = {name: f"sha256:{_file_hash(path).hexdigest()}" for name, path in own_files(source).items()}
+    found = {name: sha256_of_file(path) for name, path in own_files(source).items()}
     reasons = [(name, "missing") for name in wanted.keys() - found.keys()]
     reasons += [(name, "not in the manifest") for name in found.keys() - wanted.keys()]
     reasons += [(name, "another content") for name in wanted if found.get(name, wanted[name]) != wanted[name]]

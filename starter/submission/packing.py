@@ -17,16 +17,8 @@ from starter.contract.competition import Limits
 from starter.contract.errors import Code, ParticipantError, Problem, problem
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.contract.system.files import replace_with
-from starter.submission.archive import (
-    MANIFEST,
-    Manifest,
-    PackedFile,
-    is_ignored,
-    own_files,
-    sha256,
-    submission_digest,
-    unpack,
-)
+from starter.submission.archive import Manifest, PackedFile, unpack
+from starter.submission.content import MANIFEST, is_ignored, own_files, sha256, submission_digest
 
 LEFT_OUT = {
     "version control": (".git", ".hg", ".svn", ".gitignore", ".gitattributes"),

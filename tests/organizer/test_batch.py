@@ -214,7 +214,7 @@ def test_an_entry_that_changes_after_the_plan_is_stored_under_what_was_run(
     from starter.evaluation.evaluate import Evaluator
     from starter.organizer.batch import Batch, LocalJobs, plan
     from starter.organizer.entries import find
-    from starter.submission.archive import submission_digest
+    from starter.submission.content import submission_digest
 
     write_entries(place, "a")
     rules = load_competition(place / "competition.toml")

@@ -16,16 +16,8 @@ from hypothesis import strategies as st
 from starter.contract.competition import Limits
 from starter.contract.errors import Code
 from starter.contract.submissions import Kind, SubmissionSource
-from starter.submission.archive import (
-    MANIFEST,
-    Manifest,
-    PackedFile,
-    Unpacked,
-    own_files,
-    sha256,
-    submission_digest,
-    unpack,
-)
+from starter.submission.archive import Manifest, PackedFile, Unpacked, unpack
+from starter.submission.content import MANIFEST, own_files, sha256, submission_digest, submission_files
 
 LIMITS = Limits(submission_mb=2, submission_files=20)
 PLUGIN = b"# a plugin\n"
@@ -143,6 +135,55 @@ def patched(content: bytes, old: bytes, new: bytes, count: int = -1) -> bytes:
     return content.replace(old, new, count)
 
 
+def with_zip64(content: bytes, count: int, length: int, start: int) -> bytes:
+    """Put a zip64 end record, and where it is, before the classic one."""
+    body, end = content[:-22], content[-22:]
+    record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, count, count, length, start)
+    return body + record + struct.pack("<4sLQL", b"PK\6\7", 0, len(body), 1) + end
+
+
+def test_a_zip64_record_that_says_the_same_is_taken(read: Callable[..., Unpacked]) -> None:
+    honest = make([("plugin.py", PLUGIN)])
+    *_, count, length, start, _ = struct.unpack("<4s4H2LH", honest[-22:])
+    assert read(with_zip64(honest, count, length, start)).problems == ()
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        [(f"f{i}/", b"") for i in range(30)],
+        [("/".join(f"{i}{part}" for part in range(15)) + "/x", b"") for i in range(2)],
+    ],
+)
+def test_folders_are_counted_before_anything_is_written(
+    read: Callable[..., Unpacked], tmp_path: Path, members: Members
+) -> None:
+    found = read([("plugin.py", PLUGIN), *members])
+    assert [p.code for p in found.problems] == [Code.TOO_LARGE]
+    assert "or more folders" in found.problems[0].got
+    assert not list((tmp_path / "out" / "folder").iterdir())
+
+
+def test_what_is_hashed_is_all_that_the_process_gets(tmp_path: Path) -> None:
+    folder = tmp_path / "net"
+    (folder / "part").mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "secret.txt").write_text("x")
+    plain = ["plugin.py", "part/w.bin", unicodedata.normalize("NFD", "é.bin")]
+    ignored = ["desktop.ini", "Thumbs.db", ".DS_Store", "part/network.pyc", MANIFEST]
+    for name in [*plain, *ignored]:
+        (folder / name).write_bytes(b"x")
+    (folder / "link.bin").symlink_to(folder / "plugin.py")
+    (folder / "linked").symlink_to(tmp_path / "outside")
+    source = SubmissionSource("net", folder, Kind.FOLDER)
+    before = submission_digest(source)
+    assert sorted(submission_files(source)) == ["net/part/w.bin", "net/plugin.py", "net/\u00e9.bin"]
+
+    for name in ignored:
+        (folder / name).write_bytes(b"another")
+    assert submission_digest(source) == before
+
+
 def test_damaged_and_lying_zips_are_refused(read: Callable[..., Unpacked], tmp_path: Path) -> None:
     noise = random.Random(1).randbytes(5000)
     honest = make([("plugin.py", PLUGIN), ("noise.bin", noise)])
@@ -156,6 +197,9 @@ def test_damaged_and_lying_zips_are_refused(read: Callable[..., Unpacked], tmp_p
         "directory of four million files": patched(
             honest, b"PK\5\6\0\0\0\0\2\0\2\0", b"PK\5\6\0\0\0\0\xff\xff\xff\xff"
         ),
+        "zip64 says otherwise": with_zip64(honest, 2, 150, 0),
+        "zip64 lies nowhere": with_zip64(honest, 2, 150, 0)[:-22].replace(b"PK\6\6", b"PK\0\0")
+        + honest[-22:],
         "larger than it says": patched(honest, struct.pack("<L", 5000), struct.pack("<L", 4000)),
         "smaller than it says": patched(honest, struct.pack("<L", 5000), struct.pack("<L", 6000)),
     }

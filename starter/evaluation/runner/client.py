@@ -36,6 +36,7 @@ from starter.contract.system.processors import available
 from starter.sandbox.child import Allowance, Child
 from starter.sandbox.door import Door
 from starter.sandbox.protocol import LimitExceeded, Payload
+from starter.submission.content import submission_files
 
 _POLL_SECONDS = 0.05
 _WINDOWS_CRASH = 0xC0000000  # an exit status from here on is an exception that nobody handled
@@ -123,18 +124,6 @@ def _pack(source: SubmissionSource, competition: Competition, limits: Limits, pa
     folders = {above for name in sizes for above in PurePosixPath(name).parents}
     pages = sum(-(-size // mmap.PAGESIZE) * mmap.PAGESIZE for size in sizes.values())
     return Payload(path, unpacked_bytes=pages, unpacked_files=len(sizes) + len(folders) + 1)
-
-
-def submission_files(source: SubmissionSource) -> dict[str, Path]:
-    """Return the submission's files by the names they are unpacked with; no link to the outside."""
-    above = source.path.parent
-    own = source.folder.resolve() if source.kind is Kind.FOLDER else None
-    found = {}
-    for path in sorted(source.files()):
-        inside = path.resolve().is_relative_to(own) if own else not path.is_symlink()
-        if inside and "__pycache__" not in path.parts:
-            found[path.relative_to(above).as_posix()] = path
-    return found
 
 
 _LIMITS = {

@@ -25,8 +25,8 @@ from starter.contract.results import Record
 from starter.contract.submissions import SubmissionSource
 from starter.data.dataset import Dataset
 from starter.evaluation.measure import Images, LocalMeasurer, Measurement
-from starter.evaluation.runner.client import submission_files
 from starter.sandbox.choice import choose
+from starter.submission.content import submission_files
 
 
 class Hello(Record):
