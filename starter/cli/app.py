@@ -48,7 +48,8 @@ from starter.contract.competition import CompetitionFile, load_competition
 from starter.contract.errors import CATALOGUE, Code, HostError, ParticipantError, StarterError, usage_error
 from starter.contract.submissions import SubmissionSource, discover, discover_installed
 from starter.contract.system.processors import waiting
-from starter.report.scoreboard import print_line, show_costs, show_error, show_scores
+from starter.report.scores import show_costs, show_scores
+from starter.report.terminal import print_line, show_error
 
 # Typer's own class for a wrong command line; which module it lives in has changed between versions.
 USAGE_ERROR = cast(

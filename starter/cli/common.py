@@ -34,7 +34,7 @@ from starter.contract.results import EvaluationResult
 from starter.contract.submissions import SubmissionSource
 from starter.contract.text import inline
 from starter.data.dataset import Dataset
-from starter.report.scoreboard import print_line
+from starter.report.terminal import print_line
 
 
 class Requested(StrEnum):

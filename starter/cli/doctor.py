@@ -12,7 +12,7 @@ from starter.contract.competition import CompetitionFile, load_competition
 from starter.contract.errors import StarterError
 from starter.contract.isolation import NEVER_ISOLATED, TRUST, Isolation, Level, Trust
 from starter.contract.system.processors import PASSIVE, available, waiting
-from starter.report.scoreboard import print_line
+from starter.report.terminal import print_line
 from starter.sandbox.choice import least_for, try_level
 
 _REMEDIES = {

@@ -12,7 +12,7 @@ from starter.contract.competition import load_competition
 from starter.contract.errors import Code, ParticipantError, usage_error
 from starter.contract.submissions import Kind, discover_one
 from starter.contract.text import inline
-from starter.report.scoreboard import print_line
+from starter.report.terminal import print_line
 
 
 def pack(

@@ -21,7 +21,8 @@ from starter.cli.common import (
 from starter.contract.competition import load_competition
 from starter.contract.errors import Status, UsageError
 from starter.contract.submissions import discover
-from starter.report.scoreboard import print_line, show_problems
+from starter.report.scores import show_problems
+from starter.report.terminal import print_line
 
 
 def profile(  # noqa: PLR0913, PLR0917 - options of the command line
@@ -49,6 +50,7 @@ def profile(  # noqa: PLR0913, PLR0917 - options of the command line
     """Show what each layer costs: MACs, memory access, latency, and the ShuffleNetV2 guidelines."""
     from starter.evaluation.evaluate import LAYERS, PROFILE, read_reference
     from starter.report import profile as profile_view
+    from starter.report.html import profile as profile_page
 
     rules = load_competition(competition)
     sources = discover([*paths, compare] if compare else paths)
@@ -69,9 +71,9 @@ def profile(  # noqa: PLR0913, PLR0917 - options of the command line
     for target in written:
         target.parent.mkdir(parents=True, exist_ok=True)
     if good and png:
-        png.write_bytes(profile_view.png(good))
+        png.write_bytes(profile_view.picture(good, "png"))
     if good and html:
-        html.write_text(profile_view.page(good, reference, rules.score), encoding="utf-8", newline="\n")
+        html.write_text(profile_page.page(good, reference, rules.score), encoding="utf-8", newline="\n")
     if not wrote_json(json_to, results):
         for result, _ in good:
             profile_view.show_profile(out, result, reference, rules.score)

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from starter.contract.text import inline
 from starter.organizer.leaderboard.model import Board, Row
-from starter.report.scoreboard import print_line
+from starter.report.terminal import print_line
 
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 _COLUMNS = (

@@ -1,15 +1,12 @@
-"""Show profiles to people: a table on a terminal, charts as PNG, one page of HTML.
+"""Show profiles to people: a table on a terminal, charts. The page: html/profile.py.
 
-Module names and lines come from strangers: the terminal gets no control characters,
-the page escapes everything.
+Module names and lines come from strangers: the terminal gets no control characters.
 """
 
 import io
 from collections.abc import Callable, Sequence
-from importlib.resources import files
+from typing import Literal
 
-import jinja2
-from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich import box
@@ -20,7 +17,8 @@ from rich.text import Text
 from starter.contract.competition import ScoreRules
 from starter.contract.results import EvaluationResult, Finding, LayerProfile, ProfileReport, Reference
 from starter.contract.text import inline
-from starter.report.scoreboard import explain_score, print_line, print_wrapped
+from starter.report.scores import explain_score
+from starter.report.terminal import print_line, print_wrapped
 
 GUIDELINES = {
     "G1": "equal channel widths minimise memory access cost",
@@ -46,7 +44,7 @@ def show_profile(
     if console.is_terminal:
         console.print(_table(result, report, console))
     else:
-        for layer in _working(report):
+        for layer in working(report):
             print_line(console, _plain(layer, result))
     print_line(console)
     for name, value in totals(result, reference):
@@ -64,7 +62,7 @@ def show_profile(
         )
         for finding in found:
             print_wrapped(
-                console, f"  {_place(finding)}: {_saving(finding)}\n  {finding.formula}\n  {finding.advice}"
+                console, f"  {_place(finding)}: {saving(finding)}\n  {finding.formula}\n  {finding.advice}"
             )
 
 
@@ -107,7 +105,7 @@ def totals(result: EvaluationResult, reference: Reference | None) -> list[tuple[
 
 def charts(profiled: Sequence[Profiled]) -> Figure:
     """Draw for each profile the cost of its layers as bars, and their roofline."""
-    heights = [2.4 + 0.24 * min(len(_working(report)), _MOST_BARS) for _, report in profiled]
+    heights = [2.4 + 0.24 * min(len(working(report)), _MOST_BARS) for _, report in profiled]
     figure = Figure(figsize=(13, sum(heights)), layout="constrained")
     axes = figure.subplots(len(profiled), 2, squeeze=False, width_ratios=(3, 2), height_ratios=heights)
     for (bars, roof), (result, report) in zip(axes, profiled, strict=True):
@@ -116,38 +114,14 @@ def charts(profiled: Sequence[Profiled]) -> Figure:
     return figure
 
 
-def png(profiled: Sequence[Profiled]) -> bytes:
-    """Return the charts as PNG."""
+def picture(profiled: Sequence[Profiled], kind: Literal["png", "svg"]) -> bytes:
+    """Return the charts as a picture."""
     buffer = io.BytesIO()
-    charts(profiled).savefig(buffer, format="png", dpi=110)
+    charts(profiled).savefig(buffer, format=kind, dpi=110)
     return buffer.getvalue()
 
 
-def page(profiled: Sequence[Profiled], reference: Reference | None, rules: ScoreRules) -> str:
-    """Return one HTML page that needs no other file: charts, totals, score, findings and layers."""
-
-    def explained(result: EvaluationResult) -> str:
-        return explain_score(result, reference, rules) if reference and result.score is not None else ""
-
-    buffer = io.StringIO()
-    charts(profiled).savefig(buffer, format="svg")
-    _, _, svg = buffer.getvalue().partition("<svg")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    source = files("starter.report.html").joinpath("profile.html").read_text(encoding="utf-8")
-    return environment.from_string(source).render(
-        profiled=profiled,
-        svg=Markup("<svg" + svg),  # noqa: S704 - matplotlib escapes the texts in it
-        totals=lambda result: totals(result, reference),
-        explained=explained,
-        guidelines=GUIDELINES,
-        saving=_saving,
-        ops=_ops,
-        working=_working,
-        share=_share,
-    )
-
-
-def _working(report: ProfileReport) -> list[LayerProfile]:
+def working(report: ProfileReport) -> list[LayerProfile]:
     """Return the layers that cost or touch anything; the others only describe memory anew."""
     return [layer for layer in report.layers if layer.macs or layer.access]
 
@@ -156,11 +130,13 @@ def _input(result: EvaluationResult) -> str:
     return f"{' x '.join(map(str, result.input_shape or ()))} float32"
 
 
-def _ops(layer: LayerProfile) -> str:
+def ops(layer: LayerProfile) -> str:
+    """Return a layer's operators, without what all names share."""
     return ", ".join(op.removeprefix("aten.").removesuffix(".default") for op in layer.ops)
 
 
-def _share(layer: LayerProfile, result: EvaluationResult) -> float:
+def share(layer: LayerProfile, result: EvaluationResult) -> float:
+    """Return a layer's part of all MACs, 0 to 1."""
     return layer.macs / (result.macs or 1)
 
 
@@ -168,7 +144,8 @@ def _place(finding: Finding) -> str:
     return "  ".join(part for part in (finding.module, finding.source) if part)
 
 
-def _saving(finding: Finding) -> str:
+def saving(finding: Finding) -> str:
+    """Say what following a guideline would save."""
     unit = "operators" if finding.guideline == "G3" else "elements"
     return f"{finding.saving:,} {unit} ({finding.share:.1%}) could be saved"
 
@@ -185,7 +162,7 @@ _COLUMNS: dict[str, Callable[[LayerProfile, EvaluationResult], str]] = {
     "output": lambda layer, _: "x".join(map(str, layer.shape[1:])),
     "params": lambda layer, _: f"{layer.params:,}",
     "MACs": lambda layer, _: f"{layer.macs:,}",
-    "share": lambda layer, result: f"{_share(layer, result):.1%}",
+    "share": lambda layer, result: f"{share(layer, result):.1%}",
     "access": lambda layer, _: f"{layer.access:,}",
     "FLOPs/B": lambda layer, _: f"{layer.intensity:.1f}",
     "us at 1": lambda layer, _: f"{layer.latency[1].median:,.0f}" if 1 in layer.latency else "-",
@@ -202,7 +179,7 @@ def _table(result: EvaluationResult, report: ProfileReport, console: Console) ->
         headings = [name for name in _COLUMNS if name not in _DROPPED_FIRST[:count]]
         for heading in headings:
             table.add_column(heading, justify="right", no_wrap=True)
-        for layer in _working(report):
+        for layer in working(report):
             cells = [Text(inline(layer.label)), *(Text(_COLUMNS[h](layer, result)) for h in headings)]
             table.add_row(*cells, style="" if layer.macs else "dim")
         if console.measure(table, options=console.options.update(width=1000)).maximum <= console.width:
@@ -235,9 +212,9 @@ def _milliseconds(result: EvaluationResult, batch: int) -> float | None:
 
 
 def _draw_bars(axes: Axes, result: EvaluationResult, report: ProfileReport) -> None:
-    working = _working(report)
-    heaviest = set(sorted(range(len(working)), key=lambda i: working[i].macs, reverse=True)[:_MOST_BARS])
-    layers = [layer for i, layer in enumerate(working) if i in heaviest]
+    costly = working(report)
+    heaviest = set(sorted(range(len(costly)), key=lambda i: costly[i].macs, reverse=True)[:_MOST_BARS])
+    layers = [layer for i, layer in enumerate(costly) if i in heaviest]
     left = [0.0] * len(layers)
     for kind, colour in _COLOURS.items():
         widths = [getattr(layer, kind) / 1e6 for layer in layers]
@@ -248,10 +225,10 @@ def _draw_bars(axes: Axes, result: EvaluationResult, report: ProfileReport) -> N
     )
     axes.invert_yaxis()
     axes.set_xlabel("million MACs for one image")
-    more = "" if len(layers) == len(working) else f", the {len(layers)} heaviest of {len(working)}"
+    more = "" if len(layers) == len(costly) else f", the {len(layers)} heaviest of {len(costly)}"
     axes.set_title(f"{_short(result.name)}: {result.macs:,} MACs{more}", loc="left", parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, fontsize=8)
+    axes.legend(frameon=False, loc="lower right", fontsize=8)
 
 
 def _draw_roofline(axes: Axes, report: ProfileReport) -> None:

@@ -10,7 +10,7 @@ from photo_server import photograph
 from PIL import Image
 from typer.testing import CliRunner
 
-from starter.cli.data.data import data_app
+from starter.cli.app import app
 from starter.data.writer import Description, Item, Split, write_dataset
 from starter.report import contact_sheet
 
@@ -32,7 +32,7 @@ def data(tmp_path: Path) -> Path:
 
 def show(*words: str | Path) -> tuple[int, str]:
     done = CliRunner().invoke(
-        data_app, ["show", *map(str, words)], catch_exceptions=False, standalone_mode=False
+        app, ["data", "show", *map(str, words)], catch_exceptions=False, standalone_mode=False
     )
     return int(done.return_value or 0), done.output
 
@@ -86,7 +86,7 @@ def test_a_name_that_no_font_can_draw_is_shown_by_number_and_told(
         (data / name).write_text(text, encoding="utf-8")
     code, text = show(data, "--png", tmp_path / "a.png")
     assert code == 0
-    assert "no font here can draw 금속: shown as class numbers" in text
+    assert "no font here draws 금속: shown as class numbers" in text
     assert contact_sheet.undrawable(["can 🥫", "Dose ü"]) == []  # only the emoji is left out
 
 

@@ -11,7 +11,8 @@ from starter.contract.errors import Code, Status, problem
 from starter.contract.results import EvaluationResult, NodeCost, Reference
 from starter.contract.text import clean, inline
 from starter.evaluation.scoring import compute_score
-from starter.report.scoreboard import describe, show_costs, show_scores
+from starter.report.scores import show_costs, show_scores
+from starter.report.terminal import describe
 
 REFERENCE = Reference(
     name="baseline",

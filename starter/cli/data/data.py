@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from starter.cli.common import EXIT_OK, EXIT_USAGE, can_be_made, err, out, progress, typed
-from starter.report.scoreboard import describe, pad, print_line, print_wrapped
+from starter.report.terminal import describe, pad, print_line, print_wrapped
 
 if TYPE_CHECKING:  # the command line starts without them
     from starter.data.check import CheckReport

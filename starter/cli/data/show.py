@@ -8,7 +8,7 @@ import typer
 from starter.cli.common import EXIT_OK, EXIT_USAGE, can_be_made, err, out
 from starter.cli.data.data import print_check
 from starter.contract.text import inline
-from starter.report.scoreboard import print_line
+from starter.report.terminal import print_line
 
 PAGE_HELP = "Write one page: balance, sizes, duplicates, samples."
 

@@ -28,7 +28,7 @@ from starter.cli.data.data import (
     cut,
 )
 from starter.contract.errors import Code, usage_error
-from starter.report.scoreboard import print_line
+from starter.report.terminal import print_line
 
 if TYPE_CHECKING:  # the command line starts without it
     from starter.data.coco.photographs import Photograph

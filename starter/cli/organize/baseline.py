@@ -18,7 +18,7 @@ from starter.contract.competition import CompetitionFile, load_competition
 from starter.contract.errors import StarterError
 from starter.contract.results import Reference
 from starter.contract.submissions import discover_one
-from starter.report.scoreboard import print_line
+from starter.report.terminal import print_line
 
 baseline_app = typer.Typer(help="Measure the baseline that scores are relative to.", no_args_is_help=True)
 

@@ -30,7 +30,7 @@ from starter.contract.competition import load_competition
 from starter.contract.errors import Status
 from starter.contract.system.processors import available
 from starter.contract.text import inline
-from starter.report.scoreboard import print_line
+from starter.report.terminal import print_line
 
 if TYPE_CHECKING:
     from starter.contract.competition import CompetitionFile

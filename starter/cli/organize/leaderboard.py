@@ -22,7 +22,7 @@ from starter.cli.common import (
 from starter.contract.competition import load_competition
 from starter.contract.errors import Code, UsageError, problem, usage_error
 from starter.contract.text import inline
-from starter.report.scoreboard import print_line
+from starter.report.terminal import print_line
 
 
 def verify(

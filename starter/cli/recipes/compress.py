@@ -25,7 +25,8 @@ from starter.contract.competition import load_competition
 from starter.contract.errors import UsageError
 from starter.contract.submissions import discover_one
 from starter.contract.system.processors import available
-from starter.report.scoreboard import print_line, show_costs, show_scores
+from starter.report.scores import show_costs, show_scores
+from starter.report.terminal import print_line
 
 _METHODS = ("prune", "tucker", "reparameterize")
 

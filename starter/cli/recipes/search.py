@@ -18,7 +18,7 @@ from starter.cli.common import (
     write_json,
 )
 from starter.contract.competition import load_competition
-from starter.report.scoreboard import print_line
+from starter.report.terminal import print_line
 
 
 def search(  # noqa: PLR0913, PLR0917 - options of the command line

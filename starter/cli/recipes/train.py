@@ -20,7 +20,7 @@ from starter.cli.common import (
 from starter.contract.competition import load_competition
 from starter.contract.submissions import discover_one
 from starter.contract.system.processors import available
-from starter.report.scoreboard import print_line
+from starter.report.terminal import print_line
 
 _NOT_SETTINGS = frozenset({"path", "data", "competition", "json_to", "resume", "tensorboard", "teacher"})
 

@@ -17,7 +17,7 @@ from starter.contract.errors import Code, usage_error
 from starter.contract.text import inline
 from starter.evaluation.scoring import f1_terms, pareto_front, scored_macs
 from starter.organizer.leaderboard.model import Board, Details, Row
-from starter.report.html.page import environment, policy, source
+from starter.report.html.page import render
 from starter.report.html.svg import HEIGHT, LEFT, RIGHT, WIDTH, Axes, front_line, grid
 
 _OURS = b'<meta name="generator" content="starter leaderboard">'
@@ -41,11 +41,10 @@ def write_board(board: Board, folder: Path, details: Iterable[Details]) -> Path:
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     (partial / "entries").mkdir(parents=True)
-    page = environment().get_template("entry.html")
     linked = set()
     for entry in details:
         linked.add(entry.row.id)
-        text = page.render(_common(board) | dict(entry) | {"heaviest": _heaviest(entry)})
+        text = _page("entry.html", board, dict(entry) | {"heaviest": _heaviest(entry)})
         (partial / "entries" / f"{entry.row.id}.html").write_text(text, encoding="utf-8", newline="\n")
     (partial / "index.html").write_text(_index(board, linked), encoding="utf-8", newline="\n")
     old = folder.with_name(f".{folder.name}.old")
@@ -92,18 +91,12 @@ def _index(board: Board, linked: set[str]) -> str:
         ("submitted", ""),
     ]
     shown = {"headings": headings, "linked": linked, "spark": _spark, "picture": _picture(board, linked)}
-    return environment().get_template("board.html").render(_common(board) | shown)
+    return _page("board.html", board, shown)
 
 
-def _common(board: Board) -> dict[str, Any]:
-    style, script = source("board.css"), source("board.js")
-    return {
-        "board": board,
-        "baseline_macs": _baseline_macs(board),
-        "css": Markup(style),  # noqa: S704 - our own file
-        "js": Markup(script),  # noqa: S704 - our own file
-        "policy": policy(style, script),
-    }
+def _page(template: str, board: Board, shown: dict[str, Any]) -> str:
+    common = {"board": board, "baseline_macs": _baseline_macs(board)}
+    return render(template, "leaderboard", styles=["board.css"], script="board.js", **common, **shown)
 
 
 def _heaviest(entry: Details) -> int:

@@ -1,15 +1,17 @@
-"""What the kit's HTML pages share: templates, escaping, and a policy for the browser.
+"""Every HTML page of the kit: its frame, its escaping and its policy for the browser.
 
 A page needs no server, no network and no other file. Names are strangers' texts:
 everything is escaped, control characters are replaced, and a content security policy
-names the only script and style that a browser may run, by their hashes.
+names the only script and style that a browser may use, by their hashes; pictures are part of the page.
 """
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -24,11 +26,26 @@ def source(name: str) -> str:
     return files("starter.report.html").joinpath(name).read_text(encoding="utf-8")
 
 
-def policy(style: str, script: str = "") -> Markup:
-    """Return the content security policy of a page with this style and script."""
-    allowed = f"script-src {_hash(script)}; " if script else ""
-    text = f"default-src 'none'; style-src {_hash(style)}; {allowed}base-uri 'none'"
-    return Markup(text)  # noqa: S704 - hashes in quotes
+def render(template: str, kind: str, *, styles: Sequence[str], script: str = "", **values: Any) -> str:
+    """Return a page.
+
+    Args:
+        template: a file of this folder that extends page.html.
+        kind: the command that makes such pages; the page names it as its generator.
+        styles: style sheets of this folder.
+        script: a script of this folder; empty: the page has none.
+        values: what the template shows; every text is escaped.
+    """
+    css, js = "".join(map(source, styles)), source(script) if script else ""
+    allowed = f"script-src {_hash(js)}; " if js else ""
+    policy = f"default-src 'none'; style-src {_hash(css)}; {allowed}img-src data:; base-uri 'none'"
+    ours = {"css": Markup(css), "js": Markup(js), "policy": Markup(policy)}  # noqa: S704 - our files, hashes
+    return environment().get_template(template).render(values | ours | {"kind": kind})
+
+
+def picture_uri(data: bytes, kind: str) -> str:
+    """Return a picture as part of the page: `kind` is its media type, for instance image/jpeg."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def _hash(text: str) -> str:

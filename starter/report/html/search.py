@@ -8,25 +8,21 @@ from markupsafe import Markup, escape
 from starter.contract.system.files import write_whole
 from starter.evaluation.scoring import pareto_front
 from starter.recipes.search.search import Found
-from starter.report.html.page import environment, policy, source
+from starter.report.html.page import render
 from starter.report.html.svg import HEIGHT, WIDTH, Axes, front_line, grid
 
 
 def write_page(found: Sequence[Found], best: Sequence[Found], folder: Path, title: str) -> Path:
     """Write index.html into the search's folder; a kill leaves the old page or the new one."""
-    style = source("board.css")
-    text = (
-        environment()
-        .get_template("search.html")
-        .render(
-            heading=title,
-            policy=policy(style),
-            css=Markup(style),  # noqa: S704 - our own file
-            picture=_picture(found) if found else "",
-            best=best,
-            num_found=len(found),
-            shape=_shape,
-        )
+    text = render(
+        "search.html",
+        "search",
+        styles=["board.css"],
+        heading=title,
+        picture=_picture(found) if found else "",
+        best=best,
+        num_found=len(found),
+        shape=_shape,
     )
     return write_whole(folder / "index.html", text)
 

@@ -4,25 +4,22 @@ Names and texts come from strangers, so nothing of theirs is read as markup and 
 control character reaches the terminal.
 """
 
-import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from starter.contract.competition import ScoreRules
-from starter.contract.errors import CATALOGUE, Problem, StarterError, Status
+from starter.contract.errors import Status
 from starter.contract.results import EvaluationResult, NodeCost, Reference
-from starter.contract.text import clean, inline
+from starter.contract.text import inline
 from starter.evaluation.scoring import macs_worth, rank, scored_macs
+from starter.report.terminal import describe, print_line, print_wrapped
 
 _SHOW_LOG = frozenset({Status.CRASH, Status.TIMEOUT, Status.MEMORY, Status.DISK, Status.HOST_ERROR})
 _LOG_LINES = 12
-_FIELD = 9
-"""Where the text of a problem's field begins, after its name."""
 _Labels = dict[tuple[str, str], str]
 _COLUMNS: dict[str, Callable[[EvaluationResult], str]] = {
     "score": lambda r: f"{r.score:.4f}",
@@ -36,26 +33,6 @@ _COLUMNS: dict[str, Callable[[EvaluationResult], str]] = {
 }
 _DROPPED_FIRST = ("thop sees", "params", "branch", "F1 term", "of baseline")
 """What a narrow terminal does without, rather than cut figures; the lines below the table have it all."""
-
-
-def pad(text: str, width: int) -> str:
-    """Fill a text with spaces to a width in columns; Hangul and the like take two each."""
-    return text + " " * (width - cell_len(inline(text)))
-
-
-def print_line(console: Console, text: str = "", style: str = "") -> None:
-    """Print a text as it is: no markup, no highlighting, no wrapping."""
-    console.print(Text(clean(text), style=style), soft_wrap=True)
-
-
-def print_wrapped(console: Console, text: str) -> None:
-    """Print prose: wrapped between words with a hanging indent on a terminal, as it is elsewhere."""
-    for line in clean(text).split("\n"):
-        indent = " " * (_FIELD if line.startswith("  ") else 2)
-        lines = textwrap.wrap(
-            line, console.width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-        )
-        print_line(console, "\n".join(lines) if console.is_terminal else line)
 
 
 def show_scores(
@@ -129,33 +106,6 @@ def show_problems(console: Console, results: Sequence[EvaluationResult]) -> None
             print_line(console, "  log    the end of what it printed:")
             for line in result.log_tail.strip().splitlines()[-_LOG_LINES:]:
                 print_line(console, f"         {line}", "dim")
-
-
-def show_error(console: Console, error: StarterError) -> None:
-    """Print an error of the caller's or of ours."""
-    for problem in error.problems:
-        print_wrapped(console, describe(problem, problem.where))
-
-
-def describe(problem: Problem, subject: str) -> str:
-    """Say what is wrong, where, why and what to do, in the order in which a person asks."""
-    why = CATALOGUE[problem.code].why
-    fields = {
-        "where": problem.where if problem.where != subject else "",
-        "got": problem.got,
-        "wanted": problem.expected if problem.expected != why else "",
-        "why": why,
-        "fix": problem.hint,
-        "code": f"{problem.code}: starter explain {problem.code}",
-    }
-    lines = [f"{inline(subject)}: {CATALOGUE[problem.code].title}"]
-    # Further lines of a stranger's text stay under its first: none of them can pass for a line of ours.
-    lines += [f"  {name:6} {_indented(text)}" for name, text in fields.items() if text]
-    return "\n".join(lines)
-
-
-def _indented(text: str) -> str:
-    return clean(text).rstrip().replace("\n", "\n" + _FIELD * " ")
 
 
 def explain_score(result: EvaluationResult, reference: Reference, rules: ScoreRules) -> str:

@@ -1,0 +1,31 @@
+"""The page of a profile: charts, totals, score, findings and layers, in one file."""
+
+from collections.abc import Sequence
+
+from starter.contract.competition import ScoreRules
+from starter.contract.results import EvaluationResult, Reference
+from starter.report.html.page import picture_uri, render
+from starter.report.profile import GUIDELINES, Profiled, ops, picture, saving, share, totals, working
+from starter.report.scores import explain_score
+
+
+def page(profiled: Sequence[Profiled], reference: Reference | None, rules: ScoreRules) -> str:
+    """Return one HTML page that needs no other file."""
+
+    def explained(result: EvaluationResult) -> str:
+        return explain_score(result, reference, rules) if reference and result.score is not None else ""
+
+    return render(
+        "profile.html",
+        "profile",
+        styles=["profile.css"],
+        profiled=profiled,
+        picture=picture_uri(picture(profiled, "svg"), "image/svg+xml"),
+        totals=lambda result: totals(result, reference),
+        explained=explained,
+        guidelines=GUIDELINES,
+        saving=saving,
+        ops=ops,
+        working=working,
+        share=share,
+    )
