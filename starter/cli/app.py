@@ -1,55 +1,48 @@
 """The command line: `starter ...`. Results on stdout, progress and errors on stderr.
 
-Exit codes: 0 all is well, 1 a participant's fault, 2 usage, 3 ours. Nothing that
-`starter --help` needs imports torch; each command imports what it needs.
+Exit codes: 0 all is well, 1 a participant's fault, 2 usage, 3 ours. A command's module is imported when the
+command is typed, so `starter --help` is quick; COMMANDS is what it shows.
 """
 
+import importlib
+import io
 import os
 import sys
 import traceback
-from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
+import typer.core
+import typer.main
 
 from starter import __version__
-from starter.cli.common import (
-    EXIT_HOST,
-    EXIT_INTERRUPTED,
-    EXIT_OK,
-    EXIT_PARTICIPANT,
-    EXIT_USAGE,
-    DataOption,
-    JsonOption,
-    OwnIsolationOption,
-    RulesOption,
-    can_be_made,
-    err,
-    evaluate_all,
-    out,
-    print_any_text,
-    typed,
-    worst,
-    wrote_json,
-)
-from starter.cli.data.data import data_app
-from starter.cli.data.show import show
-from starter.cli.data.taco import taco
-from starter.cli.doctor import doctor
-from starter.cli.organize.baseline import baseline_app
-from starter.cli.organize.batch import batch
-from starter.cli.organize.leaderboard import leaderboard, verify
-from starter.cli.pack import pack
-from starter.cli.profile import profile
-from starter.cli.recipes.compress import compress
-from starter.cli.recipes.search import search
-from starter.cli.recipes.train import train
-from starter.contract.competition import CompetitionFile, load_competition
-from starter.contract.errors import CATALOGUE, Code, HostError, ParticipantError, StarterError, usage_error
-from starter.contract.submissions import SubmissionSource, discover, discover_installed
+from starter.cli.exits import EXIT_HOST, EXIT_INTERRUPTED, EXIT_OK, EXIT_PARTICIPANT, EXIT_USAGE
 from starter.contract.system.processors import waiting
-from starter.report.scores import show_costs, show_scores
-from starter.report.terminal import print_line, show_error
+
+COMMANDS = {
+    "score": ("score", "Score plugins against the baseline (default: the baseline and submissions/)."),
+    "validate": ("score", "Check plugins: everything but F1 and score, all problems at once."),
+    "profile": ("profile", "Show what each layer costs: MACs, memory access, latency."),
+    "doctor": ("doctor", "Show what this machine has, and a remedy for each lack."),
+    "pack": ("pack", "Pack a submission into a zip, and show what goes in."),
+    "batch": ("organize.batch", "Evaluate many entries into a store, each one once."),
+    "leaderboard": ("organize.leaderboard", "Show the leaderboard of what `starter batch` has evaluated."),
+    "verify": ("organize.leaderboard", "Recompute results from their predictions and programs."),
+    "train": ("recipes.train", "Train a plugin's model; this runs its code here, so only your own."),
+    "compress": (
+        "recipes.compress",
+        "Make a trained plugin smaller; this runs its code here, so only your own.",
+    ),
+    "search": ("recipes.search", "Search small mobile networks for few MACs and a high macro F1."),
+    "init": ("start", "Write a submission that scores as it is."),
+    "explain": ("start", "Say what an error code means and how to fix it."),
+    "data": ("data.data", "Make and check data sets."),
+    "baseline": ("organize.baseline", "Measure the baseline that scores are relative to."),
+}
+"""Name: its module in this package, and the first line of its help."""
+
+PARTS = {"data": ("data.taco", "data.show")}
+"""Modules that add commands to a group when they are imported."""
 
 # Typer's own class for a wrong command line; which module it lives in has changed between versions.
 USAGE_ERROR = cast(
@@ -58,29 +51,69 @@ USAGE_ERROR = cast(
 )
 
 
+def load(name: str) -> Any:
+    """Import a command of COMMANDS and return it as Typer runs it."""
+    module = importlib.import_module(f"starter.cli.{COMMANDS[name][0]}")
+    for part in PARTS.get(name, ()):
+        importlib.import_module(f"starter.cli.{part}")
+    found = getattr(module, f"{name}_app", None)
+    if found is None:
+        found = typer.Typer(add_completion=False, rich_markup_mode=None)
+        found.command(name)(getattr(module, name))
+    return typer.main.get_command(found)
+
+
+class LazyGroup(typer.core.TyperGroup):
+    """A group that imports a command's module when the command is asked for."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        names: dict[str, Any] = dict.fromkeys(COMMANDS)  # what a wrong word is compared with
+        self.commands = names
+
+    def get_command(self, _: Any, cmd_name: str) -> Any:
+        """Return a command, or None where there is none of that name."""
+        return load(cmd_name) if cmd_name in COMMANDS else None
+
+    def format_commands(self, _: Any, formatter: Any) -> None:
+        """Write the list of commands without importing any."""
+        width = formatter.width - 6 - max(map(len, COMMANDS))
+        rows = [(name, _shortened(text, width)) for name, (_, text) in COMMANDS.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
 app = typer.Typer(
     name="starter",
+    cls=LazyGroup,
     help="Score image classifiers by macro F1 and multiply-accumulates (MACs).",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-data_app.command()(taco)
-data_app.command()(show)
-app.add_typer(data_app, name="data")
-app.add_typer(baseline_app, name="baseline")
 
-Paths = Annotated[
-    list[Path] | None, typer.Argument(help="NAME.py, a folder with plugin.py, or a folder of those.")
-]
-BaselineOption = Annotated[Path | None, typer.Option("--baseline", help="Another baseline's folder.")]
+
+@app.callback(invoke_without_command=True)
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        sys.stdout.write(f"{__version__}\n")
+        raise typer.Exit
+
+
+def _shortened(text: str, width: int) -> str:
+    """Return as many words as fit."""
+    if len(text) <= width:
+        return text
+    return text[: width - 2].rpartition(" ")[0] + "..."
 
 
 def main() -> None:
     """Run the command line; the one place that prints errors and chooses the exit code."""
     os.environ.update(waiting(os.environ))  # before any command loads torch, and with it OpenMP
-    print_any_text()
+    _print_any_text()
     try:
         code = app(standalone_mode=False)
         if code == EXIT_INTERRUPTED:  # Typer has seen the Ctrl-C and says nothing
@@ -90,149 +123,38 @@ def main() -> None:
     except USAGE_ERROR as error:
         error.show()
         code = EXIT_USAGE
-    except StarterError as error:
-        show_error(err, error)
-        code = _exit_code(error)
     except KeyboardInterrupt:
         code = _interrupted()
     except Exception as error:  # noqa: BLE001 - a bug of ours is told apart from the participant's fault
+        code = _failed(error)
+    sys.exit(code or EXIT_OK)
+
+
+def _print_any_text() -> None:
+    """Have the consoles write what their code page has no characters for as escapes, rather than fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _interrupted() -> int:
+    sys.stderr.write("stopped\n")
+    return EXIT_INTERRUPTED
+
+
+def _failed(error: Exception) -> int:
+    """Print an error of the participant's, of the caller's or of ours; return the exit code."""
+    from starter.cli.common import err
+    from starter.contract.errors import HostError, ParticipantError, StarterError
+    from starter.report.terminal import print_line, show_error
+
+    if not isinstance(error, StarterError):
         if os.environ.get("STARTER_DEBUG"):
             traceback.print_exc()
         print_line(err, f"{type(error).__name__}: {error}")
         print_line(err, "This is a bug in the kit; STARTER_DEBUG=1 shows where.")
-        code = EXIT_HOST
-    sys.exit(code or EXIT_OK)
-
-
-def _interrupted() -> int:
-    print_line(err, "stopped")
-    return EXIT_INTERRUPTED
-
-
-def _exit_code(error: StarterError) -> int:
+        return EXIT_HOST
+    show_error(err, error)
     if isinstance(error, ParticipantError):
         return EXIT_PARTICIPANT
     return EXIT_HOST if isinstance(error, HostError) else EXIT_USAGE
-
-
-@app.callback(invoke_without_command=True)
-def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-) -> None:
-    if version:
-        print_line(out, __version__)
-        raise typer.Exit
-
-
-@app.command()
-def score(
-    paths: Paths = None,
-    data: DataOption = None,
-    baseline: BaselineOption = None,
-    competition: RulesOption = None,
-    isolation: OwnIsolationOption = None,
-    json_to: JsonOption = None,
-    smoke: Annotated[bool, typer.Option("--smoke", help="A few images only, to see that it works.")] = False,
-) -> int:
-    """Score plugins against the baseline (default: the baseline and all of submissions/)."""
-    from starter.evaluation.evaluate import FULL, SMOKE, read_reference
-
-    rules = load_competition(competition)
-    folder = baseline or rules.path(rules.baseline)
-    sources = _candidates(paths, rules, folder)
-    reference = read_reference(folder)
-    results = evaluate_all(
-        "score",
-        sources,
-        rules,
-        data,
-        scope=SMOKE if smoke else FULL,
-        reference=reference,
-        reference_folder=folder,
-        isolation=isolation,
-    )
-    if not wrote_json(json_to, results):
-        show_scores(out, results, reference, rules.score, baseline=str(folder.resolve()))
-    return worst(results)
-
-
-@app.command()
-def validate(
-    paths: Annotated[
-        list[Path], typer.Argument(help="NAME.py, a folder with plugin.py, or a folder of those.")
-    ],
-    data: DataOption = None,
-    competition: RulesOption = None,
-    isolation: OwnIsolationOption = None,
-    json_to: JsonOption = None,
-    layers: Annotated[bool, typer.Option("--layers", help="Also show what each operator costs.")] = False,
-) -> int:
-    """Check plugins: everything but F1 and score; all problems at once."""
-    from starter.evaluation.evaluate import VALIDATE
-
-    rules = load_competition(competition)
-    results = evaluate_all("validate", discover(paths), rules, data, scope=VALIDATE, isolation=isolation)
-    if not wrote_json(json_to, results):
-        show_costs(out, results, layers=layers)
-    return worst(results)
-
-
-app.command()(profile)
-app.command()(doctor)
-app.command()(pack)
-app.command()(batch)
-app.command()(leaderboard)
-app.command()(verify)
-app.command()(train)
-app.command()(compress)
-app.command()(search)
-
-
-@app.command()
-def init(
-    name: Annotated[str, typer.Argument(help="The submission's name: its row on the scoreboard.")],
-    folder: Annotated[
-        Path | None,
-        typer.Option("--dir", callback=can_be_made, help="Where; default: the submissions folder."),
-    ] = None,
-    competition: RulesOption = None,
-) -> None:
-    """Write a submission that scores as it is."""
-    from starter.submission.template import write_template
-
-    target = write_template(name, folder or _submissions_folder(competition))
-    print_line(out, f"{target}/plugin.py  the network and its transforms")
-    print_line(out, f"{target}/weights.safetensors  trained on the packaged data")
-    shown = typed(target)
-    print_line(err, f"next: starter score {shown}")
-    print_line(err, f"then: change plugin.py, starter train {shown}, and score it again")
-
-
-def _submissions_folder(competition: Path | None) -> Path:
-    rules = load_competition(competition)
-    return rules.path(rules.submissions)
-
-
-@app.command()
-def explain(
-    code: Annotated[
-        str | None, typer.Argument(help="For instance E501; left out, all codes are listed.")
-    ] = None,
-) -> None:
-    """Say what an error code means and how to mend it."""
-    if code is None:
-        for known, entry in CATALOGUE.items():
-            print_line(out, f"{known}  {entry.title}")
-        return
-    if code.upper() not in CATALOGUE:
-        raise usage_error(Code.UNKNOWN_CODE, where="starter explain", got=code)
-    entry = CATALOGUE[Code(code.upper())]
-    print_line(out, f"{code.upper()}  {entry.title}\n")
-    print_line(out, f"status {entry.status}\nstage  {entry.stage}\nwhy    {entry.why}\nfix    {entry.fix}")
-
-
-def _candidates(paths: list[Path] | None, rules: CompetitionFile, baseline: Path) -> list[SubmissionSource]:
-    if paths:
-        return discover(paths)
-    own = discover([rules.path(rules.submissions)])
-    return [*discover([baseline]), *own, *discover_installed()]

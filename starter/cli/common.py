@@ -4,7 +4,6 @@ Commands are in app.py and the modules and folders beside it.
 """
 
 import contextlib
-import io
 import json
 import os
 import shlex
@@ -27,6 +26,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from starter.cli.exits import EXIT_HOST, EXIT_OK, EXIT_PARTICIPANT
 from starter.contract.competition import CompetitionFile
 from starter.contract.errors import Status
 from starter.contract.isolation import TRUST, Isolation, Level
@@ -46,20 +46,10 @@ class Requested(StrEnum):
     NONE = Level.NONE.value
 
 
-EXIT_OK, EXIT_PARTICIPANT, EXIT_USAGE, EXIT_HOST, EXIT_INTERRUPTED = 0, 1, 2, 3, 130
-"""Exit codes: scored, the participant's fault, the caller's, ours, Ctrl-C."""
-
 out = Console(highlight=False)
 """Results."""
 err = Console(stderr=True, highlight=False)
 """Progress and errors."""
-
-
-def print_any_text() -> None:
-    """Have the consoles write what their code page has no characters for as escapes, rather than fail."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def typed(*words: str | Path) -> str:

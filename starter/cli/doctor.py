@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 
 import typer
 
-from starter.cli.common import EXIT_HOST, DataOption, RulesOption, open_data, out
+from starter.cli.common import DataOption, RulesOption, open_data, out
+from starter.cli.exits import EXIT_HOST
 from starter.contract.competition import CompetitionFile, load_competition
 from starter.contract.errors import StarterError
 from starter.contract.isolation import NEVER_ISOLATED, TRUST, Isolation, Level, Trust
@@ -26,7 +27,7 @@ _REMEDIES = {
 
 
 def doctor(data: DataOption = None, competition: RulesOption = None) -> None:
-    """Show what this machine has, each lack with its remedy; exit 3 where nothing can be scored."""
+    """Show what this machine has, and a remedy for each lack."""
     rules = load_competition(competition)
     print_line(out, f"ok    python {platform.python_version()}, {platform.system()} {platform.release()}")
     for package in ("torch", "torchvision", "thop", "scikit-learn"):

@@ -27,7 +27,7 @@ def pack(
     competition: RulesOption = None,
     json_to: JsonOption = None,
 ) -> None:
-    """Pack a submission into a zip with a manifest; show what goes along, and no secrets."""
+    """Pack a submission into a zip, and show what goes in."""
     from starter.submission.packing import choose, manifest_of, write_zip
 
     rules = load_competition(competition)

@@ -47,7 +47,7 @@ def profile(  # noqa: PLR0913, PLR0917 - options of the command line
     isolation: OwnIsolationOption = None,
     json_to: JsonOption = None,
 ) -> int:
-    """Show what each layer costs: MACs, memory access, latency, and the ShuffleNetV2 guidelines."""
+    """Show what each layer costs: MACs, memory access, latency."""
     from starter.evaluation.evaluate import LAYERS, PROFILE, read_reference
     from starter.report import profile as profile_view
     from starter.report.html import profile as profile_page

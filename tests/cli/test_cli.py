@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from conftest import GOOD
 
+from starter.cli.app import COMMANDS, load
 from starter.contract.errors import CATALOGUE
 from starter.data.dataset import Dataset
 from starter.recipes.training.settings import TrainSettings
@@ -310,6 +311,16 @@ def test_what_only_prints_loads_no_torch(tmp_path: Path, command: str) -> None:
             assert name in run.stdout
 
 
+def test_the_help_loads_nothing_but_typer_and_is_what_the_commands_say(tmp_path: Path) -> None:
+    code = "import sys; from starter.cli.app import app; app(['--help'], standalone_mode=False)"
+    run = python("-c", f"{code}; sys.stderr.write(' '.join(sys.modules))", cwd=tmp_path)
+    heavy = {"numpy", "pydantic", "pluggy", "PIL", "sklearn", "sqlalchemy", "jinja2", "torch"}
+    assert not heavy.intersection(run.stderr.split())
+    for name, (_, text) in COMMANDS.items():
+        assert load(name).help.splitlines()[0] == text
+        assert text[:40] in run.stdout
+
+
 def test_a_failure_of_ours_is_exit_3_and_no_fault_of_the_participants(
     competition: Path, tmp_path: Path
 ) -> None:
@@ -328,10 +339,12 @@ def test_a_failure_of_ours_is_exit_3_and_no_fault_of_the_participants(
 def test_a_bug_of_ours_is_one_line_and_a_traceback_on_request(tmp_path: Path) -> None:
     code = """
 import sys
-from starter.cli.app import app, main
-@app.command()
+import types
+from starter.cli.app import COMMANDS, main
 def explode():
     raise RuntimeError("a [bug]")
+sys.modules["starter.cli.explode"] = types.SimpleNamespace(explode=explode)
+COMMANDS["explode"] = "explode", ""
 sys.argv[1:] = ["explode"]
 main()
 """

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import isolations
 import pytest
-import typer
 from conftest import GOOD, Command
 
-from starter.cli.app import app
+from starter.cli.app import COMMANDS, load
 from starter.contract.competition import CompetitionFile
 from starter.contract.errors import Code, HostError
 from starter.contract.isolation import NEVER_ISOLATED, TRUST, Level, Trust
@@ -27,9 +26,9 @@ def no_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def commands_with(option: str) -> set[str]:
     """Return the commands that take an option, with their groups before them."""
-    group = typer.main.get_command(app)
     found = set()
-    for name, command in group.commands.items():  # type: ignore[attr-defined]
+    for name in COMMANDS:
+        command = load(name)
         inner = getattr(command, "commands", {"": command})
         for sub, one in inner.items():
             if any(option in parameter.opts for parameter in one.params):

@@ -6,18 +6,16 @@ import shlex
 from pathlib import Path
 
 import pytest
-import typer
 from conftest import drawn_image
 from photo_server import SIZE, photograph, serving
 from typer.testing import CliRunner
 
-from starter.cli.app import app
-from starter.cli.data.data import data_app
+from starter.cli.app import app, load
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```sh\n(.*?)```", DOCUMENT, re.DOTALL)
 LINES = [line for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
-COMMANDS = typer.main.get_command(data_app).commands  # type: ignore[attr-defined]
+COMMANDS = load("data").commands
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -7,18 +7,17 @@ from pathlib import Path
 
 import crowd
 import pytest
-import typer
 from conftest import Command
 from crowd import GOOD
 
-from starter.cli.app import app
+from starter.cli.app import load
 from starter.data.dataset import Dataset
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "organizers.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```sh\n(.*?)```", DOCUMENT, re.DOTALL)
 LINES = [line for block in BLOCKS for line in block.splitlines()]
 SHOWN = re.findall(r"^(?:\$ )?starter (\w+) (.*)$", DOCUMENT, re.MULTILINE)
-COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS = {name: load(name) for name in ("batch", "leaderboard")}
 EVERYWHERE = {"--help", "--data", "--competition"}
 
 

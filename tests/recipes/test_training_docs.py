@@ -5,11 +5,9 @@ import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-import typer.main
 from conftest import GOOD
 from safetensors.torch import save_file
 from torch import nn
@@ -49,8 +47,7 @@ STAND_INS = {
 
 
 def options(command: str) -> set[str]:
-    group: Any = typer.main.get_command(cli.app)
-    found = group.commands[command].params
+    found = cli.load(command).params
     return {name for param in found for name in (*param.opts, *param.secondary_opts) if name.startswith("--")}
 
 

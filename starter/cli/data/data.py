@@ -1,4 +1,4 @@
-"""`starter data ...`: make and check data sets. Joined to the command line by cli/app.py."""
+"""`starter data ...`: make and check data sets."""
 
 import sys
 from importlib.resources import files
@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from starter.cli.common import EXIT_OK, EXIT_USAGE, can_be_made, err, out, progress, typed
+from starter.cli.common import can_be_made, err, out, progress, typed
+from starter.cli.exits import EXIT_OK, EXIT_USAGE
 from starter.report.terminal import describe, pad, print_line, print_wrapped
 
 if TYPE_CHECKING:  # the command line starts without them
     from starter.data.check import CheckReport
     from starter.data.coco.crops import CropReport
 
-data_app = typer.Typer(help="Make and check data sets.", no_args_is_help=True)
+data_app = typer.Typer(help="Make and check data sets.", no_args_is_help=True, rich_markup_mode=None)
 
 Out = Annotated[Path, typer.Option("--out", callback=can_be_made, help="The new folder.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same split or drawing.")]

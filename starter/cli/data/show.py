@@ -5,14 +5,16 @@ from typing import Annotated
 
 import typer
 
-from starter.cli.common import EXIT_OK, EXIT_USAGE, can_be_made, err, out
-from starter.cli.data.data import print_check
+from starter.cli.common import can_be_made, err, out
+from starter.cli.data.data import data_app, print_check
+from starter.cli.exits import EXIT_OK, EXIT_USAGE
 from starter.contract.text import inline
 from starter.report.terminal import print_line
 
 PAGE_HELP = "Write one page: balance, sizes, duplicates, samples."
 
 
+@data_app.command()
 def show(
     path: Annotated[Path, typer.Argument(help="The data set's folder.")],
     png: Annotated[

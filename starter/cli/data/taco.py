@@ -26,6 +26,7 @@ from starter.cli.data.data import (
     Version,
     Zip,
     cut,
+    data_app,
 )
 from starter.contract.errors import Code, usage_error
 from starter.report.terminal import print_line
@@ -41,6 +42,7 @@ class PhotographSize(StrEnum):
     SMALL = "640"
 
 
+@data_app.command()
 def taco(  # noqa: PLR0913, PLR0917 - options of the command line
     target: Out,
     annotations: Annotated[

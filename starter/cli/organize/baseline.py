@@ -1,4 +1,4 @@
-"""`starter baseline ...`: measure the baseline and check it. Joined to the command line by cli/app.py."""
+"""`starter baseline ...`: measure the baseline and check it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +20,9 @@ from starter.contract.results import Reference
 from starter.contract.submissions import discover_one
 from starter.report.terminal import print_line
 
-baseline_app = typer.Typer(help="Measure the baseline that scores are relative to.", no_args_is_help=True)
+baseline_app = typer.Typer(
+    help="Measure the baseline that scores are relative to.", no_args_is_help=True, rich_markup_mode=None
+)
 
 BaselinePath = Annotated[
     Path | None, typer.Argument(help="The baseline's folder; default: the competition's.")

@@ -1,4 +1,4 @@
-"""The command `starter batch`: evaluate many entries into a store. Registered by cli/app.py."""
+"""The command `starter batch`: evaluate many entries into a store."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from starter.cli.common import (
-    EXIT_HOST,
-    EXIT_OK,
     DataOption,
     IsolationOption,
     JsonOption,
@@ -26,6 +24,7 @@ from starter.cli.common import (
     store_url,
     write_json,
 )
+from starter.cli.exits import EXIT_HOST, EXIT_OK
 from starter.contract.competition import load_competition
 from starter.contract.errors import Status
 from starter.contract.system.processors import available
@@ -98,7 +97,7 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     isolation: IsolationOption = None,
     json_to: JsonOption = None,
 ) -> int:
-    """Evaluate many entries into a store; what is done already is not done again."""
+    """Evaluate many entries into a store, each one once."""
     from starter.contract.protocol import KeptImages
     from starter.contract.system.extras import require_extra
     from starter.evaluation.evaluate import Evaluator, read_reference

@@ -1,4 +1,4 @@
-"""`starter leaderboard` and `starter verify`: show what a store holds, and prove it. Joined by cli/app.py."""
+"""`starter leaderboard` and `starter verify`: show what a store holds, and prove it."""
 
 import json
 from pathlib import Path

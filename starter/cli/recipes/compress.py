@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from starter.cli.common import (
-    EXIT_OK,
     DataOption,
     JsonOption,
     OwnIsolationOption,
@@ -21,6 +20,7 @@ from starter.cli.common import (
     worst,
     wrote_json,
 )
+from starter.cli.exits import EXIT_OK
 from starter.contract.competition import load_competition
 from starter.contract.errors import UsageError
 from starter.contract.submissions import discover_one

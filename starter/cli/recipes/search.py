@@ -44,7 +44,7 @@ def search(  # noqa: PLR0913, PLR0917 - options of the command line
     competition: RulesOption = None,
     json_to: JsonOption = None,
 ) -> None:
-    """Search small mobile networks: two objectives, MACs and macro F1; costs are counted before training."""
+    """Search small mobile networks for few MACs and a high macro F1."""
     from starter.recipes.search.search import Search, SearchSettings, write_front
     from starter.recipes.training.loop import TrainSettings
     from starter.report.html.search import write_page

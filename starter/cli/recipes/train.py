@@ -88,7 +88,7 @@ def train(  # noqa: PLR0913, PLR0917 - the recipe's switches, one to one
     ] = None,
     json_to: JsonOption = None,
 ) -> None:
-    """Train a plugin's model on the training images; this runs its code here, so only your own."""
+    """Train a plugin's model; this runs its code here, so only your own."""
     switches = {k: v for k, v in locals().items() if k not in _NOT_SETTINGS}
     import torch
     from pydantic import ValidationError

@@ -1,0 +1,52 @@
+"""The commands `starter init` and `starter explain`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from starter.cli.common import RulesOption, can_be_made, err, out, typed
+from starter.contract.competition import load_competition
+from starter.contract.errors import CATALOGUE, Code, usage_error
+from starter.report.terminal import print_line
+
+
+def init(
+    name: Annotated[str, typer.Argument(help="The submission's name: its row on the scoreboard.")],
+    folder: Annotated[
+        Path | None,
+        typer.Option("--dir", callback=can_be_made, help="Where; default: the submissions folder."),
+    ] = None,
+    competition: RulesOption = None,
+) -> None:
+    """Write a submission that scores as it is."""
+    from starter.submission.template import write_template
+
+    target = write_template(name, folder or _submissions_folder(competition))
+    print_line(out, f"{target}/plugin.py  the network and its transforms")
+    print_line(out, f"{target}/weights.safetensors  trained on the packaged data")
+    shown = typed(target)
+    print_line(err, f"next: starter score {shown}")
+    print_line(err, f"then: change plugin.py, starter train {shown}, and score it again")
+
+
+def _submissions_folder(competition: Path | None) -> Path:
+    rules = load_competition(competition)
+    return rules.path(rules.submissions)
+
+
+def explain(
+    code: Annotated[
+        str | None, typer.Argument(help="For instance E501; left out, all codes are listed.")
+    ] = None,
+) -> None:
+    """Say what an error code means and how to fix it."""
+    if code is None:
+        for known, entry in CATALOGUE.items():
+            print_line(out, f"{known}  {entry.title}")
+        return
+    if code.upper() not in CATALOGUE:
+        raise usage_error(Code.UNKNOWN_CODE, where="starter explain", got=code)
+    entry = CATALOGUE[Code(code.upper())]
+    print_line(out, f"{code.upper()}  {entry.title}\n")
+    print_line(out, f"status {entry.status}\nstage  {entry.stage}\nwhy    {entry.why}\nfix    {entry.fix}")
