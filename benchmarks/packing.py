@@ -1,10 +1,10 @@
 """Two filters in one multiplication: what is left of it when results keep few significant bits.
 
-An entry packs two filters of a convolution into one set of weights, W1 + eps x W2: whole numbers and fractions.
-One multiplication then gives two products, and rounding takes them apart. The network is
-submissions/distilled with every 1x1 convolution and the stem packed, trained for each number of
-bits with the rounding in place, so that it adapts: activations and the first filter are quantized to as many
-levels as the bits hold.
+An entry packs two filters of a convolution into one set of weights, W1 + eps x W2: whole numbers and
+fractions. One multiplication then gives two products, and rounding takes them apart. The network is
+submissions/distilled with every 1x1 convolution and the stem packed, trained for each number of bits with
+the rounding in place, so that it adapts: activations and the first filter are quantized to as many levels
+as the bits hold.
 
     python benchmarks/packing.py --bits 24 16 11 8 --epochs 60
 """
@@ -12,6 +12,7 @@ levels as the bits hold.
 import argparse
 import copy
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -68,12 +69,14 @@ class Packed(nn.Module):
         weight: bits of a weight of the first filter, with the sign.
     """
 
+    eps: Tensor
+
     def __init__(self, conv: nn.Conv2d, bits: int, activation: int, weight: int) -> None:
         super().__init__()
-        self.half = conv.out_channels // 2
-        self.first = nn.Parameter(conv.weight[: self.half].detach().clone())
-        self.second = nn.Parameter(conv.weight[self.half :].detach().clone())
-        self.stride, self.padding = conv.stride, conv.padding
+        self.pairs = conv.out_channels // 2
+        self.first = nn.Parameter(conv.weight[: self.pairs].detach().clone())
+        self.second = nn.Parameter(conv.weight[self.pairs :].detach().clone())
+        self.convolve = partial(F.conv2d, bias=None, stride=conv.stride, padding=conv.padding)
         self.bits, self.most = bits, max(1, 2 ** (activation - 1) - 1)
         self.most_weight = max(1, 2 ** (weight - 1) - 1)
         self.input_step = nn.Parameter(torch.tensor(0.0))
@@ -91,10 +94,10 @@ class Packed(nn.Module):
         first = quantized(self.first, weight_step, self.most_weight)
         if self.training:
             with torch.no_grad():
-                limit = F.conv2d(whole, self.second, None, self.stride, self.padding).abs().amax()
-                eps = 0.45 / limit.clamp(min=1e-6)
+                limit = self.convolve(whole, self.second).abs().amax()
+                eps = limit.clamp(min=1e-6).reciprocal() * 0.45
                 self.eps.copy_(eps if self.eps == 0 else torch.minimum(self.eps * 1.001, eps))
-        packed = F.conv2d(whole, first + self.eps * self.second, None, self.stride, self.padding)
+        packed = self.convolve(whole, first + self.eps * self.second)
         packed = rounded(packed, self.bits)
         return self._apart(packed, whole, first, step, weight_step)
 
@@ -105,14 +108,18 @@ class Packed(nn.Module):
         near = packed.detach().round()
         rest = (packed.detach() - near) / self.eps
         if self.training:
-            one = F.conv2d(whole, first, None, self.stride, self.padding)
-            two = F.conv2d(whole, self.second, None, self.stride, self.padding)
+            one = self.convolve(whole, first)
+            two = self.convolve(whole, self.second)
             near, rest = one + (near - one).detach(), two + (rest - two).detach()
         return torch.cat([near * (step * weight_step), rest * step], 1)
 
 
 class PackedForExport(nn.Module):
     """The same with constants only: a convolution, a rounding and a subtraction."""
+
+    weight: Tensor
+    step: Tensor
+    scale: Tensor
 
     def __init__(self, packed: Packed) -> None:
         super().__init__()
@@ -121,14 +128,16 @@ class PackedForExport(nn.Module):
         first = quantized(packed.first, weight_step, packed.most_weight)
         self.register_buffer("weight", (first + packed.eps * packed.second).detach())
         self.register_buffer("step", step.detach().reciprocal())
-        scale = torch.cat([(step * weight_step).expand(packed.half), (step / packed.eps).expand(packed.half)])
+        scale = torch.cat(
+            [(step * weight_step).expand(packed.pairs), (step / packed.eps).expand(packed.pairs)]
+        )
         self.register_buffer("scale", scale.detach()[:, None, None].clone())
-        self.most, self.stride, self.padding = packed.most, packed.stride, packed.padding
+        self.most, self.convolve = packed.most, packed.convolve
 
     def forward(self, values: Tensor) -> Tensor:
         """As `Packed.forward`; the factors would be folded into the batch norm that follows."""
         whole = (values * self.step).round().clamp(-self.most, self.most)
-        packed = F.conv2d(whole, self.weight, None, self.stride, self.padding)
+        packed = self.convolve(whole, self.weight)
         near = packed.round()
         return torch.cat([near, packed - near], 1) * self.scale
 
@@ -210,7 +219,7 @@ def main() -> None:
     evaluated = loaded(dataset, [row.image_id for row in answers], records)
     labels = [row.label for row in answers]
     scorer = Scorer(reference, rules.score)
-    shape = tuple(evaluated.shape[1:])
+    shape = pipeline.input_shape(records)
 
     def line(name: str, network: nn.Module, counted: nn.Module) -> None:
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The participant's contract: everything a plugin needs to import.
+"""Everything that a plugin needs to import, and `evaluate` for notebooks and libraries.
 
 from starter import Submission, hookimpl
 """
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from starter.contract.hookspecs import Competition, Submission, hookimpl
+    from starter.report.row import evaluate
 
-__all__ = ["Competition", "Submission", "hookimpl"]
+__all__ = ["Competition", "Submission", "evaluate", "hookimpl"]
 __version__ = "0.1.0"
 
 
@@ -17,4 +18,5 @@ def __getattr__(name: str) -> Any:
     """Import what is asked for: `starter --help` needs none of it."""
     if name not in __all__:
         raise AttributeError(f"module 'starter' has no attribute {name!r}")
-    return getattr(importlib.import_module("starter.contract.hookspecs"), name)
+    home = "starter.report.row" if name == "evaluate" else "starter.contract.hookspecs"
+    return getattr(importlib.import_module(home), name)

@@ -53,7 +53,7 @@ def show_scores(
     scored = [r for r in ordered if r.score is not None]
     if not console.is_terminal:
         for result in ordered:
-            print_line(console, _score_line(result, labels[_key(result)]))
+            print_line(console, score_line(result, labels[_key(result)]))
     elif scored:
         console.print(_fitting_table(console, scored, labels))
     if all(r.path != baseline for r in results):
@@ -226,7 +226,8 @@ def _table(headings: Sequence[str], results: Sequence[EvaluationResult], labels:
     return table
 
 
-def _score_line(result: EvaluationResult, label: str) -> str:
+def score_line(result: EvaluationResult, label: str) -> str:
+    """Return a row of the scoreboard as one line of text."""
     if result.score is None:
         found = result.error
         return f"{label}  {result.status}  {inline(f'{found.code} {found.got}') if found else 'no score'}"

@@ -26,7 +26,7 @@ REDUCED = (512, 512)
 def same_shape(annotated: Size, size: Size) -> bool:
     """Say whether a picture is the annotated one, scaled: each side right to a pixel, as scaling rounds.
 
-    >>> same_shape((3264, 2448), (640, 480)), same_shape((3264, 2448), (500, 374))
+    >>> same_shape((3264, 2448), (640, 480)), same_shape((3264, 2448), (500, 333))
     (True, False)
     """
     scale = max(size[0] / annotated[0], size[1] / annotated[1])
