@@ -49,9 +49,9 @@ def ours(name: str) -> int | str:
     isolation = choose(CompetitionFile(name="evasion"))
     with (
         tempfile.TemporaryDirectory() as folder,
-        open_sandbox(isolation, limits=Limits(), forks=False) as room,
+        open_sandbox(isolation, limits=Limits(), forks=False) as sandbox,
     ):
-        exported = export(discover_one(FOLDER / name), COMPETITION, Limits(), Path(folder), room)
+        exported = export(discover_one(FOLDER / name), COMPETITION, Limits(), Path(folder), sandbox)
         if exported.report.problems:
             return str(exported.report.problems[0].code)
         try:

@@ -1,7 +1,7 @@
 """What isolation costs: time to a plugin's first line, and processor time for each submission.
 
 plain is the naive harness: a fresh Python that imports what the worker imports and then the plugin, with
-no limit and no lock. The others are rooms of the kit. All are measured in turn, in one run.
+no limit and no lock. The others are sandboxes of the kit. All are measured in turn, in one run.
 
     python benchmarks/isolation.py --rounds 5
 """
@@ -24,7 +24,7 @@ from starter.contract.isolation import Level
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.evaluation.runner.client import export
 from starter.sandbox.choice import missing
-from starter.sandbox.sandbox import Room
+from starter.sandbox.sandbox import LockedSandbox
 
 COMPETITION = Competition(num_classes=3, class_names=("a", "b", "c"), mean=(0.5,) * 3, std=(0.2,) * 3)
 RULES = CompetitionFile(name="isolation")
@@ -59,42 +59,42 @@ def plain(path: Path) -> float:
     return first_line(run.stderr) - started
 
 
-def submit(room: Room, path: Path) -> float:
-    """Return when the plugin's first line ran in a room."""
+def submit(sandbox: LockedSandbox, path: Path) -> float:
+    """Return when the plugin's first line ran in a sandbox."""
     with tempfile.TemporaryDirectory() as folder:
         source = SubmissionSource("net", path, Kind.FILE)
-        return first_line(export(source, COMPETITION, RULES.limits, Path(folder), room).log)
+        return first_line(export(source, COMPETITION, RULES.limits, Path(folder), sandbox).log)
 
 
-def room_of(level: Level, *, forks: bool) -> Room:
-    """Return a room of the default limits."""
-    return Room(level, user=RULES.worker_user, limits=RULES.limits, forks=forks)
+def sandbox_of(level: Level, *, forks: bool) -> LockedSandbox:
+    """Return a sandbox of the default limits."""
+    return LockedSandbox(level, user=RULES.worker_user, limits=RULES.limits, serves_many=forks)
 
 
 def cold(level: Level, path: Path) -> float:
-    """From the start of the room on."""
+    """From the start of the sandbox on."""
     started = time.monotonic()
-    with room_of(level, forks=False) as room:
-        return submit(room, path) - started
+    with sandbox_of(level, forks=False) as sandbox:
+        return submit(sandbox, path) - started
 
 
 def spare(level: Level, path: Path) -> float:
-    """From the moment at which the submission is known; the room was ready before."""
-    with room_of(level, forks=False) as room:
-        assert not room.failure()
+    """From the moment at which the submission is known; the sandbox was ready before."""
+    with sandbox_of(level, forks=False) as sandbox:
+        assert not sandbox.failure()
         started = time.monotonic()
-        return submit(room, path) - started
+        return submit(sandbox, path) - started
 
 
 def template(level: Level, path: Path) -> tuple[float, float]:
     """Return the median time to the first line, and the processor seconds of a submission."""
     before = children_seconds()
     times = []
-    with room_of(level, forks=True) as room:
-        assert not room.failure()
+    with sandbox_of(level, forks=True) as sandbox:
+        assert not sandbox.failure()
         for _ in range(TEMPLATE_SUBMISSIONS):
             started = time.monotonic()
-            times.append(submit(room, path) - started)
+            times.append(submit(sandbox, path) - started)
     return statistics.median(times), (children_seconds() - before) / TEMPLATE_SUBMISSIONS
 
 

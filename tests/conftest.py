@@ -30,14 +30,14 @@ from starter.data.dataset import Dataset
 from starter.data.writer import Description, Item, Split, write_dataset
 from starter.evaluation.baseline import measure, write_reference
 from starter.sandbox.choice import absent
-from starter.sandbox.door import Door
+from starter.sandbox.protocol import Sandbox
 
 LINUX_ONLY = [
     "graph/test_fuzz.py",
     "sandbox/probes",
     "sandbox/test_filter.py",
     "sandbox/test_lockdown.py",
-    "sandbox/test_room.py",
+    "sandbox/test_sandbox.py",
     "sandbox/test_sabotage.py",
     "sandbox/test_weaker_hosts.py",
     "test_benchmarks.py",
@@ -54,7 +54,8 @@ NEED_PACKAGES = {
     "test_limit_edges.py",
     "test_messages.py",
     "test_processes.py",
-    "test_room.py",
+    "test_protocol.py",
+    "test_sandbox.py",
     "test_sabotage.py",
     "test_store.py",
     "test_trust.py",
@@ -112,16 +113,16 @@ def drawn_image(label: int, seed: int) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def room() -> Iterator[Door]:
-    """One room for all tests that lock their plugin in, at the strictest level there is."""
-    with isolations.room_of((isolations.available() or ["lockdown"])[0]) as shared:
+def sandbox() -> Iterator[Sandbox]:
+    """One sandbox for all tests that lock their plugin in, at the strictest level there is."""
+    with isolations.sandbox_of((isolations.available() or ["lockdown"])[0]) as shared:
         yield shared
 
 
 @pytest.fixture(scope="module", params=isolations.NAMES)
-def each_room(request: pytest.FixtureRequest) -> Iterator[Door]:
-    """One room for all tests of a module, for each isolation that this machine has."""
-    with isolations.room_of(request.param) as shared:
+def each_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    """One sandbox for all tests of a module, for each isolation that this machine has."""
+    with isolations.sandbox_of(request.param) as shared:
         yield shared
 
 

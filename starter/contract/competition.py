@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from starter.contract.errors import Code, UsageError, problem, usage_error
+from starter.contract.isolation import Level
 
 FILE_NAME = "competition.toml"
 
@@ -87,7 +88,7 @@ class CompetitionFile(BaseModel):
     """Where `starter score` looks by default."""
     operator_costs: tuple[str, ...] = ()
     """Python files with cost rules of the organizer's own, for operators that have none."""
-    isolation: Literal["box", "lockdown", "none"] | None = None
+    isolation: Level | None = None
     """The least isolation for every command; left out, it depends on whose code a command runs."""
     worker_user: int = Field(default=65534, gt=0)
     """The number of the user that a submission's process becomes where the kit runs as root."""

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from starter.contract.errors import Problem, Status
+from starter.contract.isolation import Level
 
 Branch = Literal["below_floor", "penalty", "reward"]
 """Which case of the f1_term applied."""
@@ -230,7 +231,7 @@ class EvaluationResult(Record):
     """How many images it was evaluated on."""
     seconds: float = 0
     """Wall-clock time that it took."""
-    isolation: Literal["box", "lockdown", "none"] = "none"
+    isolation: Level = Level.NONE
     """How its code was locked in."""
     log_tail: str = ""
     """The end of what its code printed."""

@@ -1,4 +1,4 @@
-"""Strangers' names and texts, made fit to be shown: a terminal obeys none of them, and none breaks a line."""
+"""Strangers' names and texts, made fit to be shown: none is obeyed, breaks a line or is endless."""
 
 
 def clean(text: str) -> str:
@@ -9,3 +9,25 @@ def clean(text: str) -> str:
 def inline(text: str) -> str:
     """Return a text on one line: a line break in a name could show a row that is none."""
     return clean(text).replace("\n", " ")
+
+
+class LogTail:
+    """The end of what a process printed, and how much that was."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.total = 0
+        self._data = bytearray()
+
+    def add(self, chunk: bytes) -> None:
+        """Take what was read."""
+        self.total += len(chunk)
+        self._data += chunk
+        if len(self._data) > 2 * self.limit + 65536:
+            del self._data[: -self.limit]
+
+    def text(self) -> bytes:
+        """Return the end, and before it how much was dropped."""
+        kept = bytes(self._data[-self.limit :])
+        dropped = self.total - len(kept)
+        return (f"[{dropped:,} earlier bytes not kept]\n".encode() if dropped else b"") + kept

@@ -30,7 +30,7 @@ from starter.contract.protocol import KeptImages, RunnerHello, RunnerReply, Runn
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.evaluation.runner.client import Exported, Runner, export
 from starter.sandbox.choice import open_sandbox
-from starter.sandbox.door import Door
+from starter.sandbox.protocol import Sandbox
 
 _AHEAD = 1
 """How many submissions are exported before they can be run: each may hold its weights on the disk."""
@@ -163,16 +163,16 @@ class LocalMeasurer:
         """
         known = sources if isinstance(sources, Sequence) else ()
         readable = [c.folder for c in known if c.kind is Kind.ENTRY_POINT]
-        room = self.sandbox(forks=len(known) != 1, readable=readable)
+        sandbox = self.sandbox(forks=len(known) != 1, readable=readable)
         stop = threading.Event()
         coming = iter(sources)
         waiting: deque[tuple[SubmissionSource, Future[Exported]]] = deque()
 
         def export_ahead() -> None:
             for source in islice(coming, _AHEAD + 1 - len(waiting)):
-                waiting.append((source, pool.submit(self.export, source, room, stop)))
+                waiting.append((source, pool.submit(self.export, source, sandbox, stop)))
 
-        with room, ThreadPoolExecutor(max_workers=1) as pool:
+        with sandbox, ThreadPoolExecutor(max_workers=1) as pool:
             try:
                 export_ahead()
                 meanwhile()
@@ -185,23 +185,23 @@ class LocalMeasurer:
                 for _, future in waiting:
                     future.cancel()
 
-    def sandbox(self, *, forks: bool = True, readable: Sequence[Path] = ()) -> Door:
+    def sandbox(self, *, forks: bool = True, readable: Sequence[Path] = ()) -> Sandbox:
         """Start a process for submissions, by the competition's rules."""
         limits = self._competition.limits
         return open_sandbox(self._isolation, limits=limits, forks=forks, readable=readable)
 
-    def export(self, source: SubmissionSource, room: Door, stop: threading.Event) -> Exported:
+    def export(self, source: SubmissionSource, sandbox: Sandbox, stop: threading.Event) -> Exported:
         """Have one submission exported.
 
         Raises:
-            HostError: the room does not start, or broke.
+            HostError: the sandbox does not start, or broke.
         """
         folder = Path(tempfile.mkdtemp(dir=self._folder.name))
         limits = self._competition.limits
         problems = source.problems(limits)
         if problems:
             return Exported(WorkerReport(problems=tuple(problems)), folder, "")
-        return export(source, self._images.competition, limits, folder, room, stop=stop)
+        return export(source, self._images.competition, limits, folder, sandbox, stop=stop)
 
     def run(self, source: SubmissionSource, exported_by: Callable[[], Exported]) -> Measurement:
         """Have what was exported counted and run.

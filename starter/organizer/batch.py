@@ -1,7 +1,7 @@
 """Evaluate many strangers' submissions into a store: plan, run, go on where it stopped.
 
 The plan says for each entry what will be done with it; several jobs then work it off, each
-with a room and a runner of its own.
+with a sandbox and a runner of its own.
 """
 
 import contextlib
@@ -199,7 +199,7 @@ class LocalJobs:
         return "no job is left"
 
     def close(self) -> None:
-        """Do nothing: a room ends with its job."""
+        """Do nothing: a sandbox ends with its job."""
 
 
 class Batch:
@@ -242,7 +242,7 @@ class Batch:
         """Evaluate until nothing is left; return how it went.
 
         Raises:
-            HostError: the store, the runner or the room failed, or no worker is left; what was
+            HostError: the store, the runner or the sandbox failed, or no worker is left; what was
                 finished is stored.
             UsageError: the data set or the reference is at fault.
         """

@@ -1,27 +1,28 @@
 """The submission's process: lock itself in, import torch, load the plugin, export it, leave.
 
-Started by sandbox/supervisor.py as `python -I -B -m starter.plugin.worker ARGUMENTS`.
-It locks itself in first, then imports torch, and waits on fd 0 for a submission: descriptors of
-a payload, a reply, a log and a handshake. A template forks a child for each one, runs nothing of
+Started by sandbox/supervisor.py as `python -I -B -m starter.plugin.worker SPEC`.
+It locks itself in first, then imports torch, and waits on fd 0 for the files of a
+submission's job (sandbox/protocol.py). A template forks a child for each one, runs nothing of
 a stranger's itself and reads nothing of it. The reply is a line of JSON with the lengths of the
 parts, then the parts. No image, label or other submission is ever here.
 """
 
 import importlib.util
-import json
 import os
 import resource
 import socket
 import sys
 import tempfile
 import traceback
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 from starter.contract.protocol import WorkerJob
 from starter.plugin.answer import answer, preload, unpack
 from starter.sandbox.lockdown import lock_down
-from starter.sandbox.scratch import empty_folder
+from starter.sandbox.protocol import GO, READY, WAITING, Ended, JobFiles, WorkerSpec
+from starter.sandbox.usage import empty_folder
 
 _READ_BY_EVERY_PLUGIN = ("starter", "torch", "torchvision", "thop")
 _ADDRESS_SPACE_OF_TORCH = 8 * 2**30  # CUDA builds map several GiB at import without using them
@@ -29,47 +30,45 @@ _ADDRESS_SPACE_OF_TORCH = 8 * 2**30  # CUDA builds map several GiB at import wit
 
 def main() -> None:
     """Lock in, prepare, and serve submissions until nobody wants any more."""
-    arguments = json.loads(sys.argv.pop())
+    spec = WorkerSpec.from_json(sys.argv.pop())
     sys.orig_argv.clear()  # no submission need know where our temporary folder is
     control = socket.socket(fileno=0)
-    room = Path.cwd()
-    readable = [Path(path) for path in arguments["readable"]]
-    lock_down(readable, room, user=arguments["user"], waiting=True, boxed=arguments["boxed"])
-    _try_the_lock(Path(arguments.pop("outside")), room, root=arguments["root"])
-    (room / "scratch").mkdir()  # the temporary folder, which torch looks for when it is imported
-    if arguments["preload"]:
+    folder = Path.cwd()
+    lock_down(map(Path, spec.readable), folder, user=spec.user, waiting=True, boxed=spec.boxed)
+    _try_the_lock(Path(spec.outside), folder, root=spec.root)
+    spec = replace(spec, outside="")
+    (folder / "scratch").mkdir()  # the temporary folder, which torch looks for when it is imported
+    if spec.preload:
         preload()
-    control.send(b"ready")
-    while True:
-        message, descriptors, _, _ = socket.recv_fds(control, 16, 4)
-        if not message:
-            os._exit(0)
-        child = os.fork() if arguments["forks"] else 0
+    control.send(READY)
+    while received := JobFiles.receive(control):
+        _, files = received
+        child = os.fork() if spec.forks else 0
         if child == 0:
             control.close()
-            _serve(arguments, room, *descriptors)
-        for descriptor in descriptors:
-            os.close(descriptor)
+            _serve(spec, folder, files)
+        files.close()
         _, status = os.waitpid(child, 0)
-        control.send(f"{status} {_cleared(room)}".encode())
+        control.send(Ended(status, _cleared(folder)).to_json().encode())
+    os._exit(0)
 
 
-def _cleared(room: Path) -> str:
-    """Remove what a submission has left; say whether the room can have another."""
+def _cleared(folder: Path) -> bool:
+    """Remove what a submission has left; say whether the sandbox can have another."""
     try:
-        empty_folder(room)
+        empty_folder(folder)
     except OSError:
         traceback.print_exc()
-        return "spoilt"
-    return "clean"
+        return False
+    return True
 
 
-def _try_the_lock(outside: Path, room: Path, *, root: bool) -> None:
-    """End the process where something that the lock must refuse succeeds, or the room cannot be used.
+def _try_the_lock(outside: Path, folder: Path, *, root: bool) -> None:
+    """End the process where something that the lock must refuse succeeds, or the sandbox cannot be used.
 
     Args:
         outside: a file that it must not read.
-        room: the folder that it may write to.
+        folder: the one that it may write to.
         root: whether it is meant to stay root: nobody else can read the Python environment.
     """
     if os.getuid() == 0 and not root:
@@ -92,33 +91,33 @@ def _try_the_lock(outside: Path, room: Path, *, root: bool) -> None:
         if spec is None or spec.origin is None:
             raise SystemExit(f"user {os.getuid()} cannot read the Python environment: no {module}")
         Path(spec.origin).read_bytes()
-    (room / "canary").write_text("")
-    (room / "canary").unlink()
+    (folder / "canary").write_text("")
+    (folder / "canary").unlink()
 
 
-def _serve(arguments: dict[str, Any], room: Path, payload: int, reply: int, log: int, handshake: int) -> None:
+def _serve(spec: WorkerSpec, folder: Path, files: JobFiles) -> NoReturn:
     """Do one job and end the process at once: an orderly exit of torch takes a second."""
-    os.write(handshake, b"R")
-    if os.read(handshake, 1) != b"G":  # only now can this process be watched and killed
+    assert files.handshake is not None
+    os.write(files.handshake, WAITING)
+    if os.read(files.handshake, len(GO)) != GO:  # only now can this process be watched and killed
         os._exit(1)
-    os.close(handshake)
+    os.close(files.handshake)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
-    with os.fdopen(payload, "rb") as file:
+    os.dup2(files.log, 1)
+    os.dup2(files.log, 2)
+    os.close(files.log)
+    with os.fdopen(files.payload, "rb") as file:
         job = WorkerJob.model_validate_json(file.readline())
-        source = unpack(file, job, room / "submission")
-    scratch = room / "scratch"
+        source = unpack(file, job, folder / "submission")
+    scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)
     os.chdir(scratch)
     tempfile.tempdir = None
-    _limit_resources(job, alone=arguments["alone"])
-    own = [Path(path) for path in arguments["readable"]]
-    lock_down([*own, room / "submission"], scratch, boxed=arguments["boxed"])
-    os.closerange(3, reply)
-    os.closerange(reply + 1, 512)
-    answer(os.fdopen(reply, "wb"), source, job)
+    _limit_resources(job, alone=spec.alone)
+    lock_down([*map(Path, spec.readable), folder / "submission"], scratch, boxed=spec.boxed)
+    os.closerange(3, files.reply)
+    os.closerange(files.reply + 1, 512)
+    answer(os.fdopen(files.reply, "wb"), source, job)
 
 
 def _limit_resources(job: WorkerJob, *, alone: bool) -> None:
@@ -126,7 +125,7 @@ def _limit_resources(job: WorkerJob, *, alone: bool) -> None:
 
     Args:
         job: what it may use.
-        alone: whether its user's processes are those of the room alone, so that they can be counted.
+        alone: whether its user's processes are those of the sandbox alone, so that they can be counted.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     used = resource.getrusage(resource.RUSAGE_SELF)

@@ -1,7 +1,7 @@
 """A child process of our own that reads a stranger's data: its pipes, its limits, its end.
 
-It works on any system: threads read the pipes, psutil reads the memory. A stranger's code runs
-behind sandbox.py instead.
+It works on any system: threads read the pipes, psutil reads the memory. A stranger's code runs in a
+sandbox (sandbox.py) instead.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ from typing import IO, Any
 import psutil
 
 from starter.contract.competition import Limits
-from starter.contract.errors import Code, Problem, problem
 from starter.contract.system.processors import waiting
-from starter.sandbox.log_tail import LogTail
-from starter.sandbox.scratch import folder_usage
+from starter.contract.text import LogTail
+from starter.sandbox.protocol import LimitExceeded
+from starter.sandbox.usage import Usage, exceeded, folder_usage
 
 _INHERITED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
 _INHERITED_ON_WINDOWS = (
@@ -56,13 +56,13 @@ class Allowance:
         return cls(limits.evaluate_seconds, 2 * limits.memory_mb, limits.scratch_mb, limits.log_kb)
 
 
-class Child:
+class MonitoredProcess:
     """A Python module of ours in a process of its own, watched.
 
     Args:
         module: what `python -m` runs.
         scratch: its working folder, home and temporary folder; private and empty.
-        allowance: its limits; they strike in `check`.
+        allowance: its limits; `check` says when one is exceeded.
         threads: how many threads its numerical libraries may use.
     """
 
@@ -117,26 +117,23 @@ class Child:
         """
         return self._lines.get(timeout)
 
-    def check(self, wall_seconds: float | None = None) -> Problem | None:
-        """Return the limit that the child has reached, if any.
+    def check(self, wall_seconds: float | None = None) -> LimitExceeded | None:
+        """Return the limit that the child has exceeded, if any.
 
         Args:
             wall_seconds: another wall-clock limit than the allowance's.
         """
-        elapsed = time.monotonic() - self.started
-        allowed = self.allowance.wall_seconds if wall_seconds is None else wall_seconds
-        if elapsed > allowed:
-            return _limit(Code.TIMEOUT, f"{allowed:g} s", f"{elapsed:.1f} s")
-        memory = sum(map(private_bytes, self._tree)) / 2**20  # kept images are mapped, and everybody's
-        if memory > self.allowance.memory_mb:
-            return _limit(Code.MEMORY, f"{self.allowance.memory_mb} MiB", f"{memory:.0f} MiB")
+        limits = vars(self.allowance) | ({} if wall_seconds is None else {"wall_seconds": wall_seconds})
         self._polls += 1
-        if self._polls % 10 == 0:
+        looks = self._polls % 10 == 0
+        if looks:
             self._tree = family(self.process.pid)
-            used = folder_usage(self.scratch)[0] / 2**20
-            if used > self.allowance.scratch_mb:
-                return _limit(Code.DISK, f"{self.allowance.scratch_mb} MiB", f"{used:.0f} MiB")
-        return None
+        usage = Usage(
+            wall_seconds=time.monotonic() - self.started,
+            memory_mb=sum(map(private_bytes, self._tree)) / 2**20,  # kept images are mapped, and everybody's
+            scratch_mb=folder_usage(self.scratch)[0] / 2**20 if looks else 0,
+        )
+        return exceeded(usage, limits)
 
     def kill(self) -> None:
         """End the child and what it has started, and close its pipes."""
@@ -245,7 +242,3 @@ def clean_environment(scratch: Path, threads: int) -> dict[str, str]:
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": "1",
     }
-
-
-def _limit(code: Code, allowed: str, measured: str) -> Problem:
-    return problem(code, where="the submission's process", expected=f"at most {allowed}", got=measured)

@@ -12,8 +12,8 @@ from pathlib import Path
 from starter.contract.competition import CompetitionFile, Limits
 from starter.contract.errors import Code, host_error
 from starter.contract.isolation import Isolation, Level, Trust
-from starter.sandbox.door import Door
-from starter.sandbox.portable import PortableProcess
+from starter.sandbox.protocol import Sandbox
+from starter.sandbox.unlocked import UnlockedSandbox
 
 _NEEDED = ((os, "fork"), (os, "pidfd_open"), (socket, "AF_UNIX"), (socket, "send_fds"))
 _NEEDED_MODULES = ("fcntl", "resource")
@@ -26,7 +26,7 @@ def open_sandbox(
     forks: bool = True,
     preload: bool = True,
     readable: Sequence[Path] = (),
-) -> Door:
+) -> Sandbox:
     """Start a process that submissions run in, one after another.
 
     Args:
@@ -37,11 +37,16 @@ def open_sandbox(
         readable: folders of installed submissions, outside the Python environment.
     """
     if isolation.level is Level.NONE:
-        return PortableProcess(several=forks, preload=preload)
-    from starter.sandbox.sandbox import Room  # noqa: PLC0415 - it cannot be imported where there is no lock
+        return UnlockedSandbox(serves_many=forks, preload=preload)
+    from starter.sandbox.sandbox import LockedSandbox  # noqa: PLC0415 - where there is no lock, it cannot be
 
-    return Room(
-        isolation.level, user=isolation.user, limits=limits, forks=forks, preload=preload, readable=readable
+    return LockedSandbox(
+        isolation.level,
+        user=isolation.user,
+        limits=limits,
+        serves_many=forks,
+        preload=preload,
+        readable=readable,
     )
 
 
@@ -97,7 +102,7 @@ def try_level(level: Level, competition: CompetitionFile) -> Isolation | str:
 
 def least_for(competition: CompetitionFile, trust: Trust) -> Level:
     """Return the least isolation that is accepted: the competition's, or else the policy's."""
-    return Level(competition.isolation) if competition.isolation else trust.least
+    return competition.isolation or trust.least
 
 
 def choose(
@@ -114,7 +119,7 @@ def choose(
         HostError: no level that is strict enough works on this machine.
     """
     least = least_for(competition, trust)
-    wanted = Level.NONE if competition.isolation == "none" and requested is None else None
+    wanted = Level.NONE if competition.isolation is Level.NONE and requested is None else None
     if requested not in {None, "auto"}:
         wanted = Level(requested or "")
     if wanted is Level.NONE:

@@ -130,8 +130,8 @@ def test_a_result_has_the_promised_fields(board: Run) -> None:
 
 
 @pytest.mark.slow
-def test_a_limit_that_strikes_is_told_with_the_measured_value(competition: Path) -> None:
-    """In a run of its own: so short a limit would strike honest plugins on a busy machine."""
+def test_a_limit_that_is_exceeded_is_told_with_the_measured_value(competition: Path) -> None:
+    """In a run of its own: honest plugins would exceed so short a limit on a busy machine."""
     (competition / "loops.py").write_text(GOOD + "\nwhile True: pass\n", encoding="utf-8")
     rules = competition / "short.toml"
     rules.write_text(COMPETITION.replace("wall_seconds = 60", "wall_seconds = 6"), encoding="utf-8")

@@ -1,6 +1,6 @@
 """What a participant is told names nobody else's things: no labels, no path of ours, no other submission.
 
-Plugins that fail at every stage tell all that they can see, one after another in one room.
+Plugins that fail at every stage tell all that they can see, one after another in one sandbox.
 """
 
 import json
@@ -90,7 +90,7 @@ FAILURES = {
 def told(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, easy_dataset: Dataset
 ) -> dict[str, dict[str, Any]]:
-    """What each of the failing plugins' authors gets, after two submissions of others in the same room."""
+    """What each of the failing plugins' authors gets, after two submissions of others in the same sandbox."""
     if reason := isolations.lacks(request.param):
         pytest.skip(reason)
     place = tmp_path_factory.mktemp("organizer")

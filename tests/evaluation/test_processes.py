@@ -24,8 +24,8 @@ from starter.data.dataset import Dataset
 from starter.evaluation.evaluate import Evaluator
 from starter.evaluation.runner.client import Exported, Runner, _read_report, _split, export
 from starter.sandbox.choice import choose
-from starter.sandbox.door import Door
-from starter.sandbox.portable import PortableProcess
+from starter.sandbox.protocol import Sandbox
+from starter.sandbox.unlocked import UnlockedSandbox
 
 COMPETITION = Competition(
     num_classes=3, class_names=("Metal", "Paper", "Plastic"), mean=(0.5,) * 3, std=(0.2,) * 3
@@ -48,15 +48,15 @@ def forge(descriptor):
 """
 
 
-def run(folder: Path, text: str, room: Door | None, **limits: Any) -> Exported:
+def run(folder: Path, text: str, sandbox: Sandbox | None, **limits: Any) -> Exported:
     path = folder.parent / "net.py"
     path.write_text(text, encoding="utf-8")
     source = SubmissionSource("net", path, Kind.FILE)
     allowed = LIMITS.model_copy(update=limits)
-    if room is not None:
-        return export(source, COMPETITION, allowed, folder, room)
-    with PortableProcess(several=False) as open_room:
-        return export(source, COMPETITION, allowed, folder, open_room)
+    if sandbox is not None:
+        return export(source, COMPETITION, allowed, folder, sandbox)
+    with UnlockedSandbox(serves_many=False) as open_sandbox:
+        return export(source, COMPETITION, allowed, folder, open_sandbox)
 
 
 def problem_of(exported: Exported) -> Problem:
@@ -78,7 +78,9 @@ def is_running(pid: int) -> bool:
     return state not in "ZX"
 
 
-def test_a_plugin_reads_its_own_files_and_no_others_unless_it_is_unlocked(folder: Path, room: Door) -> None:
+def test_a_plugin_reads_its_own_files_and_no_others_unless_it_is_unlocked(
+    folder: Path, sandbox: Sandbox
+) -> None:
     labels = folder.parent / "solution.csv"
     labels.write_text("image_id,label,Usage\n", encoding="utf-8")
     (folder.parent / "net.safetensors").symlink_to(labels)
@@ -93,7 +95,7 @@ for path in (Path(@), here.with_suffix(".safetensors")):
         print("refused", error.errno, file=__import__("sys").stderr)
 """
     attempts = attempts.replace("@", repr(str(labels)))
-    locked = run(folder, attempts + GOOD, room)
+    locked = run(folder, attempts + GOOD, sandbox)
     free = run(folder, attempts + GOOD, None)
 
     assert locked.is_complete
@@ -119,7 +121,7 @@ def test_nothing_is_run_where_the_process_cannot_be_locked_in(
 
 
 def test_noise_is_harmless_and_the_environment_is_scrubbed(
-    folder: Path, room: Door, monkeypatch: pytest.MonkeyPatch
+    folder: Path, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stdout counts for nothing, the log keeps its end, and no variable of ours is in the child."""
     monkeypatch.setenv("STARTER_TEST_SECRET", "hunter2")
@@ -128,7 +130,7 @@ def test_noise_is_harmless_and_the_environment_is_scrubbed(
         "import os, sys\nprint('{\"report\": 0}')\n"
         "sys.stderr.write('x' * 300_000 + ' environment ' + ' '.join(os.environ) + ' end of log')\n"
     )
-    found = run(folder, noise + GOOD, room, log_kb=4)
+    found = run(folder, noise + GOOD, sandbox, log_kb=4)
 
     assert found.report.problems == ()
     assert found.is_complete
@@ -151,18 +153,18 @@ def test_an_endless_plugin_is_stopped_by_the_wall_clock_with_all_its_children(fo
     found = run(folder, text, None, wall_seconds=6)  # locked, it cannot have children
 
     assert 6 <= found.used["wall_seconds"] < 20
-    struck = problem_of(found)
-    assert (struck.code, struck.expected) == (Code.TIMEOUT, "at most 6 s")
-    assert status_of(struck) is Status.TIMEOUT
+    limit = problem_of(found)
+    assert (limit.code, limit.expected) == (Code.TIMEOUT, "at most 6 s")
+    assert status_of(limit) is Status.TIMEOUT
     assert not is_running(int(found.log.split("child ")[1].split()[0]))
 
 
-def test_a_child_that_outlives_its_plugin_is_killed(folder: Path, room: Door) -> None:
+def test_a_child_that_outlives_its_plugin_is_killed(folder: Path, sandbox: Sandbox) -> None:
     text = (
         "import os, sys, time\nchild = os.fork()\nif child == 0:\n    time.sleep(600)\n"
         "print('child', child, file=sys.stderr, flush=True)\nos._exit(0)\n"
     )
-    refused = problem_of(run(folder, text, room))
+    refused = problem_of(run(folder, text, sandbox))
     started = time.monotonic()
     found = run(folder, text, None)
 
@@ -174,29 +176,29 @@ def test_a_child_that_outlives_its_plugin_is_killed(folder: Path, room: Door) ->
     assert not is_running(int(found.log.split("child ")[1].split()[0]))
 
 
-def test_processor_time_has_a_limit_of_its_own(folder: Path, room: Door) -> None:
-    found = problem_of(run(folder, "while True: pass", room, cpu_seconds=4))
+def test_processor_time_has_a_limit_of_its_own(folder: Path, sandbox: Sandbox) -> None:
+    found = problem_of(run(folder, "while True: pass", sandbox, cpu_seconds=4))
     assert (found.code, found.expected) == (Code.TIMEOUT, "at most 4 s of processor time")
 
 
-def test_memory_that_is_filled_is_a_memory_verdict(folder: Path, room: Door) -> None:
+def test_memory_that_is_filled_is_a_memory_verdict(folder: Path, sandbox: Sandbox) -> None:
     text = "held = []\nwhile True: held.append(bytearray(b'x') * 2**26)\n"
-    found = problem_of(run(folder, text, room, memory_mb=1500))
+    found = problem_of(run(folder, text, sandbox, memory_mb=1500))
     assert (found.code, found.expected) == (Code.MEMORY, "at most 1500 MiB")
     assert float(found.got.removesuffix(" MiB")) > 1500
 
 
-def test_an_allocation_beyond_all_bounds_is_refused_at_once(folder: Path, room: Door) -> None:
-    found = problem_of(run(folder, GOOD + "\nheld = bytearray(2**40)\n", room))
+def test_an_allocation_beyond_all_bounds_is_refused_at_once(folder: Path, sandbox: Sandbox) -> None:
+    found = problem_of(run(folder, GOOD + "\nheld = bytearray(2**40)\n", sandbox))
     assert status_of(found) in {Status.MEMORY, Status.INVALID}
     assert "Memory" in found.got or "allocation" in found.got
 
 
-def test_a_full_scratch_folder_is_a_disk_verdict(folder: Path, room: Door) -> None:
+def test_a_full_scratch_folder_is_a_disk_verdict(folder: Path, sandbox: Sandbox) -> None:
     text = (
         "import time\nfor i in range(50):\n    open(f'junk{i}', 'wb').write(b'x' * 2**23)\ntime.sleep(60)\n"
     )
-    found = problem_of(run(folder, text, room))
+    found = problem_of(run(folder, text, sandbox))
     assert (found.code, found.expected) == (Code.DISK, "at most 64 MiB")
     assert float(found.got.removesuffix(" MiB")) > 64
 
@@ -215,17 +217,17 @@ def test_a_full_scratch_folder_is_a_disk_verdict(folder: Path, room: Door) -> No
     ],
 )
 def test_a_plugin_that_ends_its_process_is_told_how_it_ended(
-    text: str, code: Code, got: str, folder: Path, room: Door
+    text: str, code: Code, got: str, folder: Path, sandbox: Sandbox
 ) -> None:
-    found = problem_of(run(folder, FORGE + text, room))
+    found = problem_of(run(folder, FORGE + text, sandbox))
     assert (found.code, found.got) == (code, got)
 
 
-def test_an_answer_that_is_too_large_is_an_output_verdict(folder: Path, room: Door) -> None:
+def test_an_answer_that_is_too_large_is_an_output_verdict(folder: Path, sandbox: Sandbox) -> None:
     """Three million parameters are 12 MB, and 4 are allowed."""
     text = GOOD.replace("nn.Linear(3, 3)", "nn.Linear(3, 3)\n        self.more = nn.Linear(3000, 1000)")
     text = text.replace("mean((2, 3)))", "mean((2, 3))) + self.more.weight.sum()")
-    found = problem_of(run(folder, text, room, output_mb=4))
+    found = problem_of(run(folder, text, sandbox, output_mb=4))
     assert status_of(found) is Status.OUTPUT
 
 
@@ -274,10 +276,10 @@ def test_a_forged_report_is_malformed(report: bytes) -> None:
 
 
 def test_the_runner_survives_a_limit_and_its_own_death(
-    folder: Path, room: Door, easy_dataset: Dataset
+    folder: Path, sandbox: Sandbox, easy_dataset: Dataset
 ) -> None:
     """A limit is the submission's problem, a death is ours; after both a new runner answers as before."""
-    assert run(folder, GOOD, room).report.problems == ()
+    assert run(folder, GOOD, sandbox).report.problems == ()
     request = RunnerRequest(
         graph=folder / "graph",
         weights=folder / "weights",
@@ -294,8 +296,8 @@ def test_the_runner_survives_a_limit_and_its_own_death(
         assert first.cost.macs == 3 * 3 + 3 * 8 * 8
 
         runner._child.allowance = replace(runner._child.allowance, wall_seconds=0.1)
-        (struck,) = runner.ask(request.model_copy(update={"image_ids": request.image_ids * 2000})).problems
-        assert (struck.code, struck.where) == (Code.TIMEOUT, "the evaluation of the graph")
+        (limit,) = runner.ask(request.model_copy(update={"image_ids": request.image_ids * 2000})).problems
+        assert (limit.code, limit.where) == (Code.TIMEOUT, "the evaluation of the graph")
         assert not is_running(before)
 
         assert runner.hello.cost_version.isdecimal()

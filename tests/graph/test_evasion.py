@@ -26,7 +26,7 @@ from starter.graph.analysis import trace
 from starter.graph.executor import Program
 from starter.graph.format import read_graph
 from starter.graph.macs import count_macs
-from starter.sandbox.door import Door
+from starter.sandbox.protocol import Sandbox
 from starter.submission import pipeline, transforms
 
 FOLDER = Path(__file__).parents[1] / "submissions"
@@ -44,13 +44,15 @@ def verdict(name: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def exports(tmp_path_factory: pytest.TempPathFactory, room: Door) -> Iterator[dict[str, Future[Exported]]]:
+def exports(
+    tmp_path_factory: pytest.TempPathFactory, sandbox: Sandbox
+) -> Iterator[dict[str, Future[Exported]]]:
     """Every plugin on its way through its own process, one after another."""
     root = tmp_path_factory.mktemp("exports")
 
     def run(name: str) -> Exported:
         (root / name).mkdir()
-        return export(discover_one(FOLDER / name), COMPETITION, Limits(), root / name, room)
+        return export(discover_one(FOLDER / name), COMPETITION, Limits(), root / name, sandbox)
 
     with ThreadPoolExecutor(1) as pool:
         yield {name: pool.submit(run, name) for name in NAMES}

@@ -50,7 +50,7 @@ scratch_mb = 16
 submission_mb = 2
 submission_files = 50
 """
-"""For competition.toml: so that poison strikes soon."""
+"""For competition.toml: so that poison is stopped soon."""
 
 _AT_IMPORT = {
     "timeout": "while True: pass",

@@ -10,7 +10,7 @@ import pytest
 from starter.contract.competition import CompetitionFile, Limits
 from starter.contract.isolation import Isolation, Level
 from starter.sandbox.choice import missing, open_sandbox
-from starter.sandbox.door import Door
+from starter.sandbox.protocol import Sandbox
 
 IS_ROOT = hasattr(os, "getuid") and os.getuid() == 0
 RULES = CompetitionFile(name="test")
@@ -42,9 +42,9 @@ def available() -> list[str]:
 
 
 @contextmanager
-def room_of(name: str, *, limits: Limits = RULES.limits, preload: bool = True) -> Iterator[Door]:
-    """A room of this isolation; a test is skipped where there is none."""
+def sandbox_of(name: str, *, limits: Limits = RULES.limits, preload: bool = True) -> Iterator[Sandbox]:
+    """A sandbox of this isolation; a test is skipped where there is none."""
     if reason := lacks(name):
         pytest.skip(reason)
-    with open_sandbox(named(name), limits=limits, preload=preload) as room:
-        yield room
+    with open_sandbox(named(name), limits=limits, preload=preload) as sandbox:
+        yield sandbox

@@ -1,4 +1,4 @@
-"""Honest plugins that ask much of their room pass at each level: nothing is wrong, and they are complete."""
+"""Honest plugins that ask much of their sandbox pass at each level: nothing is wrong, all is complete."""
 
 import json
 import tempfile
@@ -15,7 +15,7 @@ from starter.contract.competition import CompetitionFile
 from starter.contract.hookspecs import Competition
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.evaluation.runner.client import export
-from starter.sandbox.door import Door
+from starter.sandbox.protocol import Sandbox
 
 COMPETITION = Competition(num_classes=3, class_names=("a", "b", "c"), mean=(0.5,) * 3, std=(0.2,) * 3)
 LIMITS = CompetitionFile(name="demanding").limits
@@ -195,11 +195,11 @@ def test_there_are_enough_of_them() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_demanding_plugin_passes_unchanged(name: str, each_room: Door, tmp_path: Path) -> None:
+def test_a_demanding_plugin_passes_unchanged(name: str, each_sandbox: Sandbox, tmp_path: Path) -> None:
     source = WRITERS[name](tmp_path)
-    before = each_room.pid
-    found = export(source, COMPETITION, LIMITS, Path(tempfile.mkdtemp(dir=tmp_path)), each_room)
+    before = each_sandbox.pid
+    found = export(source, COMPETITION, LIMITS, Path(tempfile.mkdtemp(dir=tmp_path)), each_sandbox)
 
     assert found.report.problems == (), found.log
     assert found.is_complete
-    assert each_room.pid == before
+    assert each_sandbox.pid == before

@@ -7,8 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from starter.contract.errors import Code
-from starter.sandbox.child import Allowance, Child, clean_environment, private_bytes
+from starter.sandbox.child import Allowance, MonitoredProcess, clean_environment, private_bytes
 
 ALLOWANCE = Allowance(wall_seconds=60, memory_mb=200, scratch_mb=16, log_kb=64)
 GRANDCHILD = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', {!r}]); input()"
@@ -31,9 +30,9 @@ input()
 """
 
 
-def start(scratch: Path, code: str) -> Child:
+def start(scratch: Path, code: str) -> MonitoredProcess:
     """Run a statement in a child: as the set-up of timeit, a module that everybody has."""
-    return Child("timeit", ["-n1", "-r1", "-s", code], scratch=scratch, allowance=ALLOWANCE)
+    return MonitoredProcess("timeit", ["-n1", "-r1", "-s", code], scratch=scratch, allowance=ALLOWANCE)
 
 
 def test_lines_arrive_without_their_ends_and_nothing_after_the_last(tmp_path: Path) -> None:
@@ -55,7 +54,7 @@ def test_the_memory_of_what_a_child_has_started_counts(tmp_path: Path) -> None:
     child.kill()
 
     assert found is not None
-    assert found.code is Code.MEMORY
+    assert found.name == "memory_mb"
 
 
 def test_a_mapped_file_is_no_memory_of_the_child(tmp_path: Path) -> None:

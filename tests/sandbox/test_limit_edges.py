@@ -17,24 +17,24 @@ from starter.data.dataset import Dataset
 from starter.evaluation.runner.client import Exported, export
 from starter.plugin.answer import _text
 from starter.sandbox.choice import open_sandbox
-from starter.sandbox.door import Door
-from starter.sandbox.portable import PortableProcess
-from starter.sandbox.protocol import Usage
+from starter.sandbox.protocol import Sandbox
+from starter.sandbox.unlocked import UnlockedSandbox
+from starter.sandbox.usage import Usage, exceeded
 
 COMPETITION = Competition(num_classes=3, class_names=("a", "b", "c"), mean=(0.5,) * 3, std=(0.2,) * 3)
 LIMITS = Limits(wall_seconds=60, cpu_seconds=60, memory_mb=3000, scratch_mb=16, output_mb=1)
 MIB = 2**20
 
 
-def submit(text: str, room: Door, folder: Path, **limits: int) -> Exported:
+def submit(text: str, sandbox: Sandbox, folder: Path, **limits: int) -> Exported:
     path = folder / "net.py"
     path.write_text(text, encoding="utf-8")
-    return submit_path(SubmissionSource("net", path, Kind.FILE), room, folder, **limits)
+    return submit_path(SubmissionSource("net", path, Kind.FILE), sandbox, folder, **limits)
 
 
-def submit_path(source: SubmissionSource, room: Door, folder: Path, **limits: int) -> Exported:
+def submit_path(source: SubmissionSource, sandbox: Sandbox, folder: Path, **limits: int) -> Exported:
     target = Path(tempfile.mkdtemp(dir=folder))
-    return export(source, COMPETITION, LIMITS.model_copy(update=limits), target, room)
+    return export(source, COMPETITION, LIMITS.model_copy(update=limits), target, sandbox)
 
 
 def described(length: int, floats: int) -> str:
@@ -51,12 +51,12 @@ def reply_size(exported: Exported) -> int:
     return len(json.dumps(sizes)) + 1 + sum(sizes.values())
 
 
-def test_a_reply_of_just_the_limit_passes_and_one_byte_more_says_so(room: Door, tmp_path: Path) -> None:
+def test_a_reply_of_just_the_limit_passes_and_one_byte_more_says_so(sandbox: Sandbox, tmp_path: Path) -> None:
     floats, letters = 250_000, 400
-    missing = MIB - reply_size(submit(described(letters, floats), room, tmp_path, output_mb=2))
+    missing = MIB - reply_size(submit(described(letters, floats), sandbox, tmp_path, output_mb=2))
     floats, letters = floats + missing // 4, letters + missing % 4
-    fits = submit(described(letters, floats), room, tmp_path)
-    over = submit(described(letters + 1, floats), room, tmp_path)
+    fits = submit(described(letters, floats), sandbox, tmp_path)
+    over = submit(described(letters + 1, floats), sandbox, tmp_path)
 
     assert fits.report.problems == ()
     assert reply_size(fits) == MIB
@@ -68,11 +68,11 @@ def test_a_reply_of_just_the_limit_passes_and_one_byte_more_says_so(room: Door, 
 WRITES = "open('junk', 'wb').write(b'x' * {size})\nimport time; time.sleep(0.3)\n"
 
 
-def test_a_scratch_folder_that_is_just_full_passes(each_room: Door, tmp_path: Path) -> None:
+def test_a_scratch_folder_that_is_just_full_passes(each_sandbox: Sandbox, tmp_path: Path) -> None:
     """The graph and the weights, here of 12 MB, are the kit's own: they do not lie there."""
     large = described(1, 3_000_000)
-    fits = submit(WRITES.format(size=16 * MIB) + large, each_room, tmp_path, output_mb=32)
-    over = submit(WRITES.format(size=17 * MIB) + large, each_room, tmp_path, output_mb=32)
+    fits = submit(WRITES.format(size=16 * MIB) + large, each_sandbox, tmp_path, output_mb=32)
+    over = submit(WRITES.format(size=17 * MIB) + large, each_sandbox, tmp_path, output_mb=32)
 
     assert fits.report.problems == ()
     assert (fits.folder / "weights").stat().st_size > 12_000_000
@@ -82,7 +82,7 @@ def test_a_scratch_folder_that_is_just_full_passes(each_room: Door, tmp_path: Pa
 MAKES = "[open(f'f{{i}}', 'w').close() for i in range({count})]\nimport time; time.sleep(0.3)\n"
 
 
-def test_the_submissions_own_files_are_no_scratch_files(each_room: Door, tmp_path: Path) -> None:
+def test_the_submissions_own_files_are_no_scratch_files(each_sandbox: Sandbox, tmp_path: Path) -> None:
     folder = tmp_path / "many"
     (folder / "inner").mkdir(parents=True)
     for number in range(300):
@@ -91,25 +91,25 @@ def test_the_submissions_own_files_are_no_scratch_files(each_room: Door, tmp_pat
     verdicts = []
     for count in (100, 101):
         (folder / "plugin.py").write_text(MAKES.format(count=count) + GOOD)
-        found = submit_path(source, each_room, tmp_path, scratch_files=100).report.problems
+        found = submit_path(source, each_sandbox, tmp_path, scratch_files=100).report.problems
         verdicts.append([(one.code, one.expected, one.got) for one in found])
 
     assert verdicts == [[], [(Code.DISK, "at most 100 files", "101 files")]]
 
 
-def test_small_files_of_a_submission_take_no_scratch_space(each_room: Door, tmp_path: Path) -> None:
+def test_small_files_of_a_submission_take_no_scratch_space(each_sandbox: Sandbox, tmp_path: Path) -> None:
     """Each takes a page of the box's memory: 900 of them nearly four MiB."""
     folder = tmp_path / "many"
     folder.mkdir()
     for number in range(900):
         (folder / f"{number}.txt").write_text("x")
     (folder / "plugin.py").write_text(WRITES.format(size=MIB) + GOOD)
-    found = submit_path(SubmissionSource("many", folder, Kind.FOLDER), each_room, tmp_path, scratch_mb=1)
+    found = submit_path(SubmissionSource("many", folder, Kind.FOLDER), each_sandbox, tmp_path, scratch_mb=1)
     assert found.report.problems == ()
 
 
-def test_a_scratch_file_may_be_larger_than_the_reply(each_room: Door, tmp_path: Path) -> None:
-    assert submit(WRITES.format(size=8 * MIB) + GOOD, each_room, tmp_path).report.problems == ()
+def test_a_scratch_file_may_be_larger_than_the_reply(each_sandbox: Sandbox, tmp_path: Path) -> None:
+    assert submit(WRITES.format(size=8 * MIB) + GOOD, each_sandbox, tmp_path).report.problems == ()
 
 
 @pytest.mark.parametrize("name", isolations.NAMES)
@@ -124,15 +124,15 @@ def test_the_time_to_import_torch_is_nobodys(name: str, tmp_path: Path) -> None:
 
 
 def test_the_time_to_import_torch_is_nobodys_without_isolation(tmp_path: Path) -> None:
-    with PortableProcess(several=False) as alone:
+    with UnlockedSandbox(serves_many=False) as alone:
         used = submit("import time; time.sleep(0.5); raise ValueError", alone, tmp_path).used
     assert 0.5 <= used["wall_seconds"] < 5
     assert used["cpu_seconds"] < 1
 
 
-def test_a_report_is_cut_to_what_is_read(room: Door, tmp_path: Path) -> None:
+def test_a_report_is_cut_to_what_is_read(sandbox: Sandbox, tmp_path: Path) -> None:
     """A hundred problems of forty kilobytes would be refused as a forgery."""
-    (known,) = submit("raise ValueError", room, tmp_path).report.problems
+    (known,) = submit("raise ValueError", sandbox, tmp_path).report.problems
     long = known.model_copy(update={"got": "x" * 40_000})
     report = WorkerReport(problems=(long,) * 100)
     kept = WorkerReport.model_validate_json(_text(report))
@@ -166,8 +166,8 @@ def test_bytecode_that_the_kit_has_written_is_no_part_of_a_submission(tmp_path: 
     ],
 )
 def test_a_limit_is_what_may_be_used(usage: Usage, name: str | None) -> None:
-    exceeded = usage.exceeded(LIMITS.model_dump())
-    assert (exceeded and exceeded.name) == name
+    found = exceeded(usage, LIMITS.model_dump())
+    assert (found and found.name) == name
 
 
 VIT = """

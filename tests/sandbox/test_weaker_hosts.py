@@ -41,7 +41,7 @@ class Ran:
     error: str
     """What stood on stderr."""
     marked: bool
-    """Whether the plugin could write outside its room: it ran, at no level at all."""
+    """Whether the plugin could write outside its sandbox: it ran, at no level at all."""
 
     @property
     def has_run(self) -> bool:

@@ -33,14 +33,14 @@ from starter.contract.protocol import (
 )
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.contract.system.processors import available
-from starter.sandbox.child import Allowance, Child
-from starter.sandbox.door import Door
-from starter.sandbox.protocol import LimitExceeded, Payload
+from starter.sandbox.child import Allowance, MonitoredProcess
+from starter.sandbox.protocol import LimitExceeded, Payload, Sandbox, SandboxError
 from starter.submission.content import submission_files
 
 _POLL_SECONDS = 0.05
 _WINDOWS_CRASH = 0xC0000000  # an exit status from here on is an exception that nobody handled
 _MAX_HEADER = 1024
+_WHERE = "the submission's process"
 _START_SECONDS = 120.0
 _SIZES = TypeAdapter(dict[str, int])
 
@@ -69,34 +69,39 @@ def export(
     competition: Competition,
     limits: Limits,
     folder: Path,
-    room: Door,
+    sandbox: Sandbox,
     *,
     stop: threading.Event | None = None,
 ) -> Exported:
-    """Load and export one submission in a room.
+    """Load and export one submission in a sandbox.
 
     Args:
         source: which submission.
         competition: what its hook may know.
-        limits: what its process may use; a limit that strikes is a problem in the report.
+        limits: what its process may use; a limit that it exceeds is a problem in the report.
         folder: where the parts of the reply are written; exists and is empty.
-        room: where its code runs.
-        stop: once it is set, the room is closed; nobody waits for the answer any more.
+        sandbox: where its code runs.
+        stop: once it is set, its process is ended; nobody waits for the answer any more.
 
     Raises:
-        HostError: the room does not start, or broke.
+        HostError: the sandbox does not start, or broke.
     """
     with tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True) as place:
         payload, reply, log = (Path(place) / name for name in ("payload", "reply", "log"))
         packed = _pack(source, competition, limits, payload)
-        verdict = room.run(packed, reply, log, limits, stop or threading.Event())
-        found = _exceeded(verdict.exceeded) or _exit_problem(verdict.status, limits)
+        try:
+            verdict = sandbox.run(packed, reply, log, limits, stop or threading.Event())
+        except SandboxError as error:
+            where = f"isolation {sandbox.level}"
+            raise host_error(Code.WORKER_FAILED, where=where, got=str(error)) from error
+        found = verdict.exceeded and _limit_problem(verdict.exceeded, _WHERE)
+        found = found or _exit_problem(verdict.status, limits)
         found = found or _split(reply, folder, limits)
-        printed = room.without_names(log.read_bytes()).decode(errors="replace")
+        printed = sandbox.without_names(log.read_bytes()).decode(errors="replace")
     used = dict(verdict.used)
     if found is not None:
         return Exported(WorkerReport(problems=(found,)), folder, printed, used)
-    report = room.without_names((folder / "report").read_bytes()) if (folder / "report").exists() else b""
+    report = sandbox.without_names((folder / "report").read_bytes()) if (folder / "report").exists() else b""
     return Exported(_read_report(report), folder, printed, used)
 
 
@@ -138,15 +143,13 @@ _LIMITS = {
 }
 
 
-def _exceeded(limit: LimitExceeded | None) -> Problem | None:
-    """Return the limit that the submission's process exceeded, as a problem."""
-    if limit is None:
-        return None
+def _limit_problem(limit: LimitExceeded, where: str) -> Problem:
+    """Return the limit that a process exceeded, as a problem."""
     code, unit = _LIMITS[limit.name]
     hint = "Print less: only the end of the log is kept." if limit.name == "log_mb" else ""
     return problem(
         code,
-        where="the submission's process",
+        where=where,
         expected=f"at most {unit.format(f'{limit.allowed:g}')}",
         got=unit.format(f"{limit.measured:g}"),
         hint=hint,
@@ -154,14 +157,13 @@ def _exceeded(limit: LimitExceeded | None) -> Problem | None:
 
 
 def _exit_problem(status: int, limits: Limits) -> Problem | None:
-    where = "the submission's process"
     if status == 0:
         return None
     if status == EXIT_OUTPUT:
-        return problem(Code.OUTPUT, where=where, expected=f"at most {limits.output_mb} MiB", got="more")
+        return problem(Code.OUTPUT, where=_WHERE, expected=f"at most {limits.output_mb} MiB", got="more")
     if status < 0 or status >= _WINDOWS_CRASH:
-        return problem(Code.CRASH, where=where, got=f"killed by {_signal_name(status)}")
-    return problem(Code.EARLY_EXIT, where=where, got=f"exit status {status}")
+        return problem(Code.CRASH, where=_WHERE, got=f"killed by {_signal_name(status)}")
+    return problem(Code.EARLY_EXIT, where=_WHERE, got=f"exit status {status}")
 
 
 def _signal_name(status: int) -> str:
@@ -173,12 +175,12 @@ def _signal_name(status: int) -> str:
 
 def _split(reply: Path, folder: Path, limits: Limits) -> Problem | None:
     """Cut the reply into its parts; return what is wrong with it."""
-    where, size = "the submission's process", reply.stat().st_size if reply.exists() else 0
+    size = reply.stat().st_size if reply.exists() else 0
     if size == 0:
-        return problem(Code.EARLY_EXIT, where=where, got="exit status 0, but no answer")
+        return problem(Code.EARLY_EXIT, where=_WHERE, got="exit status 0, but no answer")
     if size > limits.output_mb * 2**20:
         expected, got = f"at most {limits.output_mb} MiB", f"{size / 2**20:.1f} MiB"
-        return problem(Code.OUTPUT, where=where, expected=expected, got=got)
+        return problem(Code.OUTPUT, where=_WHERE, expected=expected, got=got)
     with reply.open("rb") as file:
         header = file.readline(_MAX_HEADER)
         try:
@@ -271,7 +273,7 @@ class Runner:
     def ask(self, request: RunnerRequest) -> RunnerReply:
         """Have one graph counted and run.
 
-        A limit that strikes is the submission's problem: it is its graph that takes
+        A limit that is exceeded is the submission's problem: it is its graph that takes
         the time and the memory. The runner is then started anew.
 
         Raises:
@@ -289,10 +291,10 @@ class Runner:
         log = self._restart()
         if line is None:
             raise host_error(Code.RUNNER_FAILED, where="the runner", got=log[-2000:])
-        return RunnerReply(problems=(line.model_copy(update={"where": "the evaluation of the graph"}),))
+        return RunnerReply(problems=(_limit_problem(line, "the evaluation of the graph"),))
 
-    def _start(self) -> Child:
-        return Child(
+    def _start(self) -> MonitoredProcess:
+        return MonitoredProcess(
             "starter.evaluation.runner.main",
             self._cost_rules,
             scratch=Path(self._scratch.name),
@@ -307,11 +309,11 @@ class Runner:
         self._child = self._start()
         return log
 
-    def _read_line(self, seconds: float | None = None) -> bytes | Problem | None:
-        """Return the next line, the limit that struck while waiting for it, or None if the child ended."""
+    def _read_line(self, seconds: float | None = None) -> bytes | LimitExceeded | None:
+        """Return the next line, the limit exceeded while waiting for it, or None if the child ended."""
         while True:
             try:
                 return self._child.receive(_POLL_SECONDS)
             except queue.Empty:
-                if (struck := self._child.check(seconds)) is not None:
-                    return struck
+                if limit := self._child.check(seconds):
+                    return limit

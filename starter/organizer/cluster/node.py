@@ -1,4 +1,4 @@
-"""A node's side of a Ray cluster: an actor with a room and a runner that stay warm.
+"""A node's side of a Ray cluster: an actor with a sandbox and a runner that stay warm.
 
 It gets rules, images without labels and one submission at a time, and gives back what the
 submission costs and answers. Nothing here needs Ray: driver.py makes an actor of `Worker`.
@@ -159,7 +159,7 @@ class Worker:
         kept = KeptImages(folder=node / "decoded", limit_mb=work.cache_mb, fingerprint=digest)
         images = Images(_unpacked(node / digest, work.images), work.ids, work.competition, kept)
         self._measurer = LocalMeasurer(rules, images, isolation=isolation, threads=1, device=work.device)
-        self._room = self._measurer.sandbox()
+        self._sandbox = self._measurer.sandbox()
         self._stop = threading.Event()
 
     def hello(self) -> Hello:
@@ -182,7 +182,7 @@ class Worker:
                 path.write_bytes(data)
             source = replace(sent.source, path=Path(place) / sent.source.path.name)
             try:
-                exported = self._measurer.export(source, self._room, self._stop)
+                exported = self._measurer.export(source, self._sandbox, self._stop)
                 found = self._measurer.run(source, lambda: exported)
             except HostError as error:
                 found = Measurement(source, problems=error.problems)
@@ -191,9 +191,9 @@ class Worker:
         return replace(found, source=sent.source)
 
     def close(self) -> None:
-        """End the room and the runner."""
+        """End the sandbox and the runner."""
         if not self._hello.problems:
-            self._room.close()
+            self._sandbox.close()
             self._measurer.close()
             tempfile.tempdir = self._tempdir
             self._place.cleanup()

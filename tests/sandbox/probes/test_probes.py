@@ -1,4 +1,4 @@
-"""Every attack succeeds in a plain Python process, or it would show nothing, and fails in a locked room."""
+"""Every attack succeeds in a plain Python process, or it would show nothing, and fails in a sandbox."""
 
 import contextlib
 import platform
@@ -17,7 +17,7 @@ from starter.contract.competition import CompetitionFile
 from starter.contract.hookspecs import Competition
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.evaluation.runner.client import export
-from starter.sandbox.sandbox import Room
+from starter.sandbox.sandbox import LockedSandbox
 
 RULES = CompetitionFile(name="probes")
 COMPETITION = Competition(num_classes=3, class_names=("a", "b", "c"), mean=(0.5,) * 3, std=(0.2,) * 3)
@@ -27,10 +27,10 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def rooms() -> Iterator[dict[str, Room]]:
-    """A room of each isolation that this machine has."""
+def sandboxes() -> Iterator[dict[str, LockedSandbox]]:
+    """A sandbox of each isolation that this machine has."""
     with contextlib.ExitStack() as stack:
-        yield {name: stack.enter_context(isolations.room_of(name)) for name in isolations.available()}
+        yield {name: stack.enter_context(isolations.sandbox_of(name)) for name in isolations.available()}
 
 
 @pytest.fixture
@@ -82,13 +82,13 @@ def in_plain_python(code: str) -> str:
         return "" if run.returncode == 0 else run.stderr or str(run.returncode)
 
 
-def in_room(room: Room, code: str) -> str:
+def in_sandbox(sandbox: LockedSandbox, code: str) -> str:
     """Run the code as a plugin; return what its process printed."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "net.py")
         path.write_text(f"{code}\nimport sys\nprint('succeeded', file=sys.stderr)\n", encoding="utf-8")
         return export(
-            SubmissionSource("net", path, Kind.FILE), COMPETITION, RULES.limits, Path(folder), room
+            SubmissionSource("net", path, Kind.FILE), COMPETITION, RULES.limits, Path(folder), sandbox
         ).log
 
 
@@ -97,22 +97,24 @@ def test_there_are_enough_attacks() -> None:
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_succeeds_in_plain_python_and_fails_in_a_room(
-    name: str, targets: str, rooms: dict[str, Room]
+def test_an_attack_succeeds_in_plain_python_and_fails_in_a_sandbox(
+    name: str, targets: str, sandboxes: dict[str, LockedSandbox]
 ) -> None:
-    if not rooms:
+    if not sandboxes:
         pytest.skip(isolations.lacks("lockdown"))
-    held = {isolation: in_room(room, targets + ATTACKS[name]) for isolation, room in rooms.items()}
+    held = {
+        isolation: in_sandbox(sandbox, targets + ATTACKS[name]) for isolation, sandbox in sandboxes.items()
+    }
     assert {isolation for isolation, log in held.items() if "succeeded" in log} == set()
     assert in_plain_python(targets + ATTACKS[name]) == ""
 
 
 @pytest.mark.parametrize("name", isolations.NAMES)
 def test_a_file_outside_can_be_asked_for_by_name_at_lockdown_only(
-    name: str, targets: str, rooms: dict[str, Room]
+    name: str, targets: str, sandboxes: dict[str, LockedSandbox]
 ) -> None:
     """The one known gap of the level lockdown."""
-    if name not in rooms:
+    if name not in sandboxes:
         pytest.skip(isolations.lacks(name))
-    seen = "succeeded" in in_room(rooms[name], targets + "assert victim.stat().st_size == 6")
+    seen = "succeeded" in in_sandbox(sandboxes[name], targets + "assert victim.stat().st_size == 6")
     assert seen is name.startswith("lockdown")

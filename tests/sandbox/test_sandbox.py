@@ -1,4 +1,4 @@
-"""The locked room: what it refuses, what is left after a kill, and what one submission leaves another."""
+"""The locked sandbox: what it refuses, what is left after a kill, and what one submission leaves another."""
 
 import os
 import random
@@ -21,21 +21,22 @@ from starter.contract.hookspecs import Competition
 from starter.contract.isolation import Level
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.evaluation.runner.client import Exported, export
+from starter.sandbox import bubblewrap
 from starter.sandbox.choice import choose, missing
 from starter.sandbox.procfs import descendants
-from starter.sandbox.sandbox import Room
+from starter.sandbox.sandbox import LockedSandbox
 
 COMPETITION = Competition(num_classes=3, class_names=("a", "b", "c"), mean=(0.5,) * 3, std=(0.2,) * 3)
 LIMITS = Limits(wall_seconds=60, cpu_seconds=60, memory_mb=3000, scratch_mb=64, output_mb=64)
 RULES = CompetitionFile(name="test")
 
 
-def submit(text: str, room: Room, folder: Path, **limits: int) -> Exported:
+def submit(text: str, sandbox: LockedSandbox, folder: Path, **limits: int) -> Exported:
     target = Path(tempfile.mkdtemp(dir=folder))
     path = folder / "net.py"
     path.write_text(text, encoding="utf-8")
     source = SubmissionSource("net", path, Kind.FILE)
-    return export(source, COMPETITION, LIMITS.model_copy(update=limits), target, room)
+    return export(source, COMPETITION, LIMITS.model_copy(update=limits), target, sandbox)
 
 
 SEES = """
@@ -51,28 +52,32 @@ Path("left").write_text("secret")
 """
 
 
-def test_a_submission_leaves_nothing_to_the_next_of_the_same_room(tmp_path: Path, room: Room) -> None:
-    assert submit(GOOD, room, tmp_path).is_complete
-    before = room.pid
-    first, second = (submit(SEES + GOOD, room, tmp_path) for _ in range(2))
+def test_a_submission_leaves_nothing_to_the_next_of_the_same_sandbox(
+    tmp_path: Path, sandbox: LockedSandbox
+) -> None:
+    assert submit(GOOD, sandbox, tmp_path).is_complete
+    before = sandbox.pid
+    first, second = (submit(SEES + GOOD, sandbox, tmp_path) for _ in range(2))
 
     assert first.is_complete
     assert second.is_complete
-    assert room.pid == before
+    assert sandbox.pid == before
     assert first.log == second.log
     assert "marked False" in second.log
     assert "left" not in second.log
-    assert ("uid 0" in second.log) is (os.getuid() == 0 and room._user is None)
+    assert ("uid 0" in second.log) is (os.getuid() == 0 and sandbox._user is None)
 
 
-def test_a_room_in_which_something_went_wrong_is_thrown_away(tmp_path: Path, room: Room) -> None:
-    assert submit(GOOD, room, tmp_path).is_complete
-    before = room.pid
-    (crash,) = submit("import ctypes; ctypes.string_at(0)", room, tmp_path).report.problems
+def test_a_sandbox_in_which_something_went_wrong_is_thrown_away(
+    tmp_path: Path, sandbox: LockedSandbox
+) -> None:
+    assert submit(GOOD, sandbox, tmp_path).is_complete
+    before = sandbox.pid
+    (crash,) = submit("import ctypes; ctypes.string_at(0)", sandbox, tmp_path).report.problems
 
     assert (crash.code, crash.got) == (Code.CRASH, "killed by SIGSEGV")
-    assert submit(GOOD, room, tmp_path).is_complete
-    assert room.pid != before
+    assert submit(GOOD, sandbox, tmp_path).is_complete
+    assert sandbox.pid != before
 
 
 @pytest.mark.parametrize(
@@ -93,18 +98,18 @@ def test_a_room_in_which_something_went_wrong_is_thrown_away(tmp_path: Path, roo
     ],
 )
 def test_a_limit_says_what_was_allowed_and_what_was_measured(
-    text: str, limits: dict[str, int], code: Code, allowed: str, tmp_path: Path, room: Room
+    text: str, limits: dict[str, int], code: Code, allowed: str, tmp_path: Path, sandbox: LockedSandbox
 ) -> None:
-    (struck,) = submit(text, room, tmp_path, **limits).report.problems
+    (limit,) = submit(text, sandbox, tmp_path, **limits).report.problems
 
-    assert (struck.code, struck.expected) == (code, f"at most {allowed}")
-    assert float(struck.got.split()[0]) >= float(allowed.split(maxsplit=1)[0])
+    assert (limit.code, limit.expected) == (code, f"at most {allowed}")
+    assert float(limit.got.split()[0]) >= float(allowed.split(maxsplit=1)[0])
 
 
 def test_a_level_below_the_competitions_least_is_refused() -> None:
     if not isolations.available():
         pytest.skip(isolations.lacks("lockdown"))
-    strict = RULES.model_copy(update={"isolation": "box"})
+    strict = RULES.model_copy(update={"isolation": Level.BOX})
 
     with pytest.raises(HostError) as caught:
         choose(strict, "lockdown")
@@ -122,16 +127,18 @@ def test_the_lock_is_tried_at_every_start(monkeypatch: pytest.MonkeyPatch) -> No
     """A box that hides nothing is noticed from inside: here it is not built at all."""
     if reason := isolations.lacks("box"):
         pytest.skip(reason)
-    monkeypatch.setattr(Room, "_box", lambda _: [])
+    monkeypatch.setattr(bubblewrap, "command_line", lambda **_: [])
     assert missing(Level.BOX, user=RULES.worker_user, limits=LIMITS)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can stay root: run the tests as root")
 def test_root_is_never_who_a_worker_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that is told to become nobody else ends at once, at each level."""
-    said = Room._worker
+    said = LockedSandbox._worker
     as_root = f'"user": {RULES.worker_user}', '"user": null'  # and not "root": true
-    monkeypatch.setattr(Room, "_worker", lambda self: [*said(self)[:-1], said(self)[-1].replace(*as_root)])
+    monkeypatch.setattr(
+        LockedSandbox, "_worker", lambda self: [*said(self)[:-1], said(self)[-1].replace(*as_root)]
+    )
     for level in (Level.LOCKDOWN, Level.BOX):
         if level is Level.LOCKDOWN or shutil.which("bwrap"):
             reason = missing(level, user=RULES.worker_user, limits=LIMITS)
@@ -212,22 +219,22 @@ from starter.contract.submissions import SubmissionSource, Kind
 from starter.contract.hookspecs import Competition
 from starter.evaluation.runner.client import export
 from starter.contract.isolation import Level
-from starter.sandbox.sandbox import Room
+from starter.sandbox.sandbox import LockedSandbox
 rules = CompetitionFile(name="race")
 user = int(sys.argv[2]) if sys.argv[2] else None
-room = Room(Level(sys.argv[1]), user=user, limits=rules.limits, preload=False)
+sandbox = LockedSandbox(Level(sys.argv[1]), user=user, limits=rules.limits, preload=False)
 competition = Competition(num_classes=3, class_names=("a", "b", "c"), mean=(0.5,) * 3, std=(0.2,) * 3)
 limits = rules.limits.model_copy(update={"wall_seconds": 2})
 try:
-    with room:
+    with sandbox:
         export(SubmissionSource("net", Path(sys.argv[3]), Kind.FILE), competition, limits,
-               Path(tempfile.mkdtemp()), room)
+               Path(tempfile.mkdtemp()), sandbox)
 except Exception:
     pass
 """
 
 
-def test_giving_up_ends_the_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_giving_up_ends_the_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stop = threading.Event()
     path = tmp_path / "net.py"
     path.write_text(STAY, encoding="utf-8")
@@ -235,10 +242,10 @@ def test_giving_up_ends_the_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     target.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     name = (isolations.available() or ["lockdown"])[0]
-    with isolations.room_of(name, limits=LIMITS, preload=False) as room:
-        assert not room.failure()
+    with isolations.sandbox_of(name, limits=LIMITS, preload=False) as sandbox:
+        assert not sandbox.failure()
         assert left_over(tmp_path)
         threading.Timer(1.5, stop.set).start()
         with pytest.raises(HostError):
-            export(SubmissionSource("net", path, Kind.FILE), COMPETITION, LIMITS, target, room, stop=stop)
+            export(SubmissionSource("net", path, Kind.FILE), COMPETITION, LIMITS, target, sandbox, stop=stop)
     assert not left_over(tmp_path)
