@@ -1,39 +1,41 @@
 """Fetch one file over HTTP or HTTPS: tried again where that helps, bounded in size and time, never trusted.
 
 URLs are strangers' texts: no other scheme is opened, also not after a redirect, and a
-file counts only if all announced bytes came and `accept` takes them. Proxies are those
-of the environment (`https_proxy`). What is fetched, and where it goes: photographs.py.
+file counts only if all announced bytes came and `accept` takes them. httpx2 speaks HTTP,
+through the proxies of the environment; tenacity tries again. What is fetched, and where
+it goes: photographs.py.
 """
 
 import email.utils
-import random
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from http import HTTPStatus
-from http.client import HTTPException, HTTPResponse, InvalidURL
-from typing import TypeVar
-from urllib.error import HTTPError
-from urllib.parse import SplitResult, quote, urljoin, urlsplit
-from urllib.request import (
-    HTTPDefaultErrorHandler,
-    HTTPErrorProcessor,
-    HTTPHandler,
-    HTTPSHandler,
-    OpenerDirector,
-    ProxyHandler,
-    Request,
+from contextlib import closing
+from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Self, TypeVar
+
+import httpx2
+from tenacity import (
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_exponential,
+    wait_random_exponential,
 )
 
 from starter import __version__
 
 Accepted = TypeVar("Accepted")
 
-_REDIRECTS = {301, 302, 303, 307, 308}
-_TRY_AGAIN = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+_TRY_AGAIN = {httpx2.codes.REQUEST_TIMEOUT, httpx2.codes.TOO_EARLY, httpx2.codes.TOO_MANY_REQUESTS}
 """The 4xx codes that speak of now and not of the file."""
+_HEADERS = {
+    "User-Agent": f"starter/{__version__}",
+    "Accept": "image/*, */*;q=0.5",
+    "Accept-Encoding": "identity",  # a photograph does not deflate, and what does may be a bomb
+}
 
 
 class FetchError(Exception):
@@ -68,15 +70,30 @@ class FetchRules:
     """A server that asks for more patience has failed, seconds."""
 
 
-@dataclass
 class Fetcher:
-    """Fetches files, also from many threads; a server that asks to wait is left alone by all of them."""
+    """Fetches files, also from many threads; a server that asks to wait is left alone by all of them.
 
-    rules: FetchRules = field(default_factory=FetchRules)
-    stopped: threading.Event = field(default_factory=threading.Event)
-    """Set it to end all waiting and reading soon."""
-    _free_at: dict[str, float] = field(default_factory=lambda: defaultdict(float), repr=False)
-    """By host: when it may be asked again, on the monotonic clock."""
+    Raises:
+        FetchError: a proxy of the environment is not one.
+    """
+
+    def __init__(self, rules: FetchRules) -> None:
+        self.rules = rules
+        self.stopped = threading.Event()
+        """Set it to end all waiting and reading soon."""
+        self._free_at: dict[bytes, float] = defaultdict(float)
+        """By host: when it may be asked again, on the monotonic clock."""
+        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+        try:
+            self._client = httpx2.Client(headers=_HEADERS, cookies=no_cookies, timeout=rules.timeout)
+        except (httpx2.InvalidURL, ValueError) as error:
+            raise FetchError(f"the environment's proxy is not one: {error}", final=True) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
 
     def fetch(self, url: str, accept: Callable[[bytes], Accepted]) -> Accepted:
         """Return what `accept` makes of the file at `url`; it raises FetchError for what it does not take.
@@ -84,104 +101,79 @@ class Fetcher:
         Raises:
             FetchError: every try failed, or one in a way that is final.
         """
-        host = _checked(url).netloc
-        attempt = 0
-        while True:
-            attempt += 1
-            self._pause(self._free_at[host] - time.monotonic())
-            try:
-                return accept(self._get(url))
-            except FetchError as error:
-                if error.final or attempt >= self.rules.tries or error.wait > self.rules.longest_wait:
-                    raise
-                if error.wait:
-                    self._free_at[host] = max(self._free_at[host], time.monotonic() + error.wait)
-                # Without chance all threads would come back to a busy server together.
-                jitter = random.uniform(0.5, 1)  # noqa: S311 - no secret
-                self._pause(self.rules.back_off * 2 ** (attempt - 1) * jitter)
+        half = self.rules.back_off / 2
+        retrying = Retrying(
+            stop=stop_after_attempt(self.rules.tries),
+            # Without chance all threads would come back to a busy server together.
+            wait=wait_exponential(half) + wait_random_exponential(half),
+            retry=retry_if_exception(self._may_pass),
+            sleep=self._pause,
+            reraise=True,
+        )
+        return retrying(lambda: accept(self._get(url)))
+
+    def _may_pass(self, error: BaseException) -> bool:
+        return isinstance(error, FetchError) and not error.final and error.wait <= self.rules.longest_wait
 
     def _pause(self, seconds: float) -> None:
         if self.stopped.is_set() or (seconds > 0 and self.stopped.wait(seconds)):
             raise FetchError("stopped")
 
     def _get(self, url: str) -> bytes:
+        try:
+            request = self._client.build_request("GET", url)
+        except (httpx2.InvalidURL, ValueError) as error:
+            raise FetchError(f"not a URL: {error}", final=True) from error
+        host = request.url.netloc
+        self._pause(self._free_at[host] - time.monotonic())
+        try:
+            return self._followed(request)
+        except FetchError as error:
+            if 0 < error.wait <= self.rules.longest_wait:
+                self._free_at[host] = max(self._free_at[host], time.monotonic() + error.wait)
+            raise
+
+    def _followed(self, request: httpx2.Request) -> bytes:
+        """Follow redirects here: the client would read the body of each, without a limit."""
         for _ in range(self.rules.most_redirects + 1):
+            if request.url.scheme not in {"http", "https"} or not request.url.host:
+                raise FetchError("not an http or https URL", final=True)
             try:
-                request = Request(  # noqa: S310 - the scheme is checked
-                    _ascii(url),
-                    headers={"User-Agent": f"starter/{__version__}", "Accept": "image/*, */*;q=0.5"},
-                )
-                with _opener().open(request, timeout=self.rules.timeout) as reply:
-                    return self._read(reply)
-            except HTTPError as error:
-                with error:
-                    url = _redirected(url, error)
-            except InvalidURL as error:
-                raise FetchError(f"not a URL: {error}", final=True) from error
-            except (OSError, HTTPException) as error:
-                reason = str(getattr(error, "reason", "") or error) or type(error).__name__
+                with closing(self._client.send(request, stream=True)) as reply:
+                    if reply.next_request is None:
+                        return self._read(reply)
+                    request = reply.next_request
+            except httpx2.TransportError as error:
+                reason = str(error) or type(error).__name__
                 raise FetchError(f"no connection, or it broke: {reason}") from error
         raise FetchError(f"more than {self.rules.most_redirects} redirects", final=True)
 
-    def _read(self, reply: HTTPResponse) -> bytes:
-        announced, most = reply.length, self.rules.most_bytes
+    def _read(self, reply: httpx2.Response) -> bytes:
+        if not reply.is_success:
+            again = reply.is_server_error or reply.status_code in _TRY_AGAIN
+            raise FetchError(
+                f"HTTP {reply.status_code} {reply.reason_phrase}".rstrip(), final=not again,
+                wait=_seconds(reply.headers.get("Retry-After", "")),
+            )  # fmt: skip
+        announced, most = int(reply.headers.get("Content-Length", 0)), self.rules.most_bytes
         too_large = FetchError(f"larger than {most:,} bytes", final=True)
-        if announced is not None and announced > most:
+        if announced > most:
             raise too_large
-        started, size, parts = time.monotonic(), 0, []
-        while part := reply.read1(2**16):  # at most one read of the socket, so that a trickle is seen
-            parts.append(part)
-            size += len(part)
-            if size > most:
-                raise too_large
-            self._pause(0)
-            seconds = time.monotonic() - started
-            if seconds > self.rules.timeout and size / seconds < self.rules.slowest:
-                raise FetchError(f"slower than {self.rules.slowest:g} bytes a second")
-        if announced is not None and size != announced:
-            raise FetchError(f"{size:,} of {announced:,} bytes came")
-        return b"".join(parts)
-
-
-def _opener() -> OpenerDirector:
-    """Return what opens http and https and nothing else; it leaves redirects to us.
-
-    urllib's own opener also knows file and ftp, and reads the body of a redirect without a limit.
-    """
-    opener = OpenerDirector()
-    for kind in (ProxyHandler, HTTPHandler, HTTPSHandler, HTTPDefaultErrorHandler, HTTPErrorProcessor):
-        opener.add_handler(kind())
-    return opener
-
-
-def _checked(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError as error:
-        raise FetchError(f"not a URL: {error}", final=True) from error
-    if parts.scheme not in {"http", "https"} or not host:
-        raise FetchError("not an http or https URL", final=True)
-    return parts
-
-
-def _ascii(url: str) -> str:
-    """Quote what may not stand in a request line, and leave what is quoted."""
-    return quote(url, safe="%/:?#[]@!$&'()*+,;=~")
-
-
-def _redirected(url: str, reply: HTTPError) -> str:
-    """Return where a redirect leads; every other reply is an error."""
-    where = reply.headers.get("Location")
-    if reply.code in _REDIRECTS and where:
-        target = urljoin(url, where)
-        _checked(target)
-        return target
-    again = reply.code >= HTTPStatus.INTERNAL_SERVER_ERROR or reply.code in _TRY_AGAIN
-    raise FetchError(
-        f"HTTP {reply.code} {reply.reason}".rstrip(), final=not again,
-        wait=_seconds(reply.headers.get("Retry-After", "")),
-    )  # fmt: skip
+        started, data = time.monotonic(), bytearray()
+        try:
+            for part in reply.iter_raw():  # as it comes, so that a trickle is seen
+                data += part
+                if len(data) > most:
+                    raise too_large
+                self._pause(0)
+                seconds = time.monotonic() - started
+                if seconds > self.rules.timeout and len(data) / seconds < self.rules.slowest:
+                    raise FetchError(f"slower than {self.rules.slowest:g} bytes a second")
+        except httpx2.RemoteProtocolError as error:
+            if len(data) >= announced:
+                raise
+            raise FetchError(f"{len(data):,} of {announced:,} bytes came") from error
+        return bytes(data)
 
 
 def _seconds(retry_after: str) -> float:

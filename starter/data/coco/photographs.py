@@ -146,13 +146,16 @@ class _Download:
 
     def __init__(self, folder: Path, partial: Path, options: DownloadOptions) -> None:
         self._folder, self._partial, self._options = folder, partial, options
-        self._fetcher = Fetcher(options.rules)
+        try:
+            self._fetcher = Fetcher(options.rules)
+        except FetchError as error:
+            raise usage_error(Code.NO_PHOTOGRAPHS, where=str(folder), got=error.reason) from error
 
     def run(self, images: Sequence[CocoImage], progress: Callable[[int, int], None]) -> list[Photograph]:
         """Return what became of each; ends early where nothing comes any more."""
         found: dict[int, Photograph] = {}
         in_a_row = 0
-        with ThreadPoolExecutor(self._options.jobs) as pool:
+        with self._fetcher, ThreadPoolExecutor(self._options.jobs) as pool:
             jobs = {pool.submit(self._one, number, entry): number for number, entry in enumerate(images)}
             try:
                 for done, job in enumerate(as_completed(jobs), start=1):
