@@ -4,6 +4,8 @@ A picture is described by the 128 steps in brightness between the neighbours of 
 9 x 8 and an 8 x 9 reduction, as in the difference hash (dHash) but with their sizes.
 Two pictures are alike if their steps correlate. On TrashNet's 2,527 photographs this
 finds 30 pairs, all looked at: 28 are one object shot twice, 2 look so to a person too.
+The bits of imagehash's hashes cannot: at the threshold that finds all 30, pHash of 16 x 16
+has 17 other pairs, of 8 x 8 146, dHash 5,548; and they take longer.
 """
 
 from collections.abc import Iterable, Sequence
