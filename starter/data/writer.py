@@ -6,8 +6,7 @@ and the classes' shares alike.
 
 import csv
 import json
-import shutil
-import tempfile
+import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starter.contract.errors import Code, usage_error
+from starter.contract.system.files import atomic_write
 from starter.data.dataset import (
     INFO_NAME,
     SOLUTION_NAME,
@@ -91,14 +91,10 @@ def write_dataset(
     """
     refuse_existing(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=".building-", dir=out.parent))
-    try:
+    with atomic_write(out, out.with_name(f".building-{secrets.token_hex(8)}")) as building:
+        building.mkdir()
         _write(building, items, description, zip_images=zip_images)
         open_dataset(building)
-        building.chmod(0o755)  # mkdtemp's folders are private
-        building.rename(out)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
     return open_dataset(out)
 
 

@@ -15,21 +15,44 @@ from filelock import FileLock, Timeout
 _LOCK = ".lock"
 
 
+@contextlib.contextmanager
+def atomic_write(path: Path, partial: Path | None = None) -> Iterator[Path]:
+    """Yield where to make a file, or a new folder, that gets the name `path` when the block has ended.
+
+    A kill leaves the old file or the new one; an error leaves nothing else.
+
+    Args:
+        path: its name; a file of that name is replaced.
+        partial: where it is made, on the same disk; default: beside, and only one process may be at it.
+    """
+    partial = partial or path.with_name(f".{path.name}.partial")
+    _remove(partial)
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        _remove(partial)
+
+
 def write_whole(path: Path, text: str) -> Path:
     """Write UTF-8 text with the same line ends on every system; a kill leaves the old file or the new one."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    return partial.replace(path)
+    with atomic_write(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+    return path
 
 
 def replace_with(path: Path, source: Path) -> None:
     """Copy a file to `path`, from any disk; a kill leaves the old file or the new one."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with atomic_write(path) as partial:
         shutil.copyfile(source, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+
+
+def _remove(path: Path) -> None:
+    """Remove what a killed run left, or an error."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

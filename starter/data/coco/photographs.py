@@ -21,7 +21,7 @@ from urllib.parse import quote
 from PIL import Image
 
 from starter.contract.errors import Code, usage_error
-from starter.contract.system.files import locked
+from starter.contract.system.files import atomic_write, locked
 from starter.data.coco.annotations import CocoImage
 from starter.data.coco.http_download import Fetcher, FetchError, FetchRules
 from starter.data.coco.pictures import Size, open_picture, same_shape
@@ -89,7 +89,7 @@ def download_photographs(
             photographs = download.run(images, progress)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        write_report(photographs, report_path(folder), partial)
+        write_report(photographs, report_path(folder))
     return photographs
 
 
@@ -98,16 +98,13 @@ def report_path(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.csv")
 
 
-def write_report(photographs: Sequence[Photograph], path: Path, partial: Path) -> None:
+def write_report(photographs: Sequence[Photograph], path: Path) -> None:
     """Write one row for each photograph, in the COCO file's order."""
     names = list(Photograph.__dataclass_fields__)
-    partial.mkdir(exist_ok=True)
-    with (partial / "report").open("w", encoding="utf-8", newline="") as file:
+    with atomic_write(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
         writer.writerows([getattr(photograph, name) for name in names] for photograph in photographs)
-    (partial / "report").replace(path)
-    partial.rmdir()
 
 
 def losses(photographs: Sequence[Photograph]) -> list[tuple[str, int]]:
@@ -215,13 +212,11 @@ class _Download:
 
     def _save(self, number: int, data: bytes, target: Path) -> None:
         """Write a file that has its name only when all of it is on the disk."""
-        partial = self._partial / str(number)
-        with partial.open("wb") as file:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(target, self._partial / str(number)) as partial, partial.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial.replace(target)
 
 
 def _checked(data: bytes, entry: CocoImage) -> Size:

@@ -7,6 +7,7 @@ submission costs and answers. Nothing here needs Ray: driver.py makes an actor o
 import hashlib
 import io
 import os
+import secrets
 import stat
 import tempfile
 import threading
@@ -23,6 +24,7 @@ from starter.contract.isolation import Level
 from starter.contract.protocol import KeptImages, RunnerHello
 from starter.contract.results import Record
 from starter.contract.submissions import SubmissionSource
+from starter.contract.system.files import atomic_write
 from starter.data.dataset import Dataset
 from starter.evaluation.measure import Images, LocalMeasurer, Measurement
 from starter.sandbox.choice import choose
@@ -122,9 +124,8 @@ def _unpacked(root: Path, images: bytes) -> Path:
     root.mkdir(exist_ok=True)
     target = root / "images.zip"
     if not target.exists():
-        with tempfile.NamedTemporaryFile(dir=root, delete=False) as file:
-            file.write(images)
-        Path(file.name).replace(target)
+        with atomic_write(target, root / secrets.token_hex(8)) as partial:
+            partial.write_bytes(images)
     return root
 
 

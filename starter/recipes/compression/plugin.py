@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from starter.contract.errors import Code, participant_error, usage_error
 from starter.contract.submissions import PLUGIN_FILE, Kind, SubmissionSource
+from starter.contract.system.files import atomic_write
 from starter.data.dataset import Dataset
 from starter.plugin.count import count_model
 from starter.plugin.load import LoadedPlugin, load_plugin_apart
@@ -119,23 +120,23 @@ def write_plugin(original: Original, made: Compressed, folder: Path, command: st
     """
     if folder.exists():
         raise usage_error(Code.TARGET_EXISTS, where=str(folder), got="a file or folder of that name")
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    copy = partial / "original"
-    for path in original.source.files():
-        if path == original.plugin.weights_path or "__pycache__" in path.parts:
-            continue
-        single = original.source.kind is Kind.FILE
-        target = copy / (PLUGIN_FILE if single else path.relative_to(original.source.path))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
-    shutil.copyfile(str(rebuild.__file__), partial / "rebuild.py")
-    template = files("starter.recipes.compression").joinpath("compressed", PLUGIN_FILE)
-    (partial / PLUGIN_FILE).write_text(template.read_text(encoding="utf-8"), encoding="utf-8", newline="\n")
-    (partial / "plan.json").write_text(_plan(command, made.steps), encoding="utf-8", newline="\n")
-    tensors = {k: v.detach().contiguous().clone() for k, v in made.model.state_dict().items()}
-    (partial / "weights.safetensors").write_bytes(save(tensors))
-    partial.rename(folder)
+    with atomic_write(folder) as partial:
+        copy = partial / "original"
+        for path in original.source.files():
+            if path == original.plugin.weights_path or "__pycache__" in path.parts:
+                continue
+            single = original.source.kind is Kind.FILE
+            target = copy / (PLUGIN_FILE if single else path.relative_to(original.source.path))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+        shutil.copyfile(str(rebuild.__file__), partial / "rebuild.py")
+        template = files("starter.recipes.compression").joinpath("compressed", PLUGIN_FILE)
+        (partial / PLUGIN_FILE).write_text(
+            template.read_text(encoding="utf-8"), encoding="utf-8", newline="\n"
+        )
+        (partial / "plan.json").write_text(_plan(command, made.steps), encoding="utf-8", newline="\n")
+        tensors = {k: v.detach().contiguous().clone() for k, v in made.model.state_dict().items()}
+        (partial / "weights.safetensors").write_bytes(save(tensors))
     return folder
 
 

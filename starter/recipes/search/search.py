@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starter.contract.errors import Code, usage_error
 from starter.contract.submissions import discover_one
 from starter.contract.system.extras import require_extra
+from starter.contract.system.files import atomic_write
 from starter.contract.system.processors import available
 from starter.data.dataset import Dataset, open_dataset
 from starter.evaluation.scoring import pareto_front
@@ -132,11 +133,9 @@ def write_front(folder: Path, found: Sequence[Found]) -> list[Found]:
     for i in pareto_front([(item.macs, item.macro_f1) for item in found]):
         place = _front_place(found[i])
         if not (folder / place).exists():
-            partial = folder / "front.partial"
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.copytree(folder / found[i].folder, partial, ignore=_NO_BYTECODE)
             (folder / place).parent.mkdir(exist_ok=True)
-            partial.rename(folder / place)
+            with atomic_write(folder / place, folder / "front.partial") as partial:
+                shutil.copytree(folder / found[i].folder, partial, ignore=_NO_BYTECODE)
         best.append(found[i].model_copy(update={"folder": place}))
     on_front = {item.folder for item in best}
     for item in found:

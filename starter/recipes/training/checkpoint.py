@@ -20,6 +20,7 @@ from torch import Tensor
 
 from starter.contract.errors import Code, usage_error
 from starter.contract.submissions import SubmissionSource, discover_one
+from starter.contract.system.files import atomic_write
 from starter.data.dataset import Dataset
 from starter.recipes.training.settings import TrainSettings
 
@@ -66,9 +67,8 @@ class RunFolder:
         """Write the checkpoint of a seed."""
         path = self._checkpoint(settings)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        torch.save(state | {"run": self._identity(settings)}, partial)
-        partial.replace(path)
+        with atomic_write(path) as partial:
+            torch.save(state | {"run": self._identity(settings)}, partial)
 
     def load(self, settings: TrainSettings) -> State | None:
         """Return the checkpoint of a seed, or None if there is none.
@@ -91,13 +91,11 @@ class RunFolder:
     def install(self, tensors: dict[str, Tensor], made_by: dict[str, Any]) -> Path | None:
         """Put weights in their place; return where the ones before are kept, if there were others."""
         self._weights_path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._weights_path.with_suffix(".partial")
-        # One entry only: safetensors writes several in an order that differs from run to run.
-        # Not save_file: what that writes may be read by its owner alone.
-        partial.write_bytes(save(tensors, metadata={"training": json.dumps(made_by)}))
-        kept = self._keep() if self._weights_path.is_file() else None
-        partial.replace(self._weights_path)
-        return kept
+        with atomic_write(self._weights_path) as partial:
+            # One entry only: safetensors writes several in an order that differs from run to run.
+            # Not save_file: what that writes may be read by its owner alone.
+            partial.write_bytes(save(tensors, metadata={"training": json.dumps(made_by)}))
+            return self._keep() if self._weights_path.is_file() else None
 
     def _keep(self) -> Path:
         digest = hashlib.sha256(self._weights_path.read_bytes()).hexdigest()

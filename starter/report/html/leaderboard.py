@@ -14,6 +14,7 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from starter.contract.errors import Code, usage_error
+from starter.contract.system.files import atomic_write
 from starter.contract.text import inline
 from starter.evaluation.scoring import f1_terms, pareto_front, scored_macs
 from starter.organizer.leaderboard.model import Board, Details, Row
@@ -38,20 +39,18 @@ def write_board(board: Board, folder: Path, details: Iterable[Details]) -> Path:
         raise usage_error(
             Code.TARGET_EXISTS, where=str(folder), expected="a new name or an older site", got=other
         )
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / "entries").mkdir(parents=True)
-    linked = set()
-    for entry in details:
-        linked.add(entry.row.id)
-        text = _page("entry.html", board, dict(entry) | {"heaviest": _heaviest(entry)})
-        (partial / "entries" / f"{entry.row.id}.html").write_text(text, encoding="utf-8", newline="\n")
-    (partial / "index.html").write_text(_index(board, linked), encoding="utf-8", newline="\n")
     old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    partial.rename(folder)
+    linked = set()
+    with atomic_write(folder) as partial:
+        (partial / "entries").mkdir(parents=True)
+        for entry in details:
+            linked.add(entry.row.id)
+            text = _page("entry.html", board, dict(entry) | {"heaviest": _heaviest(entry)})
+            (partial / "entries" / f"{entry.row.id}.html").write_text(text, encoding="utf-8", newline="\n")
+        (partial / "index.html").write_text(_index(board, linked), encoding="utf-8", newline="\n")
+        if folder.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            folder.rename(old)
     shutil.rmtree(old, ignore_errors=True)
     return folder / "index.html"
 
