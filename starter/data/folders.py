@@ -15,10 +15,9 @@ from pathlib import Path
 from starter.contract.errors import Code, UsageError, problem, usage_error
 from starter.data.dataset import Dataset, ImageError, decode_image
 from starter.data.near_duplicates import Look, alike_pairs, look, merged_groups
+from starter.data.options import Description, Shares
 from starter.data.writer import (
-    Description,
     Item,
-    Shares,
     Split,
     assign_splits,
     refuse_existing,
@@ -58,17 +57,13 @@ def import_folder(  # noqa: PLR0913 - the options of `starter data folder`, one 
     images: Path,
     out: Path,
     *,
-    name: str = "",
-    shares: Shares | None = None,
+    shares: Shares = Shares(),  # noqa: B008 - frozen
     near_duplicates: bool = True,
     train_lists: Sequence[Path] = (),
     validation_list: Path | None = None,
     test_list: Path | None = None,
     zip_images: bool = False,
-    version: str = "1",
-    licence: str = "not stated",
-    source: str = "",
-    made_by: Sequence[str] = (),
+    description: Description = Description(source=""),  # noqa: B008 - frozen
 ) -> ImportReport:
     """Import `images`/CLASS/FILE into the new data set `out`.
 
@@ -82,7 +77,6 @@ def import_folder(  # noqa: PLR0913 - the options of `starter data folder`, one 
             folder (U202), or images are broken (U203); all of them are named.
     """
     refuse_existing(out)
-    shares = shares or Shares()
     skipped: Counter[str] = Counter()
     files = list(_find(images, skipped))
     not_found: tuple[str, ...] = ()
@@ -101,10 +95,7 @@ def import_folder(  # noqa: PLR0913 - the options of `starter data folder`, one 
     pairs = alike_pairs(looks) if near_duplicates and listed is None else []
     groups = merged_groups(alone, pairs)
     splits = _shared_out(labels, listed, shares) if listed else assign_splits(labels, groups, shares)
-    description = Description(
-        name=name or images.name, classes=classes, version=version, licence=licence,
-        source=source or images.name, made_by=tuple(made_by),
-    )  # fmt: skip
+    description = description.completed(name=images.name, source=images.name, classes=classes)
     stem, shared = shuffled_numbers(len(files), shares.seed), Counter(groups)
     items = (
         Item(

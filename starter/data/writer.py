@@ -28,25 +28,17 @@ from starter.data.dataset import (
     decode_image,
     open_dataset,
 )
+from starter.data.options import Description, Shares
+
+__all__ = [
+    "TRAINED", "Description", "Item", "Shares", "Split",
+    "assign_splits", "refuse_existing", "shuffled_numbers", "write_dataset",
+]  # fmt: skip
 
 Split = Literal["train", "validation", "Public", "Private"]
 
 TRAINED = ("train", "validation")
 """The splits that stand in train.csv."""
-
-
-@dataclass(frozen=True)
-class Shares:
-    """How images are shared out, and what the draw depends on."""
-
-    test: float = 0.3
-    """Share of all images that is evaluated on."""
-    public: float = 0.5
-    """Share of those that is Public; the rest is Private."""
-    validation: float = 0.0
-    """Share of the others that is marked as validation images in train.csv; 0: no marks."""
-    seed: int = 0
-    """The same seed draws the same split."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +55,6 @@ class Item:
     """Where it goes."""
     group: str = ""
     """Images of one group stand in one split."""
-
-
-@dataclass(frozen=True)
-class Description:
-    """What dataset.toml says, but for the mean and deviation, which are computed."""
-
-    name: str
-    classes: tuple[str, ...]
-    version: str = "1"
-    licence: str = "not stated"
-    source: str = "not stated"
-    made_by: tuple[str, ...] = ()
 
 
 def write_dataset(

@@ -14,7 +14,8 @@ from PIL import Image
 from starter.contract.errors import Code, UsageError
 from starter.data.coco import crops as co
 from starter.data.coco.annotations import CocoImage, read_coco, read_mapping
-from starter.data.coco.crops import CropOptions, CropReport, crop_dataset
+from starter.data.coco.crops import CropReport, crop_dataset
+from starter.data.options import CropOptions
 from starter.data.writer import Shares
 
 TACO = Path(__file__).parents[3] / "shared" / "data" / "taco" / "annotations.json"

@@ -101,7 +101,7 @@ def test_a_box_holds_what_is_seen_of_the_object() -> None:
 
 def test_progress_is_told_scene_by_scene(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    draw_scenes(tmp_path / "s", num_scenes=2, size=(60, 40), progress=lambda *step: seen.append(step))
+    draw_scenes(tmp_path / "s", num_scenes=2, size=(60, 40), on_progress=lambda *step: seen.append(step))
     assert seen == [(1, 2), (2, 2)]
 
 

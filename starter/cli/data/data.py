@@ -1,13 +1,15 @@
 """`starter data ...`: make and check data sets."""
 
 import sys
+from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from starter.cli.common import can_be_made, err, out, progress, typed
+from starter.cli.common import err, out, progress, typed
+from starter.cli.data.options import CropCommand, DatasetCommand, MappingOption, Out, Seed, with_options
 from starter.cli.exits import EXIT_OK, EXIT_USAGE
 from starter.report.terminal import describe, pad, print_line, print_wrapped
 
@@ -16,30 +18,6 @@ if TYPE_CHECKING:  # the command line starts without them
     from starter.data.coco.crops import CropReport
 
 data_app = typer.Typer(help="Make and check data sets.", no_args_is_help=True, rich_markup_mode=None)
-
-Out = Annotated[Path, typer.Option("--out", callback=can_be_made, help="The new folder.")]
-Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same split or drawing.")]
-Share = Annotated[float, typer.Option(min=0, max=1, help="Share of the images that is evaluated on.")]
-PublicShare = Annotated[float, typer.Option(min=0, max=1, help="Share of those that is Public.")]
-ValidationShare = Annotated[
-    float,
-    typer.Option(min=0, max=1, help="Share of the others to mark for validation; 0: none."),
-]
-NearDuplicates = Annotated[
-    bool, typer.Option(help="Keep pictures that are nearly the same on one side of the split.")
-]
-MappingOption = Annotated[
-    Path | None, typer.Option("--mapping", help="TOML: categories to classes; shipped: `taco-6`, `taco-9`.")
-]
-MinSize = Annotated[int, typer.Option(min=1, help="Boxes with a shorter side are skipped, pixels.")]
-Margin = Annotated[float, typer.Option(min=0, help="Context around a box, share of its longer side.")]
-MaxSide = Annotated[int | None, typer.Option(min=1, help="Scale crops down to this, pixels.")]
-Quality = Annotated[int, typer.Option(min=1, max=100, help="JPEG quality.")]
-Zip = Annotated[bool, typer.Option("--zip", help="Put the images into one images.zip.")]
-Name = Annotated[str, typer.Option(help="The data set's name.")]
-Version = Annotated[str, typer.Option(help="The data set's version.")]
-Licence = Annotated[str, typer.Option(help="The images' licence.")]
-Source = Annotated[str, typer.Option(help="Where the images are from.")]
 
 
 def _shipped(mapping: Path | None) -> Path | None:
@@ -50,9 +28,9 @@ def _shipped(mapping: Path | None) -> Path | None:
     return ours if ours.is_file() else mapping
 
 
-def _command() -> tuple[str]:
+def _command() -> str:
     """Return the command as it was typed, for dataset.toml."""
-    return (typed("starter", *sys.argv[1:]),)
+    return typed("starter", *sys.argv[1:])
 
 
 @data_app.command()
@@ -67,54 +45,44 @@ def synth(
     from starter.data.synthetic.scenes import draw_scenes
 
     with progress("drawing") as tick:
-        draw_scenes(target, num_scenes=scenes, seed=seed, size=(width, height), progress=tick)
+        draw_scenes(target, num_scenes=scenes, seed=seed, size=(width, height), on_progress=tick)
     print_line(out, f"{target}  {scenes:,} scenes")
     shown = typed(target / "annotations.json", "--images", target / "images")
     print_line(err, f"next: starter data crops {shown} --out DIR")
 
 
 @data_app.command()
-def crops(  # noqa: PLR0913, PLR0917 - the importer's options, one to one
+@with_options
+def crops(
     annotations: Annotated[Path, typer.Argument(help="A COCO file.")],
     target: Out,
     images: Annotated[Path, typer.Option(help="The folder that its file names are in.")],
+    *,
     mapping: MappingOption = None,
-    min_size: MinSize = 24,
-    margin: Margin = 0.0,
-    max_side: MaxSide = None,
-    quality: Quality = 90,
-    test_share: Share = 0.3,
-    public_share: PublicShare = 0.5,
-    validation_share: ValidationShare = 0.0,
-    near_duplicates: NearDuplicates = True,
-    seed: Seed = 0,
-    zip_images: Zip = False,
-    name: Name = "",
-    version: Version = "1",
-    licence: Licence = "not stated",
-    source: Source = "",
+    crop: CropCommand,
+    dataset: DatasetCommand,
 ) -> None:
     """Cut a COCO file's boxes into a data set, all crops of one photograph on one side."""
-    from starter.data.coco.crops import CropOptions
-    from starter.data.writer import Shares
-
-    cut(
-        annotations, images, target, mapping,
-        options=CropOptions(min_size, margin, max_side, quality),
-        shares=Shares(test_share, public_share, validation_share, seed),
-        near_duplicates=near_duplicates, zip_images=zip_images,
-        name=name, version=version, licence=licence, source=source,
-    )  # fmt: skip
+    cut(annotations, images, target, mapping, crop, dataset)
 
 
-def cut(annotations: Path, images: Path, target: Path, mapping: Path | None, **options: Any) -> None:
-    """Cut boxes into a data set and print what became of them; `options` are crop_dataset's."""
+def cut(
+    annotations: Path,
+    images: Path,
+    target: Path,
+    mapping: Path | None,
+    crop: CropCommand,
+    dataset: DatasetCommand,
+    lost: Collection[str] = (),
+) -> None:
+    """Cut boxes into a data set and print what became of them; those of `lost` photographs are skipped."""
     from starter.data.coco.crops import crop_dataset
 
     with progress("cutting") as tick:
         report = crop_dataset(
-            annotations, images, target, mapping=_shipped(mapping), made_by=_command(), progress=tick,
-            **options,
+            annotations, images, target, mapping=_shipped(mapping), options=crop.options,
+            shares=dataset.shares, near_duplicates=dataset.near_duplicates, lost=lost,
+            zip_images=dataset.zip_images, description=dataset.description(_command()), on_progress=tick,
         )  # fmt: skip
     _show_crops(report)
     show_check(target)
@@ -139,43 +107,31 @@ def _show_crops(report: "CropReport") -> None:
 
 
 @data_app.command()
-def folder(  # noqa: PLR0913, PLR0917 - as above
+@with_options
+def folder(
     images: Annotated[Path, typer.Argument(help="A folder with one folder of images for each class.")],
     target: Out,
+    *,
     train_list: Annotated[
         list[Path] | None, typer.Option(help="Text file of training images; repeatable.")
     ] = None,
     validation_list: Annotated[Path | None, typer.Option(help="Text file of validation images.")] = None,
     test_list: Annotated[Path | None, typer.Option(help="Text file of evaluation images.")] = None,
-    test_share: Share = 0.3,
-    public_share: PublicShare = 0.5,
-    validation_share: ValidationShare = 0.0,
-    near_duplicates: NearDuplicates = True,
-    seed: Seed = 0,
-    zip_images: Zip = False,
-    name: Name = "",
-    version: Version = "1",
-    licence: Licence = "not stated",
-    source: Source = "",
+    dataset: DatasetCommand,
 ) -> None:
     """Make a data set from class folders of images, with a stratified split."""
     from starter.data.folders import import_folder
-    from starter.data.writer import Shares
 
     report = import_folder(
         images,
         target,
-        name=name,
-        shares=Shares(test_share, public_share, validation_share, seed),
-        near_duplicates=near_duplicates,
+        shares=dataset.shares,
+        near_duplicates=dataset.near_duplicates,
         train_lists=train_list or (),
         validation_list=validation_list,
         test_list=test_list,
-        zip_images=zip_images,
-        version=version,
-        licence=licence,
-        source=source,
-        made_by=_command(),
+        zip_images=dataset.zip_images,
+        description=dataset.description(_command()),
     )
     print_line(out, f"{target}  {report.used:,} images")
     for reason, count in ((r, n) for r, n in report.skipped.items() if n):

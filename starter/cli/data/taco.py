@@ -8,26 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from starter.cli.common import can_be_made, err, out, progress, typed
-from starter.cli.data.data import (
-    Licence,
-    MappingOption,
-    Margin,
-    MaxSide,
-    MinSize,
-    Name,
-    NearDuplicates,
-    Out,
-    PublicShare,
-    Quality,
-    Seed,
-    Share,
-    Source,
-    ValidationShare,
-    Version,
-    Zip,
-    cut,
-    data_app,
-)
+from starter.cli.data.data import cut, data_app
+from starter.cli.data.options import CropCommand, DatasetCommand, MappingOption, Out, with_options
 from starter.contract.errors import Code, usage_error
 from starter.report.terminal import print_line
 
@@ -43,11 +25,13 @@ class PhotographSize(StrEnum):
 
 
 @data_app.command()
-def taco(  # noqa: PLR0913, PLR0917 - options of the command line
+@with_options
+def taco(  # noqa: PLR0913 - options of the command line
     target: Out,
     annotations: Annotated[
         Path, typer.Option(help="A COCO file with URLs: TACO's, the unofficial one, or one like them.")
     ],
+    *,
     photographs: Annotated[
         Path | None,
         typer.Option(callback=can_be_made, help="Where the photographs go; default: OUT-photographs."),
@@ -65,32 +49,20 @@ def taco(  # noqa: PLR0913, PLR0917 - options of the command line
     accept_losses: Annotated[
         bool, typer.Option("--accept-losses", help="Make the data set even if another run may bring more.")
     ] = False,
-    crop: Annotated[bool, typer.Option(help="Cut the boxes into a data set, or only download.")] = True,
+    cut_boxes: Annotated[
+        bool, typer.Option("--crop/--no-crop", help="Cut the boxes into a data set, or only download.")
+    ] = True,
     mapping: MappingOption = Path("taco-6"),
-    min_size: MinSize = 24,
-    margin: Margin = 0.0,
-    max_side: MaxSide = None,
-    quality: Quality = 90,
-    test_share: Share = 0.3,
-    public_share: PublicShare = 0.5,
-    validation_share: ValidationShare = 0.0,
-    near_duplicates: NearDuplicates = True,
-    seed: Seed = 0,
-    zip_images: Zip = False,
-    name: Name = "",
-    version: Version = "1",
-    licence: Licence = "not stated",
-    source: Source = "",
+    crop: CropCommand,
+    dataset: DatasetCommand,
 ) -> None:
     """Download the photographs of TACO by the URLs in its file, and cut their boxes into a data set.
 
     The same command goes on where the last run stopped.
     """
     from starter.data.coco.annotations import read_coco
-    from starter.data.coco.crops import CropOptions
     from starter.data.coco.http_download import FetchRules
     from starter.data.coco.photographs import DownloadOptions, download_photographs, report_path
-    from starter.data.writer import Shares
 
     photographs = photographs or target.with_name(f"{target.name}-photographs")
     rules = FetchRules(tries=tries, timeout=timeout, most_bytes=max_mb * 2**20)
@@ -101,19 +73,14 @@ def taco(  # noqa: PLR0913, PLR0917 - options of the command line
         )  # fmt: skip
     _report(found, report_path(photographs))
     _refuse_gaps(found, photographs, accept_losses=accept_losses)
-    if not crop:
+    if not cut_boxes:
         shown = typed(annotations, "--images", photographs)
         print_line(err, f"next: starter data crops {shown} --out DIR")
     elif target.exists():
         _refuse_remaking(target, found)
     else:
-        cut(
-            annotations, photographs, target, mapping,
-            options=CropOptions(min_size, margin, max_side, quality),
-            shares=Shares(test_share, public_share, validation_share, seed),
-            near_duplicates=near_duplicates, lost=[p.file_name for p in found if not p.is_here],
-            zip_images=zip_images, name=name, version=version, licence=licence, source=source,
-        )  # fmt: skip
+        lost = [photograph.file_name for photograph in found if not photograph.is_here]
+        cut(annotations, photographs, target, mapping, crop, dataset, lost)
 
 
 def _report(found: "Sequence[Photograph]", path: Path) -> None:

@@ -29,15 +29,8 @@ from starter.data.coco.annotations import (
 from starter.data.coco.pictures import Size, find_file, open_picture, same_shape
 from starter.data.dataset import Dataset
 from starter.data.near_duplicates import Look, alike_pairs, look, merged_groups
-from starter.data.writer import (
-    Description,
-    Item,
-    Shares,
-    assign_splits,
-    refuse_existing,
-    shuffled_numbers,
-    write_dataset,
-)
+from starter.data.options import CropOptions, Description, Shares
+from starter.data.writer import Item, assign_splits, refuse_existing, shuffled_numbers, write_dataset
 
 CROWD = "crowd of several objects"
 NO_AREA = "no area"
@@ -88,20 +81,6 @@ class CropReport:
 
 
 @dataclass(frozen=True)
-class CropOptions:
-    """How boxes are cut."""
-
-    min_size: int = 24
-    """Boxes with a side below this, after clipping and in the picture as it is, are skipped; pixels."""
-    margin: float = 0.0
-    """Added on every side, as a share of the box's longer side."""
-    max_side: int | None = None
-    """Crops are scaled down to this; pixels."""
-    quality: int = 90
-    """JPEG quality, 1-95."""
-
-
-@dataclass(frozen=True)
 class _Crop:
     """One box that will be cut."""
 
@@ -129,25 +108,21 @@ def crop_dataset(  # noqa: PLR0913 - the options of `starter data crops`
     images: Path,
     out: Path,
     *,
-    name: str = "",
     mapping: Path | None = None,
-    options: CropOptions = CropOptions(),
+    options: CropOptions = CropOptions(),  # noqa: B008 - frozen
     shares: Shares = Shares(),  # noqa: B008 - frozen
     near_duplicates: bool = True,
     lost: Collection[str] = (),
     zip_images: bool = False,
-    version: str = "1",
-    licence: str = "not stated",
-    source: str = "",
-    made_by: Sequence[str] = (),
+    description: Description = Description(source=""),  # noqa: B008 - frozen
     open_image: OpenImage | None = None,
-    progress: Callable[[int, int], None] = lambda *_: None,
+    on_progress: Callable[[int, int], None] = lambda *_: None,
 ) -> CropReport:
     """Cut the boxes of `annotations` out of the pictures below `images` into the new data set `out`.
 
     Without a `mapping` the categories are the classes. The boxes of the file names in `lost`
     are skipped. With `near_duplicates` such pictures are kept in one split. `open_image` gives
-    the picture of an entry; the default reads the file. `progress` is called with (done, all).
+    the picture of an entry; the default reads the file. `on_progress` is called with (done, all).
 
     Raises:
         UsageError: `out` exists (U106), the COCO file is not valid (U204), the mapping does
@@ -158,7 +133,7 @@ def crop_dataset(  # noqa: PLR0913 - the options of `starter data crops`
     coco = read_coco(annotations)
     classes = read_mapping(mapping, coco)
     rows, planned = _plan(coco, classes, options, frozenset(lost))
-    seen = _look_at([c.image for c in planned], images, open_image, progress)
+    seen = _look_at([c.image for c in planned], images, open_image, on_progress)
     crops, other_shape = _fitting(planned, seen, options)
     if not crops:
         raise usage_error(
@@ -170,13 +145,12 @@ def crop_dataset(  # noqa: PLR0913 - the options of `starter data crops`
     stem = shuffled_numbers(len(crops), shares.seed)
 
     def items() -> Iterator[Item]:
-        for i, data in _cut_all(crops, seen, open_image or _reader(images), options, progress):
+        for i, data in _cut_all(crops, seen, open_image or _reader(images), options, on_progress):
             yield Item(f"{stem(i)}.jpg", data, crops[i].label, splits[i], group=groups[i])
 
-    description = Description(
-        name=name or annotations.stem, classes=tuple(classes.classes), version=version, licence=licence,
-        source=source or annotations.name, made_by=tuple(made_by),
-    )  # fmt: skip
+    description = description.completed(
+        name=annotations.stem, source=annotations.name, classes=tuple(classes.classes)
+    )
     dataset = write_dataset(out, items(), description, zip_images=zip_images)
     used = {crop.image.id: crop.image for crop in crops}.values()
     scaled = sum(seen[image.id].size != (image.width, image.height) for image in used)
@@ -255,7 +229,7 @@ def _look_at(
     entries: Sequence[CocoImage],
     folder: Path,
     open_image: OpenImage | None,
-    progress: Callable[[int, int], None],
+    on_progress: Callable[[int, int], None],
 ) -> dict[int, _Seen]:
     """Open every picture once; raises UsageError if any is missing or broken, with all of them."""
 
@@ -279,7 +253,7 @@ def _look_at(
                 problems.append(problem(Code.BROKEN_IMAGES, where=entry.file_name, got=found))
             else:
                 seen[entry.id] = found
-            progress(done, 2 * len(once))
+            on_progress(done, 2 * len(once))
     if problems:
         raise UsageError(problems)
     return seen
@@ -319,7 +293,7 @@ def _groups(crops: Sequence[_Crop], seen: dict[int, _Seen]) -> tuple[dict[str, s
 
 def _cut_all(
     crops: Sequence[_Crop], seen: dict[int, _Seen], open_image: OpenImage, options: CropOptions,
-    progress: Callable[[int, int], None],
+    on_progress: Callable[[int, int], None],
 ) -> Iterator[tuple[int, bytes]]:  # fmt: skip
     """Open each picture once and yield (position, JPEG file) of its crops."""
     of_picture = defaultdict(list)
@@ -330,7 +304,7 @@ def _cut_all(
         for i in positions:
             box = _box(crops[i], seen[crops[i].image.id].size, options.margin)
             yield i, _cut(picture, box, options)
-        progress(len(of_picture) + done, 2 * len(of_picture))
+        on_progress(len(of_picture) + done, 2 * len(of_picture))
 
 
 def _cut(picture: Image.Image, box: tuple[int, int, int, int], options: CropOptions) -> bytes:

@@ -74,11 +74,11 @@ def download_photographs(
     images: Sequence[CocoImage],
     folder: Path,
     options: DownloadOptions,
-    progress: Callable[[int, int], None] = lambda *_: None,
+    on_progress: Callable[[int, int], None] = lambda *_: None,
 ) -> list[Photograph]:
     """Bring the photographs of `images` into `folder`, and write the report beside it, as FOLDER.csv.
 
-    What is there already is opened and kept if it is whole. `progress` takes (done, all).
+    What is there already is opened and kept if it is whole. `on_progress` takes (done, all).
 
     Raises:
         UsageError: another run is at work in the folder (U206), or it cannot be written (U206).
@@ -86,7 +86,7 @@ def download_photographs(
     with _locked(folder) as partial:
         download = _Download(folder, partial, options)
         try:
-            photographs = download.run(images, progress)
+            photographs = download.run(images, on_progress)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         write_report(photographs, report_path(folder))
@@ -148,7 +148,7 @@ class _Download:
         except FetchError as error:
             raise usage_error(Code.NO_PHOTOGRAPHS, where=str(folder), got=error.reason) from error
 
-    def run(self, images: Sequence[CocoImage], progress: Callable[[int, int], None]) -> list[Photograph]:
+    def run(self, images: Sequence[CocoImage], on_progress: Callable[[int, int], None]) -> list[Photograph]:
         """Return what became of each; ends early where nothing comes any more."""
         found: dict[int, Photograph] = {}
         in_a_row = 0
@@ -160,7 +160,7 @@ class _Download:
                     in_a_row = in_a_row + 1 if photograph.status == "not yet" else 0
                     if in_a_row >= GIVE_UP_AFTER:
                         self._fetcher.stopped.set()
-                    progress(done, len(images))
+                    on_progress(done, len(images))
             finally:
                 self._fetcher.stopped.set()
                 pool.shutdown(cancel_futures=True)

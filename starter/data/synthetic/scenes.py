@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from starter.contract.errors import Code, usage_error
@@ -40,12 +41,23 @@ LEAST_VISIBLE = 0.55
 """An object less visible than this share is left without a box."""
 
 
+class Box(TypedDict):
+    """One of the COCO file's annotations, but for its numbers."""
+
+    category_id: int
+    bbox: list[int]
+    """Left, top, width, height in pixels."""
+    area: int
+    iscrowd: int
+    segmentation: list[float]
+
+
 @dataclass
 class _Scene:
     """One picture while it is drawn."""
 
     picture: Field
-    owner: np.ndarray[Any, np.dtype[np.int16]]
+    owner: NDArray[np.int16]
     """Which object shows at each pixel; -1 is the ground."""
     light: Light
 
@@ -56,11 +68,11 @@ def draw_scenes(
     num_scenes: int,
     seed: int = 0,
     size: tuple[int, int] = (352, 288),
-    progress: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write `out/annotations.json` (COCO) and `out/images/NUMBER.jpg`.
 
-    `size` is (width, height) in pixels; some scenes are turned upright. `progress` is
+    `size` is (width, height) in pixels; some scenes are turned upright. `on_progress` is
     called with (scenes done, num_scenes).
 
     Raises:
@@ -69,23 +81,25 @@ def draw_scenes(
     if out.exists() and any(out.iterdir()):
         raise usage_error(Code.TARGET_EXISTS, where=str(out), got="a folder that is not empty")
     (out / "images").mkdir(parents=True, exist_ok=True)
-    coco = _empty_coco(num_scenes, seed)
+    images: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
     for number in range(num_scenes):
         # A generator of its own makes a scene independent of how many come before it.
         rng = np.random.default_rng([seed, number])
         wide, tall = size if rng.random() < 0.6 else size[::-1]
-        jpeg, annotations = draw_scene(rng, (tall, wide))
+        jpeg, boxes = draw_scene(rng, (tall, wide))
         name = f"{number:06d}.jpg"
         (out / "images" / name).write_bytes(jpeg)
-        coco["images"].append({"id": number, "file_name": name, "width": wide, "height": tall, "license": 1})
-        for annotation in annotations:
-            coco["annotations"].append({"id": len(coco["annotations"]), "image_id": number} | annotation)
-        if progress:
-            progress(number + 1, num_scenes)
+        images.append({"id": number, "file_name": name, "width": wide, "height": tall, "license": 1})
+        for box in boxes:
+            annotations.append({"id": len(annotations), "image_id": number, **box})
+        if on_progress:
+            on_progress(number + 1, num_scenes)
+    coco = _header(num_scenes, seed) | {"images": images, "annotations": annotations}
     (out / "annotations.json").write_text(json.dumps(coco, indent=1), encoding="utf-8", newline="\n")
 
 
-def draw_scene(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[bytes, list[dict[str, Any]]]:
+def draw_scene(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[bytes, list[Box]]:
     """Draw one scene of `shape` (height, width): its JPEG and its COCO annotations without ids."""
     scene = _Scene(ground(rng, shape), np.full(shape, -1, np.int16), _light(rng))
     names = list(KINDS)
@@ -147,9 +161,7 @@ def _shadow(mask: Field, light: Light, rng: np.random.Generator) -> Field:
     return moved * np.float32(0.75 * (1 - light.ambient))
 
 
-def _annotation(
-    seen: np.ndarray[Any, np.dtype[np.bool_]], category_id: int, crowd: int = 0
-) -> dict[str, Any]:
+def _annotation(seen: NDArray[np.bool_], category_id: int, crowd: int = 0) -> Box:
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
     left, top = int(columns[0]), int(rows[0])
     return {
@@ -161,7 +173,7 @@ def _annotation(
     }
 
 
-def _pile(scene: _Scene, rng: np.random.Generator) -> dict[str, Any]:
+def _pile(scene: _Scene, rng: np.random.Generator) -> Box:
     """A heap of small things of one class, under one crowd box."""
     label = int(rng.integers(len(KINDS)))
     tall, wide = scene.owner.shape
@@ -172,7 +184,7 @@ def _pile(scene: _Scene, rng: np.random.Generator) -> dict[str, Any]:
     return _annotation(scene.owner == 99, label + 1, crowd=1)
 
 
-def _slip(rng: np.random.Generator, shape: tuple[int, int]) -> dict[str, Any]:
+def _slip(rng: np.random.Generator, shape: tuple[int, int]) -> Box:
     """A slip of the annotator's mouse: a box of a few pixels, or of none."""
     x, y = (int(rng.integers(side - 4)) for side in shape[::-1])
     wide, tall = (int(side) for side in rng.integers(0, 4, 2))
@@ -197,7 +209,7 @@ def _photograph(picture: Field, rng: np.random.Generator) -> bytes:
     return buffer.getvalue()
 
 
-def _empty_coco(num_scenes: int, seed: int) -> dict[str, Any]:
+def _header(num_scenes: int, seed: int) -> dict[str, object]:
     return {
         "info": {
             "description": f"{num_scenes} drawn waste scenes, seed {seed}",
@@ -209,6 +221,4 @@ def _empty_coco(num_scenes: int, seed: int) -> dict[str, Any]:
             {"id": number, "name": name, "supercategory": SUPERCATEGORIES[name]}
             for number, name in enumerate(KINDS, start=1)
         ],
-        "images": [],
-        "annotations": [],
     }
