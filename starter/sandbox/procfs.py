@@ -1,7 +1,7 @@
 """What the kernel shows of a process from outside: its descendants, its figures, whether it is locked.
 
 Read from /proc, which a process cannot make lie about it. Nothing is started or ended here. The
-supervisor goes without psutil: its import would be a seventh of the start, and it tells neither locks
+supervisor goes without psutil: its import would lengthen the start by a tenth, and it tells neither locks
 nor files without a name.
 """
 
