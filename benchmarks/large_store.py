@@ -24,7 +24,8 @@ from starter.evaluation.labelled import Usage
 from starter.evaluation.records import Context, EvaluationRecord, Evidence, pack_program
 from starter.evaluation.scoring import compute_score, macro_f1
 from starter.organizer.leaderboard.standings import Standings
-from starter.organizer.store.store import Entry, Store
+from starter.organizer.store.model import Entry
+from starter.organizer.store.store import Store
 from starter.report.html.leaderboard import write_board
 from starter.report.leaderboard import to_csv
 

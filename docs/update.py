@@ -14,11 +14,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pydantic import BaseModel
-
 from starter.contract.errors import CATALOGUE
 from starter.contract.hookspecs import Competition, Submission
 from starter.contract.isolation import TRUST, Level, Trust
+from starter.evaluation.scoring import RankKey
 from starter.graph.operators import OPERATORS, Class
 from starter.submission import transforms
 
@@ -34,7 +33,7 @@ FILES = (
 BLOCK = re.compile(r"<!-- begin: (\w+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
 
-def fields(model: type[BaseModel]) -> str:
+def fields(model: type) -> str:
     """Return a table of a record's fields: name, type, and the text under it in the source."""
     body = ast.parse(inspect.getsource(model)).body[0]
     assert isinstance(body, ast.ClassDef)
@@ -120,6 +119,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "transforms": allowed_transforms,
     "errors": errors,
     "operators": operators,
+    "order": lambda: fields(RankKey),
     "plugin": plugin,
     "trust": trust,
 }

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Literal, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from starter.data.dataset import Dataset
 from starter.evaluation.bootstrap import Resampling
@@ -50,7 +51,7 @@ class LabelledImages:
         """Return how many there are."""
         return len(self.positions)
 
-    def own(self, predictions: Sequence[int]) -> list[int]:
+    def own(self, predictions: npt.ArrayLike) -> list[int]:
         """Return the predictions of these images out of those of all."""
         chosen: list[int] = np.asarray(predictions)[list(self.positions)].tolist()
         return chosen

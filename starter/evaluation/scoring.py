@@ -9,9 +9,10 @@ The constants come from competition.toml. F1 is the macro F1 over the fixed clas
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from starter.contract.competition import ScoreRules
 from starter.contract.errors import Code, usage_error
@@ -81,7 +82,7 @@ def compute_score(
     return Score(ratio + term, ratio, term, branch)
 
 
-def f1_terms(f1: Any, *, baseline_f1: float, rules: ScoreRules) -> np.ndarray[Any, np.dtype[np.float64]]:
+def f1_terms(f1: npt.ArrayLike, *, baseline_f1: float, rules: ScoreRules) -> npt.NDArray[np.float64]:
     """Return the f1_term of one F1, or of an array of any shape."""
     missing = 1 - np.asarray(f1, dtype=np.float64) / baseline_f1
     term = np.where(missing > 0, rules.penalty * missing, rules.reward * missing)
@@ -159,12 +160,32 @@ def check_reference(
     return macs
 
 
-def rank_key(result: EvaluationResult) -> tuple[float, float, float, str]:
-    """Sort ranked entries: score, then fewer MACs, then higher F1, then name."""
+class RankKey(NamedTuple):
+    """What ranks an entry: keys compare field by field, and the lower one is ahead.
+
+    The store sorts by columns of these names; docs/scoring.md shows the table.
+    """
+
+    score: float
+    """Lower score."""
+    macs: int
+    """Fewer MACs."""
+    minus_f1: float
+    """Higher macro F1."""
+    submitted_at: float
+    """Earlier entry, in seconds since 1970; 0 where nothing is handed in."""
+    name: str
+    """Name of the entry, by code point."""
+    team: str
+    """Name of the team, by code point; empty where there is none."""
+
+
+def rank_key(result: EvaluationResult) -> RankKey:
+    """Return the key of a result that no team has handed in."""
     assert result.score is not None
     assert result.macs is not None
     assert result.macro_f1 is not None
-    return (result.score, result.macs, -result.macro_f1, result.name)
+    return RankKey(result.score, result.macs, -result.macro_f1, 0.0, result.name, "")
 
 
 def rank(results: Sequence[EvaluationResult]) -> list[EvaluationResult]:

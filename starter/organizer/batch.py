@@ -24,7 +24,8 @@ from starter.evaluation.measure import WorkerLostError
 from starter.evaluation.recording import evidence_of, record_of, refusal
 from starter.evaluation.records import Context, EvaluationRecord
 from starter.organizer.entries import Found, staged
-from starter.organizer.store.store import Entry, Store
+from starter.organizer.store.model import Entry
+from starter.organizer.store.store import Store
 
 _HOST_ERRORS = 3
 """So many failures of ours one after another end a batch: the machine is at fault."""

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from starter.contract.text import inline
-from starter.organizer.leaderboard.model import Board, Row
+from starter.organizer.leaderboard.model import Board, LeaderboardRow
 from starter.report.terminal import print_line
 
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
@@ -76,7 +76,7 @@ def show_board(console: Console, board: Board) -> None:
             print_line(console, f"  and {board.more_others:,} more")
 
 
-def _line(row: Row) -> str:
+def _line(row: LeaderboardRow) -> str:
     place = "baseline" if row.is_baseline else str(row.place)
     low, high = row.interval or (row.score, row.score)
     team = f"{inline(row.team)}/" if row.team else ""

@@ -18,7 +18,7 @@ from starter.contract.errors import Code, Status, problem
 from starter.contract.results import EvaluationResult, UsageScore
 from starter.evaluation.records import Context, EvaluationRecord, Evidence, pack_program
 from starter.evaluation.scoring import compute_score
-from starter.organizer.store.store import Entry
+from starter.organizer.store.model import Entry
 
 CONTEXT = Context(data="sha256:data", baseline="sha256:baseline", rules="sha256:rules", cost_version="1")
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)

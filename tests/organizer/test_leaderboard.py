@@ -27,7 +27,8 @@ from starter.evaluation.evaluate import read_reference
 from starter.evaluation.scoring import macro_f1
 from starter.organizer.leaderboard.model import Board, Details
 from starter.organizer.leaderboard.standings import Standings
-from starter.organizer.store.store import Entry, Store
+from starter.organizer.store.model import Entry
+from starter.organizer.store.store import Store
 from starter.report.html.leaderboard import write_board
 from starter.report.leaderboard import show_board, to_csv
 
@@ -139,8 +140,8 @@ def test_the_final_order_is_of_the_entries_that_count(
 ) -> None:
     """A team that selects is judged by its choice only; the others by their best on the public images."""
     context = store.context_id(inventor.context)
-    own = [line for line in store.lines(context, "ranked") if line.team == "team 0003"]
-    worst = max(own, key=lambda line: line.public_score)
+    own = [line for line in store.ranked(context) if line.team == "team 0003"]
+    worst = max(own, key=lambda line: line.public.score)
     entry = next(e for e in store.entries() if (e.team, e.name) == (worst.team, worst.name))
     store.add(context, [Entry(**vars(entry) | {"selected": True})])
     board = standings(store, dataset, reference, selected=1).board(reveal=True)
@@ -148,10 +149,10 @@ def test_the_final_order_is_of_the_entries_that_count(
     assert board.usage == "Private"
     row = next(row for row in board.rows if row.team == "team 0003")
     assert row.name == worst.name
-    assert row.score == worst.private_score
+    assert row.score == worst.figures("Private").score
     other = next(row for row in board.rows if row.team == "team 0005")
-    lines = [line for line in store.lines(context, "ranked") if line.team == "team 0005"]
-    assert other.score == min(lines, key=lambda line: line.public_score).private_score
+    lines = [line for line in store.ranked(context) if line.team == "team 0005"]
+    assert other.score == min(lines, key=lambda line: line.public.score).figures("Private").score
     assert all(row.public_place for row in board.rows if not row.is_baseline)
     assert board.agreement is not None
     assert 0.3 < board.agreement <= 1
@@ -174,9 +175,10 @@ def test_the_public_board_and_its_pages_hold_no_private_figure(
     text = "".join(path.read_text() for path in (tmp_path / "site").rglob("*.html"))
     text += to_csv(board) + board.model_dump_json() + "".join(d.model_dump_json() for d in details)
     context = store.context_id(inventor.context)
-    for line in store.lines(context, "best"):
-        assert f"{line.public_macro_f1:.4f}" in text
-        for value in (line.private_macro_f1, line.private_score):
+    for line in store.best(context):
+        assert f"{line.public.macro_f1:.4f}" in text
+        private = line.figures("Private")
+        for value in (private.macro_f1, private.score):
             assert repr(value) not in text
     assert "Private" not in text
 

@@ -17,10 +17,14 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from organizing import CONTEXT, digest, entry, evidence, record
 
 from starter.contract.errors import CATALOGUE, Code, HostError, Status, UsageError
 from starter.evaluation.records import EvaluationRecord
+from starter.evaluation.scoring import RankKey
+from starter.organizer.store.model import Standing
 from starter.organizer.store.store import Store
 from starter.organizer.store.tables import metadata, standings
 
@@ -42,7 +46,9 @@ def make_database(url: str) -> str:
     name = f"store{next(_numbers)}"
     engine = sa.create_engine(url.format("postgres"), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        version = connection.exec_driver_sql("SHOW server_version_num").scalar_one()
+        locale = "TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en'" if int(version) >= 150000 else ""
+        connection.exec_driver_sql(f"CREATE DATABASE {name} {locale}")
     engine.dispose()
     return url.format(name)
 
@@ -117,17 +123,15 @@ def test_what_results_hold_under_is_told_apart(store: Store, context: int) -> No
     assert [row.name for row in store.stale(second)] == []
 
 
+def with_figures(name: str, score: float, macs: int, f1: float) -> EvaluationRecord:
+    """A record with the score that is written: scores tie exactly where MACs fall by what the F1 loses."""
+    base = record(name, 4_000_000, 0.8)
+    public = base.scores["Public"].model_copy(update={"score": score, "macro_f1": f1})
+    result = base.result.model_copy(update={"macs": macs})
+    return base.model_copy(update={"result": result, "scores": {"Public": public}})
+
+
 def test_the_order_is_score_then_macs_then_f1_then_time_then_name(store: Store, context: int) -> None:
-    """Scores tie exactly where MACs fall by what the F1 loses; so they are written as they should tie."""
-    base = record("x", 4_000_000, 0.8)
-
-    def with_figures(name: str, score: float, macs: int, f1: float) -> EvaluationRecord:
-        public = base.scores["Public"].model_copy(update={"score": score, "macro_f1": f1})
-        result = base.result.model_copy(update={"macs": macs, "name": name})
-        return base.model_copy(
-            update={"submission": digest(name), "result": result, "scores": {"Public": public}}
-        )
-
     wanted = {
         "best": (0.1, 4, 0.8, 9.0),
         "fewer": (0.2, 3, 0.7, 9.0),
@@ -144,11 +148,49 @@ def test_the_order_is_score_then_macs_then_f1_then_time_then_name(store: Store, 
         store.add(context, [entry(f"team {name}", name, hours=hours)])
         store.put(context, with_figures(name, score, macs, f1), None)
 
-    assert [row.name for row in store.lines(context, "best")] == list(wanted)
+    assert [row.name for row in store.best(context)] == list(wanted)
     for place, name in enumerate(wanted, 1):
         found = store.standing(context, f"team {name}")
         assert found is not None
         assert (found.place, found.teams) == (place, len(wanted))
+
+
+TEXTS = st.sampled_from(["a", "B", "b", "Z", "_", "a b", "ab", "ä", "é", "작은"])
+"""Texts that dictionaries sort otherwise than code points."""
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([-0.25, 0.1, 0.2]),
+            st.sampled_from([3, 4]),
+            st.sampled_from([0.7, 0.8]),
+            st.sampled_from([0.0, 0.001, 1.5]),
+            TEXTS,
+            TEXTS,
+        ),
+        max_size=30,
+    )
+)
+def test_the_database_orders_any_entries_as_python_does(
+    store: Store, drawn: list[tuple[float, int, float, float, str, str]]
+) -> None:
+    number = next(_numbers)
+    context = store.context_id(CONTEXT.model_copy(update={"rules": f"sha256:{number}"}))
+    keys: dict[str, list[RankKey]] = {}
+    for i, (score, macs, f1, hours, name, team) in enumerate(drawn):
+        content = f"{number} {i}"
+        handed_in = entry(team, name, hours=hours, of=content)
+        store.add(context, [handed_in])
+        store.put(context, with_figures(content, score, macs, f1), None)
+        at = handed_in.submitted_at.timestamp()
+        keys.setdefault(team, []).append(RankKey(score, macs, -f1, at, name, team))
+    wanted = sorted(min(own) for own in keys.values())
+
+    assert [e.rank_key("Public") for e in store.best(context)] == wanted
+    for place, key in enumerate(wanted, 1):
+        assert store.standing(context, key.team) == Standing(place, len(wanted), key.score)
 
 
 def test_a_team_stands_with_its_best_entry(store: Store, context: int) -> None:
@@ -157,13 +199,11 @@ def test_a_team_stands_with_its_best_entry(store: Store, context: int) -> None:
     for name, macs in (("a", 5_000_000), ("b", 3_000_000), ("c", 4_000_000), ("d", 3_500_000), ("cheat", 1)):
         store.put(context, record(name, macs), None)
 
-    assert [(row.team, row.name) for row in store.lines(context, "best")] == [("one", "b"), ("two", "d")]
-    trend = [(row.team, round(row.public_score, 4)) for row in store.lines(context, "ranked")]
+    assert [(row.team, row.name) for row in store.best(context)] == [("one", "b"), ("two", "d")]
+    trend = [(row.team, round(row.public.score, 4)) for row in store.ranked(context)]
     assert trend == [("one", 0.3125), ("one", 0.1875), ("one", 0.25), ("two", 0.2188)]
     assert store.entry_counts() == {"one": 4, "two": 1}
-    assert [(row.name, row.refused) for row in store.lines(context, "unranked")] == [
-        ("cheat", "over the limit")
-    ]
+    assert [(row.name, row.refused) for row in store.unranked(context)] == [("cheat", "over the limit")]
 
 
 def test_an_entry_that_was_evaluated_for_another_team_stands_at_once(store: Store, context: int) -> None:
@@ -171,7 +211,7 @@ def test_an_entry_that_was_evaluated_for_another_team_stands_at_once(store: Stor
     store.put(context, record("a"), None)
     store.add(context, [entry("two", "copy", hours=1, of="a")])
 
-    assert [row.team for row in store.lines(context, "best")] == ["one", "two"]
+    assert [row.team for row in store.best(context)] == ["one", "two"]
     assert store.duplicates() == {digest("a"): [("one", "a"), ("two", "copy")]}
 
 
@@ -192,8 +232,8 @@ def test_entries_below_the_floor_and_failed_ones_have_their_reasons(store: Store
     store.put(context, record("weak", f1=0.4), None)
     store.put(context, record("broken", failed=Code.NO_HOOK), None)
 
-    assert list(store.lines(context, "best")) == []
-    assert [(row.name, row.reason) for row in store.lines(context, "unranked")] == [
+    assert store.best(context) == []
+    assert [(row.name, row.reason) for row in store.unranked(context)] == [
         ("broken", "E101 something that is wrong"),
         ("weak", "F1 0.4000 is below the floor"),
     ]
@@ -212,13 +252,15 @@ def test_many_writers_lose_nothing(url: str) -> None:
             list(pool.map(put, random.Random(2).sample(range(60), 60)))
 
         assert len(store.statuses(context)) == 60
-        assert [row.name for row in store.lines(context, "best")] == ["entry0"]
+        assert [row.name for row in store.best(context)] == ["entry0"]
 
 
 WRITER = """
 import sys
 sys.path.insert(0, sys.argv[2])
 from organizing import CONTEXT, entry, evidence, record
+from starter.evaluation.scoring import RankKey
+from starter.organizer.store.model import Standing
 from starter.organizer.store.store import Store
 store = Store(sys.argv[1])
 context = store.context_id(CONTEXT)
@@ -260,7 +302,7 @@ def test_a_killed_writer_leaves_every_finished_result_and_no_half_one(url: str) 
 
 
 def test_the_scripts_make_the_tables_that_the_code_knows(store: Store) -> None:
-    with store._engine.connect() as connection:
+    with store._database.engine.connect() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), metadata)
     assert differences == []
 
@@ -295,10 +337,10 @@ def test_an_older_store_is_brought_up_to_date_and_keeps_what_it_holds(
     (later / "versions" / "0002_country.py").write_text(SECOND_VERSION)
 
     with monkeypatch.context() as patch:
-        patch.setattr("starter.organizer.store.store.files", lambda _: later.parent)
+        patch.setattr("starter.organizer.store.database.files", lambda _: later.parent)
         with Store(url) as store:
-            assert [row.team for row in store.lines(context, "best")] == ["team"]
-            with store._engine.connect() as connection:
+            assert [row.team for row in store.best(context)] == ["team"]
+            with store._database.engine.connect() as connection:
                 country = connection.exec_driver_sql("SELECT country FROM entries").scalar_one()
             assert country == "??"
             found = store.record(context, digest("a"))
@@ -335,11 +377,11 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path) -> None:
             pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
             connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
 
-        sa.event.listen(store._engine, "begin", small)
+        sa.event.listen(store._database.engine, "begin", small)
         noise = random.Random(4).choices(range(6), k=200_000)
         with pytest.raises(HostError) as caught:
             store.put(context, record("large"), evidence(noise))
-        sa.event.remove(store._engine, "begin", small)
+        sa.event.remove(store._database.engine, "begin", small)
 
         assert caught.value.problems[0].code is Code.STORE_FULL
         assert CATALOGUE[Code.STORE_FULL].status is Status.HOST_ERROR
@@ -356,7 +398,7 @@ def test_a_store_that_may_only_be_read_shows_and_says_so(tmp_path: Path) -> None
         store.add(context, [entry("team", "a")])
         store.put(context, record("a"), None)
     with Store(f"sqlite:///file:{path}?mode=ro&uri=true") as store:
-        assert [row.team for row in store.lines(context, "best")] == ["team"]
+        assert [row.team for row in store.best(context)] == ["team"]
         with pytest.raises(HostError) as caught:
             store.put(context, record("b"), None)
         assert caught.value.problems[0].code is Code.STORE_READ_ONLY
@@ -401,7 +443,7 @@ def test_one_teams_rank_takes_one_look_and_no_walk_over_the_results(store: Store
     for i in range(50):
         store.add(context, [entry(f"team {i % 5}", f"e{i}", hours=i)])
         store.put(context, record(f"e{i}", 5_000_000 - i), None)
-    with store._engine.connect() as connection:
+    with store._database.engine.connect() as connection:
         assert connection.execute(sa.select(sa.func.count()).select_from(standings)).scalar_one() == 5
     found = store.standing(context, "team 4")
     assert found is not None

@@ -22,7 +22,7 @@ class TrendPoint(Record):
     """The best score up to then."""
 
 
-class Row(Record):
+class LeaderboardRow(Record):
     """One line of the board: a team's best entry, a baseline, or an entry without a place."""
 
     id: str
@@ -96,9 +96,9 @@ class Board(Record):
     """The constants of the score."""
     cost_version: str
     """The version of the cost rule."""
-    rows: tuple[Row, ...]
+    rows: tuple[LeaderboardRow, ...]
     """Ranked entries in order, with the baselines among them where their score puts them."""
-    others: tuple[Row, ...] = ()
+    others: tuple[LeaderboardRow, ...] = ()
     """Unranked, failed and stale entries, with their reasons; of many the latest."""
     more_others: int = 0
     """How many of those are not shown."""
@@ -113,7 +113,7 @@ class Board(Record):
 class Details(Record):
     """All about one entry, for its page."""
 
-    row: Row
+    row: LeaderboardRow
     """Its line."""
     result: EvaluationResult
     """Its evaluation: costs by layer, problems, versions; F1 of the public images only."""

@@ -14,8 +14,9 @@ from starter.evaluation.bootstrap import Floats, Resampling, chance_ahead, inter
 from starter.evaluation.labelled import LabelledImages, Usage
 from starter.evaluation.records import Context, EvaluationRecord, Evidence
 from starter.evaluation.scorer import Scorer
-from starter.organizer.leaderboard.model import Board, Details, Row, TrendPoint
-from starter.organizer.store.store import Store
+from starter.organizer.leaderboard.model import Board, Details, LeaderboardRow, TrendPoint
+from starter.organizer.store.model import Entry, Figures, RankedEntry, StaleEntry, UnrankedEntry
+from starter.organizer.store.store import Labels, Store
 
 MOST_OTHERS = 500
 """How many unranked and stale entries a board shows."""
@@ -55,29 +56,33 @@ class Standings:
         usage: Usage = "Private" if reveal else "Public"
         counts = self._store.entry_counts()
         copies = self._store.duplicates()
-        every = list(self._store.lines(self.context, "ranked"))
-        trends = _trends(every)
-        public = list(self._store.lines(self.context, "best"))
-        lines = self._final(public, every) if reveal else public
+        ranked = self._store.ranked(self.context)
+        trends = _trends(ranked)
+        public = self._store.best(self.context)
+        best = self._final(public, ranked) if reveal else public
         names = self._competition.leaderboard.baseline_teams
-        ranked = [line for line in lines if line.team not in names]
         rows = [
             _row(
-                line,
-                usage.lower(),
+                entry,
+                entry.figures(usage),
+                params=entry.params,
                 place=place,
-                entries=counts[line.team],
-                duplicates=_others(copies.get(line.submission, ()), line),
-                trend=trends.get(line.team, ()),
+                entries=counts[entry.team],
+                duplicates=_others(copies.get(entry.submission, ()), entry),
+                trend=trends.get(entry.team, ()),
             )
-            for place, line in enumerate(ranked, 1)
+            for place, entry in enumerate((e for e in best if e.team not in names), 1)
         ]
         rows = self._with_uncertainty(rows, usage)
         agreement = None
         if reveal:
-            rows, agreement = _compared(rows, [line for line in public if line.team not in names])
-        baselines = [_row(line, usage.lower(), is_baseline=True) for line in lines if line.team in names]
-        others, hidden = self._others({(line.team, line.name) for line in every})
+            rows, agreement = _compared(rows, [entry for entry in public if entry.team not in names])
+        baselines = [
+            _row(entry, entry.figures(usage), params=entry.params, is_baseline=True)
+            for entry in best
+            if entry.team in names
+        ]
+        others, hidden = self._others({(entry.team, entry.name) for entry in ranked})
         return Board(
             competition=self._competition.name,
             usage=usage,
@@ -137,22 +142,22 @@ class Standings:
             if kept is not None:
                 yield f"{_file_name(entry.team)}/{_file_name(entry.name)}", kept
 
-    def _final(self, public: Sequence[Any], every: Sequence[Any]) -> list[Any]:
+    def _final(self, public: Sequence[RankedEntry], ranked: Sequence[RankedEntry]) -> list[RankedEntry]:
         """Return each team's best entry on the private images, of those that count, in order."""
         most = self._competition.leaderboard.selected
-        teams: dict[str, list[Any]] = {line.team: [] for line in public}
-        for line in every:
-            teams[line.team].append(line)
+        teams: dict[str, list[RankedEntry]] = {entry.team: [] for entry in public}
+        for entry in ranked:
+            teams[entry.team].append(entry)
         best = []
         for own in teams.values():
-            chosen = [line for line in own if line.selected] or own
-            counted = sorted(chosen, key=lambda line: _order(line, "public"))[:most]
-            final = [line for line in counted if line.private_ranked]
+            chosen = [entry for entry in own if entry.selected] or own
+            counted = sorted(chosen, key=lambda entry: entry.rank_key("Public"))[:most]
+            final = [entry for entry in counted if entry.private is not None and entry.private.ranked]
             if final:
-                best.append(min(final, key=lambda line: _order(line, "private")))
-        return sorted(best, key=lambda line: _order(line, "private"))
+                best.append(min(final, key=lambda entry: entry.rank_key("Private")))
+        return sorted(best, key=lambda entry: entry.rank_key("Private"))
 
-    def _with_uncertainty(self, rows: list[Row], usage: Usage) -> list[Row]:
+    def _with_uncertainty(self, rows: list[LeaderboardRow], usage: Usage) -> list[LeaderboardRow]:
         """Add the intervals, the tie groups and, on the public board, the chance to stay ahead."""
         answers = self._store.answers(self.context, [row.submission for row in rows])
         images = LabelledImages.of(self._dataset, usage)
@@ -173,7 +178,11 @@ class Standings:
         ]
 
     def _drawn(
-        self, rows: Sequence[Row], answers: dict[str, Any], images: LabelledImages, unseen: int | None
+        self,
+        rows: Sequence[LeaderboardRow],
+        answers: dict[str, Labels],
+        images: LabelledImages,
+        unseen: int | None,
     ) -> Iterator[Floats]:
         """Yield the scores of each row's draws."""
         draws = Resampling(images.labels, len(images.classes), groups=images.groups, unseen=unseen)
@@ -181,13 +190,13 @@ class Standings:
             f1 = draws.macro_f1(images.own(answers[row.submission]))
             yield self._scorer.drawn(row.macs_ratio or 0, f1, images.usage)
 
-    def _reference_row(self, usage: Usage) -> Row:
+    def _reference_row(self, usage: Usage) -> LeaderboardRow:
         """Return the row of the baseline that all scores are relative to."""
         reference = self._reference
         f1 = reference.f1_on(usage)
         score = self._scorer.score(reference.macs, reference.thop_macs, f1, usage)
         assert score is not None  # the reference has been checked
-        return Row(
+        return LeaderboardRow(
             id=_row_id("", reference.name, "reference"),
             place=None,
             is_baseline=True,
@@ -197,65 +206,50 @@ class Standings:
             macs=reference.macs,
             macro_f1=f1,
             params=reference.params,
-            **{k: v for k, v in score._asdict().items() if k in Row.model_fields},
+            **{k: v for k, v in score._asdict().items() if k in LeaderboardRow.model_fields},
         )
 
-    def _others(self, ranked: set[tuple[str, str]]) -> tuple[list[Row], int]:
+    def _others(self, ranked: set[tuple[str, str]]) -> tuple[list[LeaderboardRow], int]:
         """Return the unranked and the stale entries that are shown, and how many more there are."""
         rows = [
-            _row(line, "public", reason=line.refused or line.reason or "")
-            for line in self._store.lines(self.context, "unranked")
+            _row(entry, entry.public, params=entry.params, reason=entry.reason)
+            for entry in self._store.unranked(self.context)
         ]
         contexts = self._store.contexts()
         current = ranked | {(row.team, row.name) for row in rows}
         stale = {}
-        for line in self._store.stale(self.context):  # the latest result of each entry is the last
-            if (line.team, line.name) in current:
+        for entry in self._store.stale(self.context):  # the latest result of each entry is the last
+            if (entry.team, entry.name) in current:
                 continue  # its team has handed in another content since
-            changed = contexts[line.context].changed(self._holds_under)
-            stale[line.team, line.name] = Row(
-                id=_row_id(line.team, line.name, line.submission),
-                submission=line.submission,
-                place=None,
-                team=line.team,
-                name=line.name,
-                submitted_at=_time(line.submitted_at),
-                score=line.public_score,
-                macs=line.macs,
-                stale=changed,
-                reason=f"evaluated under another {', '.join(changed)}",
-            )
-        found = [*stale.values(), *rows]
-        return found[:MOST_OTHERS], max(0, len(found) - MOST_OTHERS)
+            changed = contexts[entry.context].changed(self._holds_under)
+            reason = f"evaluated under another {', '.join(changed)}"
+            stale[entry.team, entry.name] = _row(entry, None, score=entry.score, stale=changed, reason=reason)
+        others = [*stale.values(), *rows]
+        return others[:MOST_OTHERS], max(0, len(others) - MOST_OTHERS)
 
 
-def _trends(every: Iterable[Any]) -> dict[str, tuple[TrendPoint, ...]]:
+def _trends(ranked: Iterable[RankedEntry]) -> dict[str, tuple[TrendPoint, ...]]:
     """Return each team's best score over time: one point for each time that it got better."""
     points: dict[str, list[TrendPoint]] = {}
-    for line in every:
-        own = points.setdefault(line.team, [])
-        if not own or line.public_score < own[-1].score:
-            own.append(TrendPoint(at=_time(line.submitted_at), score=line.public_score))
+    for entry in ranked:
+        own = points.setdefault(entry.team, [])
+        if not own or entry.public.score < own[-1].score:
+            own.append(TrendPoint(at=entry.submitted_at, score=entry.public.score))
     return {team: tuple(own) for team, own in points.items()}
 
 
-def _order(line: Any, usage: str) -> tuple[float, int, float, float, str]:
-    """Return the place of an entry in the total order, as scoring.rank_key and the store have it."""
-    score, f1 = getattr(line, f"{usage}_score"), getattr(line, f"{usage}_macro_f1")
-    return (score, line.macs, -f1, line.submitted_at, line.name)
-
-
-def _row(line: Any, usage: str, **fields: Any) -> Row:
-    figures = ("score", "macs_ratio", "macro_f1", "f1_term", "branch")
-    return Row(
-        id=_row_id(line.team, line.name, line.submission),
-        submission=line.submission,
-        team=line.team,
-        name=line.name,
-        submitted_at=_time(line.submitted_at),
-        macs=line.macs,
-        params=line.params,
-        **{name: getattr(line, f"{usage}_{name}") for name in figures},
+def _row(
+    entry: RankedEntry | UnrankedEntry | StaleEntry, figures: Figures | None, **fields: Any
+) -> LeaderboardRow:
+    own = vars(figures) if figures is not None else {}
+    return LeaderboardRow(
+        id=_row_id(entry.team, entry.name, entry.submission),
+        submission=entry.submission,
+        team=entry.team,
+        name=entry.name,
+        submitted_at=entry.submitted_at,
+        macs=entry.macs,
+        **{name: value for name, value in own.items() if name != "ranked"},
         **{"place": None, **fields},
     )
 
@@ -270,24 +264,22 @@ def _file_name(text: str) -> str:
     return name or _row_id(text)
 
 
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+def _others(copies: Iterable[tuple[str, str]], entry: Entry) -> tuple[str, ...]:
+    return tuple(f"{team}/{name}" for team, name in copies if (team, name) != (entry.team, entry.name))
 
 
-def _others(copies: Iterable[tuple[str, str]], line: Any) -> tuple[str, ...]:
-    return tuple(f"{team}/{name}" for team, name in copies if (team, name) != (line.team, line.name))
-
-
-def _merged(rows: Sequence[Row], baselines: Sequence[Row]) -> list[Row]:
+def _merged(rows: Sequence[LeaderboardRow], baselines: Sequence[LeaderboardRow]) -> list[LeaderboardRow]:
     """Return ranked rows with the baselines where their score puts them; a tie is the entry's."""
     return sorted([*rows, *baselines], key=lambda row: (row.score or 0, row.is_baseline, row.place or 0))
 
 
-def _compared(rows: Sequence[Row], public: Sequence[Any]) -> tuple[list[Row], float | None]:
+def _compared(
+    rows: Sequence[LeaderboardRow], public: Sequence[Entry]
+) -> tuple[list[LeaderboardRow], float | None]:
     """Add each row's place on the public board; return how far the two orders agree."""
     from scipy.stats import kendalltau  # noqa: PLC0415 - a second of import
 
-    before = {line.team: place for place, line in enumerate(public, 1)}
+    before = {entry.team: place for place, entry in enumerate(public, 1)}
     rows = [row.model_copy(update={"public_place": before[row.team]}) for row in rows]
     places = [row.public_place for row in rows]
     if len(rows) < 2:

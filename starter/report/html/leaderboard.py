@@ -17,7 +17,7 @@ from starter.contract.errors import Code, usage_error
 from starter.contract.system.files import atomic_write
 from starter.contract.text import inline
 from starter.evaluation.scoring import f1_terms, pareto_front, scored_macs
-from starter.organizer.leaderboard.model import Board, Details, Row
+from starter.organizer.leaderboard.model import Board, Details, LeaderboardRow
 from starter.report.html.page import render
 from starter.report.html.svg import HEIGHT, LEFT, RIGHT, WIDTH, Axes, front_line, grid
 
@@ -107,7 +107,7 @@ def _baseline_macs(board: Board) -> int:
     return scored_macs(board.reference.macs, board.reference.thop_macs, board.rules) or 1
 
 
-def _spark(row: Row) -> str:
+def _spark(row: LeaderboardRow) -> str:
     """Return a small line of a team's best score over time; nothing for a single point."""
     if len(row.trend) < 2:
         return ""
@@ -175,7 +175,7 @@ def _floor(board: Board, axes: Axes) -> Iterable[Markup]:
         yield Markup('<text x="{}" y="{:.1f}">F1 floor</text>').format(LEFT + 6, y - 5)
 
 
-def _point(row: Row, axes: Axes, linked: set[str], *, on_front: bool) -> Markup:
+def _point(row: LeaderboardRow, axes: Axes, linked: set[str], *, on_front: bool) -> Markup:
     """Draw one entry; only the front and the baselines are reached by the tabulator key."""
     x, y = axes.x(row.macs or 1), axes.y(row.macro_f1 or 0)
     who = f"{inline(row.team)}/{inline(row.name)}" if row.team else inline(row.name)
