@@ -1,6 +1,6 @@
-"""Evaluate many strangers' submissions into a store: plan, run, go on where it stopped.
+"""Evaluate many strangers' submissions into a store: work a plan off, go on where it stopped.
 
-The plan says for each entry what will be done with it; several jobs then work it off, each
+plan.py says for each entry what will be done with it; several jobs work it off, each
 with a sandbox and a runner of its own.
 """
 
@@ -11,7 +11,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -23,8 +22,8 @@ from starter.evaluation.evaluate import Evaluation, Evaluator
 from starter.evaluation.measure import WorkerLostError
 from starter.evaluation.recording import evidence_of, record_of, refusal
 from starter.evaluation.records import Context, EvaluationRecord
-from starter.organizer.entries import Found, staged
-from starter.organizer.store.model import Entry
+from starter.organizer.entries import staged
+from starter.organizer.plan import Action, PlannedEntry
 from starter.organizer.store.store import Store
 
 _HOST_ERRORS = 3
@@ -35,108 +34,6 @@ _LOST_WORKERS = 3
 
 _PATIENCE = 20.0
 """How long a stopped batch waits for its jobs, in seconds."""
-
-
-class Action(StrEnum):
-    """What is done with an entry."""
-
-    EVALUATE = "evaluate"
-    DONE = "done"
-    """It has a result that holds."""
-    DUPLICATE = "duplicate"
-    """Another entry of this batch has the same content: one evaluation serves both."""
-    REFUSED = "refused"
-    """Its team has handed in more than it may."""
-    LATER = "later"
-    """Beyond --limit."""
-
-
-@dataclass(frozen=True)
-class Planned:
-    """An entry, and what will be done with it."""
-
-    found: Found
-    submission: str
-    """The hash of its content."""
-    action: Action
-    refused: str = ""
-    """Why it is refused."""
-
-    @property
-    def entry(self) -> Entry:
-        """What the store keeps of it."""
-        found = self.found
-        return Entry(
-            team=found.team,
-            name=found.name,
-            submission=self.submission,
-            submitted_at=found.submitted_at,
-            source=str(found.path),
-            selected=found.selected,
-            refused=self.refused,
-        )
-
-
-def plan(
-    found: Iterable[Found],
-    competition: CompetitionFile,
-    store: Store,
-    context: int,
-    *,
-    retry: Callable[[Status], bool] = lambda _: False,
-    limit: int | None = None,
-    tell: Callable[[int, int], None] = lambda *_: None,
-) -> list[Planned]:
-    """Hash every entry and say what will be done with it.
-
-    Args:
-        found: the entries, by time.
-        competition: the limits.
-        store: what is done already.
-        context: under what.
-        retry: whether a result with this status is evaluated again.
-        limit: how many are evaluated at most.
-        tell: called with how many are planned, and how many there are.
-    """
-    done = store.statuses(context)
-    planned: list[Planned] = []
-    seen: set[str] = set()
-    found = list(found)
-    over = _over_the_limit(found, store, competition)
-    for entry in found:
-        with staged(entry, competition.limits) as (submission, _, _):
-            pass
-        if entry in over:
-            action = Action.REFUSED
-        elif submission in done and not retry(done[submission]):
-            action = Action.DONE
-        elif submission in seen:
-            action = Action.DUPLICATE
-        elif limit is not None and len(seen) >= limit:
-            action = Action.LATER
-        else:
-            action = Action.EVALUATE
-            seen.add(submission)
-        planned.append(Planned(entry, submission, action, over.get(entry, "")))
-        tell(len(planned), len(found))
-    return planned
-
-
-def _over_the_limit(found: Sequence[Found], store: Store, competition: CompetitionFile) -> dict[Found, str]:
-    """Return the entries that are too many for their team's day, with the reason."""
-    most = competition.leaderboard.max_per_day
-    if not most:
-        return {}
-    known = {(e.team, e.name): e for e in store.entries() if not e.refused}
-    new = {(f.team, f.name) for f in found}
-    counts = Counter((e.team, e.submitted_at.date()) for key, e in known.items() if key not in new)
-    over = {}
-    for entry in found:
-        day = (entry.team, entry.submitted_at.date())
-        counts[day] += 1
-        if counts[day] > most:
-            over[entry] = f"more than {most} on {day[1]}"
-    return over
 
 
 @contextlib.contextmanager
@@ -207,28 +104,28 @@ class Batch:
     """Works a plan off.
 
     Args:
-        planned: what to do; entries are kept in the store, whatever is done with them.
+        entries: what to do; they are kept in the store, whatever is done with them.
         store: where results go.
         context: under what they hold.
         competition: the rules.
-        tell: called after each result with the progress and the record.
+        on_result: called after each result with the progress and the record.
     """
 
     def __init__(
         self,
-        planned: Sequence[Planned],
+        entries: Sequence[PlannedEntry],
         store: Store,
         context: tuple[int, Context],
         competition: CompetitionFile,
         *,
-        tell: Callable[[Progress, EvaluationRecord], None] = lambda *_: None,
+        on_result: Callable[[Progress, EvaluationRecord], None] = lambda *_: None,
     ) -> None:
         self._store = store
         self._context, self._holds_under = context
         self._competition = competition
-        self._tell = tell
-        self._waiting: queue.SimpleQueue[Planned] = queue.SimpleQueue()
-        todo = [p for p in planned if p.action is Action.EVALUATE]
+        self._on_result = on_result
+        self._waiting: queue.SimpleQueue[PlannedEntry] = queue.SimpleQueue()
+        todo = [p for p in entries if p.action is Action.EVALUATE]
         for item in todo:
             self._waiting.put(item)
         self.progress = Progress(len(todo))
@@ -237,7 +134,7 @@ class Batch:
         self._failures: list[BaseException] = []
         self._host_errors = 0
         self._lost: Counter[str] = Counter()
-        store.add(self._context, [p.entry for p in planned])
+        store.add(self._context, [p.entry for p in entries])
 
     def run(self, workers: Workers) -> Progress:
         """Evaluate until nothing is left; return how it went.
@@ -275,10 +172,10 @@ class Batch:
 
     def _job(self, make: Callable[[], Evaluator]) -> None:
         """Work until nothing is left or the worker is lost, on a thread of its own."""
-        places: dict[SubmissionSource, tuple[Planned, str, contextlib.ExitStack]] = {}
+        places: dict[SubmissionSource, tuple[PlannedEntry, str, contextlib.ExitStack]] = {}
         try:
             with make() as evaluator, contextlib.ExitStack() as held:
-                for measured in evaluator.evaluate(self._candidates(evaluator, places, held), "Public"):
+                for measured in evaluator.evaluate(self._sources(evaluator, places, held), "Public"):
                     assert measured.measurement is not None
                     item, submission, place = places.pop(measured.measurement.source)
                     self._keep(evaluator, measured, submission, item)
@@ -288,7 +185,7 @@ class Batch:
         except BaseException as error:  # noqa: BLE001 - raised again where the command waits
             self._fail(error)
 
-    def _again(self, items: Iterable[Planned]) -> None:
+    def _again(self, items: Iterable[PlannedEntry]) -> None:
         """Put back what a lost worker had in hand."""
         for item in items:
             self._lost[item.submission] += 1
@@ -298,10 +195,10 @@ class Batch:
         self._failures.append(error)
         self._stop.set()
 
-    def _candidates(
+    def _sources(
         self,
         evaluator: Evaluator,
-        places: dict[SubmissionSource, tuple[Planned, str, contextlib.ExitStack]],
+        places: dict[SubmissionSource, tuple[PlannedEntry, str, contextlib.ExitStack]],
         held: contextlib.ExitStack,
     ) -> Iterator[SubmissionSource]:
         """Take entries that are left, and yield copies of those that can be run."""
@@ -311,12 +208,12 @@ class Batch:
             except queue.Empty:
                 return
             place = held.enter_context(contextlib.ExitStack())
-            submission, source, problems = place.enter_context(staged(item.found, self._competition.limits))
+            submission, source, problems = place.enter_context(staged(item.source, self._competition.limits))
             if submission != item.submission:  # somebody has changed it since it was planned
                 self._store.add(self._context, [replace(item, submission=submission).entry])
             if self._lost[submission] >= _LOST_WORKERS:
                 got = f"{_LOST_WORKERS} workers were lost with it"
-                problems = (problem(Code.MACHINE_FAILS, where=item.found.name, got=got),)
+                problems = (problem(Code.MACHINE_FAILS, where=item.source.name, got=got),)
             if problems:
                 self._keep(evaluator, refusal(source, problems), submission, item)
                 place.close()
@@ -324,7 +221,7 @@ class Batch:
                 places[source] = item, submission, place
                 yield source
 
-    def _keep(self, evaluator: Evaluator, measured: Evaluation, submission: str, item: Planned) -> None:
+    def _keep(self, evaluator: Evaluator, measured: Evaluation, submission: str, item: PlannedEntry) -> None:
         """Store one result."""
         record = record_of(
             evaluator,
@@ -339,8 +236,8 @@ class Batch:
             self._store.put(self._context, record, evidence_of(measured))
             self.progress.done += 1
             self.progress.statuses[measured.result.status] += 1
-            self._tell(self.progress, record)
+            self._on_result(self.progress, record)
             self._host_errors = self._host_errors + 1 if measured.result.status is Status.HOST_ERROR else 0
             if self._host_errors >= _HOST_ERRORS and measured.result.error is not None:
                 got = f"{_HOST_ERRORS} one after another, the last: {measured.result.error.got}"
-                raise host_error(Code.MACHINE_FAILS, where=str(item.found.path), got=got)
+                raise host_error(Code.MACHINE_FAILS, where=str(item.source.path), got=got)

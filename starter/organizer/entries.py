@@ -23,7 +23,7 @@ from starter.submission.content import submission_digest
 
 
 @dataclass(frozen=True)
-class Found:
+class EntrySource:
     """An entry as it lies on the disk."""
 
     team: str
@@ -51,17 +51,17 @@ class _IndexRow(BaseModel):
     submitted: datetime | None = None
     selected: bool | None = None
 
-    def applied_to(self, found: Found) -> Found:
-        at = self.submitted or found.submitted_at
+    def applied_to(self, source: EntrySource) -> EntrySource:
+        at = self.submitted or source.submitted_at
         return replace(
-            found,
-            team=self.team or found.team,
+            source,
+            team=self.team or source.team,
             submitted_at=(at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC),
-            selected=found.selected if self.selected is None else self.selected,
+            selected=source.selected if self.selected is None else self.selected,
         )
 
 
-def find(paths: Sequence[Path], index: Path | None = None) -> list[Found]:
+def find(paths: Sequence[Path], index: Path | None = None) -> list[EntrySource]:
     """Find entries: what a path is, or else what lies in it or in its folders, which are teams.
 
     Args:
@@ -72,18 +72,18 @@ def find(paths: Sequence[Path], index: Path | None = None) -> list[Found]:
     Raises:
         UsageError: a path or the index is wrong, or nothing is there.
     """
-    found: dict[Path, Found] = {}
+    sources: dict[Path, EntrySource] = {}
     for path in paths:
         if not path.exists():
             raise usage_error(Code.NO_SUCH_PATH, where=str(path), got="nothing there")
-        for team, entry in _entries(path.resolve()):
-            found.setdefault(entry, Found(team, entry, _written_at(entry)))
-    if not found:
+        for team, file in _entries(path.resolve()):
+            sources.setdefault(file, EntrySource(team, file, _written_at(file)))
+    if not sources:
         raise usage_error(Code.NO_SUBMISSIONS, where=", ".join(map(str, paths)), got="no entry")
     for path, row in _read_index(index).items() if index else ():
-        if path in found:
-            found[path] = row.applied_to(found[path])
-    return sorted(found.values(), key=lambda f: (f.submitted_at, f.team, f.name))
+        if path in sources:
+            sources[path] = row.applied_to(sources[path])
+    return sorted(sources.values(), key=lambda s: (s.submitted_at, s.team, s.name))
 
 
 def _entries(path: Path) -> Iterator[tuple[str, Path]]:
@@ -137,21 +137,21 @@ def _read_index(index: Path) -> dict[Path, _IndexRow]:
 
 
 @contextlib.contextmanager
-def staged(found: Found, limits: Limits) -> Iterator[tuple[str, SubmissionSource, tuple[Problem, ...]]]:
+def staged(entry: EntrySource, limits: Limits) -> Iterator[tuple[str, SubmissionSource, tuple[Problem, ...]]]:
     """Copy an entry to a folder of ours; yield its hash, the copy, and what is wrong with it."""
     with tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True) as place:
         folder = Path(place)
-        if found.path.suffix.lower() == ".zip" and found.path.is_file():
-            unpacked = unpack(found.path, folder, limits)
-            source = unpacked.source or SubmissionSource(found.name, found.path, Kind.FILE)
+        if entry.path.suffix.lower() == ".zip" and entry.path.is_file():
+            unpacked = unpack(entry.path, folder, limits)
+            source = unpacked.source or SubmissionSource(entry.name, entry.path, Kind.FILE)
             problems = unpacked.problems
         else:
-            kind = Kind.FOLDER if found.path.is_dir() else Kind.FILE
-            original = SubmissionSource(found.name, found.path, kind)
+            kind = Kind.FOLDER if entry.path.is_dir() else Kind.FILE
+            original = SubmissionSource(entry.name, entry.path, kind)
             problems = tuple(original.problems(limits))
             source = original if problems else _copied(original, folder)
-        source = replace(source, name=found.name)
-        if not problems and not is_name(found.name):
+        source = replace(source, name=entry.name)
+        if not problems and not is_name(entry.name):
             problems = tuple(source.problems(limits))
         yield submission_digest(source), source, problems
 

@@ -212,8 +212,9 @@ def test_an_entry_that_changes_after_the_plan_is_stored_under_what_was_run(
 ) -> None:
     from starter.contract.isolation import Isolation, Level
     from starter.evaluation.evaluate import Evaluator
-    from starter.organizer.batch import Batch, LocalJobs, plan
+    from starter.organizer.batch import Batch, LocalJobs
     from starter.organizer.entries import find
+    from starter.organizer.plan import plan
     from starter.submission.content import submission_digest
 
     write_entries(place, "a")

@@ -34,10 +34,12 @@ from starter.report.terminal import print_line
 if TYPE_CHECKING:
     from starter.contract.competition import CompetitionFile
     from starter.contract.protocol import KeptImages
+    from starter.data.dataset import Dataset
     from starter.evaluation.evaluate import Evaluator
     from starter.evaluation.records import EvaluationRecord
-    from starter.organizer.batch import Planned, Workers
+    from starter.organizer.batch import Progress, Workers
     from starter.organizer.cluster.node import Work
+    from starter.organizer.plan import PlannedEntry
 
 
 class Retry(StrEnum):
@@ -58,106 +60,119 @@ class Engine(StrEnum):
     RAY = "ray"
 
 
+EntryPaths = Annotated[
+    list[Path], typer.Argument(help="Zips, plugins, folders of them, or folders of teams' folders of them.")
+]
+JobsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="How many submissions are evaluated at once; 1, or all that a cluster can."),
+]
+IndexOption = Annotated[
+    Path | None,
+    typer.Option(exists=True, dir_okay=False, help="CSV: path, and any of team, submitted and selected."),
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+RetryOption = Annotated[
+    Retry | None, typer.Option(help="Evaluate again what failed, or only what failed by our fault.")
+]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="How many are evaluated at most.")]
+CacheOption = Annotated[
+    int, typer.Option("--cache-mb", min=0, help="Decoded images that are kept for the next, MiB.")
+]
+EngineOption = Annotated[Engine, typer.Option(help="This machine, or a Ray cluster: starter[ray].")]
+ClusterOption = Annotated[str, typer.Option(help="The cluster's HOST:PORT; auto: the one of this machine.")]
+CpusOption = Annotated[
+    float, typer.Option("--cpus-per-worker", min=0.01, help="That a worker asks a node for.")
+]
+GpusOption = Annotated[
+    float, typer.Option("--gpus-per-worker", min=0, help="The same; with one, graphs are run on it.")
+]
+
+
 def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
-    paths: Annotated[
-        list[Path],
-        typer.Argument(help="Zips, plugins, folders of them, or folders of teams' folders of them."),
-    ],
+    paths: EntryPaths,
     store: StoreOption = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(min=1, help="How many submissions are evaluated at once; 1, or all that a cluster can."),
-    ] = None,
-    index: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="CSV: path, and any of team, submitted and selected."),
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
-    retry: Annotated[
-        Retry | None, typer.Option(help="Evaluate again what failed, or only what failed by our fault.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="How many are evaluated at most.")] = None,
-    cache_mb: Annotated[
-        int, typer.Option("--cache-mb", min=0, help="Decoded images that are kept for the next, MiB.")
-    ] = 4096,
-    engine: Annotated[
-        Engine, typer.Option(help="This machine, or a Ray cluster: starter[ray].")
-    ] = Engine.LOCAL,
-    cluster: Annotated[
-        str, typer.Option(help="The cluster's HOST:PORT; auto: the one of this machine.")
-    ] = "auto",
-    cpus: Annotated[
-        float, typer.Option("--cpus-per-worker", min=0.01, help="That a worker asks a node for.")
-    ] = 1,
-    gpus: Annotated[
-        float, typer.Option("--gpus-per-worker", min=0, help="The same; with one, graphs are run on it.")
-    ] = 0,
+    jobs: JobsOption = None,
+    index: IndexOption = None,
+    dry_run: DryRunOption = False,
+    retry: RetryOption = None,
+    limit: LimitOption = None,
+    cache_mb: CacheOption = 4096,
+    engine: EngineOption = Engine.LOCAL,
+    cluster: ClusterOption = "auto",
+    cpus: CpusOption = 1,
+    gpus: GpusOption = 0,
     data: DataOption = None,
     competition: RulesOption = None,
     isolation: IsolationOption = None,
     json_to: JsonOption = None,
 ) -> int:
     """Evaluate many entries into a store, each one once."""
-    from starter.contract.protocol import KeptImages
-    from starter.contract.system.extras import require_extra
     from starter.evaluation.evaluate import Evaluator, read_reference
     from starter.evaluation.records import Context
-    from starter.organizer.batch import Action, Batch, own_temporary_folder, plan
+    from starter.organizer.batch import Batch, own_temporary_folder
     from starter.organizer.entries import find
+    from starter.organizer.plan import Action, plan
     from starter.organizer.store.store import Store
 
     rules = load_competition(competition)
     baseline = rules.path(rules.baseline)
     reference = read_reference(baseline)
     dataset = open_data(data, rules)
-    found = find(paths, index)
+    sources = find(paths, index)
     holds_under = Context.of(rules, dataset.fingerprint(), reference)
-    records: list[EvaluationRecord] = []
     with own_temporary_folder(), Store(store_url(store, rules)) as kept:
         context = kept.context_id(holds_under)
+        again = retry.takes if retry else lambda _: False
         with progress("reading") as tick:
-            planned = plan(
-                found,
-                rules,
-                kept,
-                context,
-                retry=retry.takes if retry else lambda _: False,
-                limit=limit,
-                tell=tick,
-            )
+            entries = plan(sources, rules, kept, context, retry=again, limit=limit, on_progress=tick)
         if dry_run:
-            _show_plan(planned)
+            _show_plan(entries)
             return EXIT_OK
 
         evaluator = partial(
             Evaluator, rules, dataset, reference=reference, reference_path=baseline / "reference.json"
         )
-        todo = sum(item.action is Action.EVALUATE for item in planned)
         if engine is Engine.RAY:
-            resources = {"CPU": cpus, "GPU": gpus}
-            require_extra("ray", "--engine ray")
-            from starter.organizer.cluster.node import work_of
-
-            work = partial(work_of, rules, dataset, isolation=isolation, cache_mb=cache_mb)
-            workers = _on_cluster(work, evaluator, cluster, resources, jobs)
+            work = _work(rules, dataset, isolation, cache_mb, device="cuda" if gpus else "cpu")
+            workers = _on_cluster(work, evaluator, cluster, {"CPU": cpus, "GPU": gpus}, jobs)
         else:
-            folder = rules.path(".starter") / "images"
-            kept_images = KeptImages(folder=folder, limit_mb=cache_mb, fingerprint=holds_under.data)
-            workers = _in_this_machine(rules, evaluator, min(jobs or 1, todo), isolation, kept_images)
+            todo = sum(entry.action is Action.EVALUATE for entry in entries)
+            images = _kept_images(rules, cache_mb, holds_under.data)
+            workers = _in_this_machine(rules, evaluator, min(jobs or 1, todo), isolation, images)
         with progress("evaluating", estimate=True) as tick:
-
-            def told(state: Any, record: "EvaluationRecord") -> None:
-                tick(state.done, state.total, record.result.name)
-                if not err.is_terminal:
-                    print_line(err, f"{state.done}/{state.total}  {_line(record)}")
-                records.append(record)
-
-            state = Batch(planned, kept, (context, holds_under), rules, tell=told).run(workers)
+            results = _Results(tick)
+            end = Batch(entries, kept, (context, holds_under), rules, on_result=results.add).run(workers)
     if json_to is not None:
-        write_json(json_to, _json(planned, records))
+        write_json(json_to, _json(entries, results.records))
     if json_to != "-":
-        _show_end(planned, state.statuses)
-    return EXIT_HOST if state.statuses[Status.HOST_ERROR] else EXIT_OK
+        _show_end(entries, end.statuses)
+    return EXIT_HOST if end.statuses[Status.HOST_ERROR] else EXIT_OK
+
+
+class _Results:
+    """Collects records, and shows each as it comes.
+
+    Args:
+        tick: moves the bar.
+    """
+
+    def __init__(self, tick: Callable[[int, int, str], None]) -> None:
+        self._tick = tick
+        self.records: list[EvaluationRecord] = []
+
+    def add(self, state: "Progress", record: "EvaluationRecord") -> None:
+        """Take one result."""
+        self._tick(state.done, state.total, record.result.name)
+        if not err.is_terminal:
+            print_line(err, f"{state.done}/{state.total}  {_line(record)}")
+        self.records.append(record)
+
+
+def _kept_images(rules: "CompetitionFile", cache_mb: int, fingerprint: str) -> "KeptImages":
+    from starter.contract.protocol import KeptImages
+
+    return KeptImages(folder=rules.path(".starter") / "images", limit_mb=cache_mb, fingerprint=fingerprint)
 
 
 def _in_this_machine(
@@ -180,8 +195,20 @@ def _in_this_machine(
     return LocalJobs(partial(evaluator, measurer=measurer), jobs)
 
 
+def _work(
+    rules: "CompetitionFile", dataset: "Dataset", isolation: str | None, cache_mb: int, *, device: str
+) -> "Work":
+    """Return what the workers of a Ray cluster are sent."""
+    from starter.contract.system.extras import require_extra
+
+    require_extra("ray", "--engine ray")
+    from starter.organizer.cluster.node import work_of
+
+    return work_of(rules, dataset, isolation=isolation, cache_mb=cache_mb, device=device)
+
+
 def _on_cluster(
-    work: "Callable[..., Work]",
+    work: "Work",
     evaluator: "Callable[..., Evaluator]",
     address: str,
     resources: dict[str, float],
@@ -191,12 +218,12 @@ def _on_cluster(
     from starter.organizer.cluster.driver import Cluster
 
     return Cluster(
-        work(device="cuda" if resources["GPU"] else "cpu"),
+        work,
         address,
         resources,
         jobs=jobs,
         evaluator=lambda measurer: evaluator(measurer=measurer),
-        tell=lambda text: print_line(err, inline(text)),
+        on_node_event=lambda text: print_line(err, inline(text)),
     )
 
 
@@ -207,37 +234,37 @@ def _line(record: "EvaluationRecord") -> str:
     return f"{inline(result.name)}  {result.status}  {result.error.code if result.error else ''}".rstrip()
 
 
-def _json(planned: "Sequence[Planned]", records: "Sequence[EvaluationRecord]") -> dict[str, Any]:
+def _json(entries: "Sequence[PlannedEntry]", records: "Sequence[EvaluationRecord]") -> dict[str, Any]:
     return {
         "entries": [
             {
-                "team": item.found.team,
-                "name": item.found.name,
-                "submission": item.submission,
-                "action": item.action.value,
-                "refused": item.refused,
+                "team": entry.source.team,
+                "name": entry.source.name,
+                "submission": entry.submission,
+                "action": entry.action.value,
+                "refused": entry.refused,
             }
-            for item in planned
+            for entry in entries
         ],
         "results": [record.for_participant().model_dump(mode="json") for record in records],
     }
 
 
-def _show_plan(planned: "Sequence[Planned]") -> None:
-    for item in planned:
-        reason = f"  {item.refused}" if item.refused else ""
-        print_line(out, f"{item.action:9}  {inline(item.found.team)}/{inline(item.found.name)}{reason}")
+def _show_plan(entries: "Sequence[PlannedEntry]") -> None:
+    for entry in entries:
+        reason = f"  {entry.refused}" if entry.refused else ""
+        print_line(out, f"{entry.action:9}  {inline(entry.source.team)}/{inline(entry.source.name)}{reason}")
     print_line(out)
-    counts = Counter(item.action.value for item in planned)
-    print_line(out, f"{len(planned)} entries: {_counts(counts, counts)}")
+    counts = Counter(entry.action.value for entry in entries)
+    print_line(out, f"{len(entries)} entries: {_counts(counts, counts)}")
     print_line(err, "nothing was evaluated: --dry-run")
 
 
-def _show_end(planned: "Sequence[Planned]", statuses: "Counter[Status]") -> None:
-    counts = Counter(item.action.value for item in planned)
+def _show_end(entries: "Sequence[PlannedEntry]", statuses: "Counter[Status]") -> None:
+    counts = Counter(entry.action.value for entry in entries)
     now = counts.pop("evaluate", 0)
     parts = ([f"{now} evaluated now"] if now else []) + [f"{n} {name}" for name, n in counts.items()]
-    print_line(out, f"{len(planned)} entries: {', '.join(parts)}")
+    print_line(out, f"{len(entries)} entries: {', '.join(parts)}")
     if statuses:
         results = Counter({status.value: n for status, n in statuses.items()})
         print_line(out, f"{statuses.total()} results: {_counts(results, Status)}")

@@ -113,7 +113,7 @@ class Cluster:
         resources: processors and GPUs that each worker asks for.
         jobs: how many workers at most; None: as many as there is room for.
         evaluator: makes an evaluator of whoever measures.
-        tell: called with what happens to nodes.
+        on_node_event: called with what happens to nodes.
 
     Raises:
         UsageError: there is no cluster at the address.
@@ -127,7 +127,7 @@ class Cluster:
         *,
         jobs: int | None,
         evaluator: Callable[[Callable[[Images], MeasurerProtocol]], Evaluator],
-        tell: Callable[[str], None],
+        on_node_event: Callable[[str], None],
     ) -> None:
         try:
             if address != "auto":  # Ray would try for minutes
@@ -140,7 +140,7 @@ class Cluster:
         self._resources = {name: amount for name, amount in resources.items() if amount}
         self._jobs = jobs
         self._evaluator = evaluator
-        self._tell = tell
+        self._on_node_event = on_node_event
         self._busy: Counter[str] = Counter()
         self._lost: Counter[str] = Counter()
         self._refused: dict[str, str] = {}
@@ -214,7 +214,7 @@ class Cluster:
         with self._lock:
             if node not in self._refused:
                 self._refused[node] = why
-                self._tell(f"node {node[:8]} is not used: {why}")
+                self._on_node_event(f"node {node[:8]} is not used: {why}")
 
     def _ended(self, node: str) -> None:
         with self._lock:

@@ -8,7 +8,14 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the tables; organizer/store/store.py says what their columns hold."""
+    """Make the tables; organizer/store/tables.py says what their columns hold."""
+    _make_contexts()
+    _make_entries()
+    _make_results()
+    _make_standings()
+
+
+def _make_contexts() -> None:
     op.create_table(
         "contexts",
         sa.Column("id", sa.Integer, primary_key=True),
@@ -18,6 +25,9 @@ def upgrade() -> None:
         sa.Column("cost_version", sa.String(80), nullable=False),
         sa.UniqueConstraint("data", "baseline", "rules", "cost_version"),
     )
+
+
+def _make_entries() -> None:
     op.create_table(
         "entries",
         sa.Column("id", sa.Integer, primary_key=True),
@@ -31,6 +41,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("team", "name", "submission"),
     )
     op.create_index("entries_by_submission", "entries", ["submission"])
+
+
+def _make_results() -> None:
     op.create_table(
         "results",
         sa.Column("id", sa.Integer, primary_key=True),
@@ -58,6 +71,9 @@ def upgrade() -> None:
         sa.Column("record", sa.LargeBinary, nullable=False),
         sa.UniqueConstraint("context", "submission"),
     )
+
+
+def _make_standings() -> None:
     op.create_table(
         "standings",
         sa.Column("context", sa.Integer, sa.ForeignKey("contexts.id"), primary_key=True),
