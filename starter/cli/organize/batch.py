@@ -6,7 +6,7 @@ from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -234,7 +234,7 @@ def _line(record: "EvaluationRecord") -> str:
     return f"{inline(result.name)}  {result.status}  {result.error.code if result.error else ''}".rstrip()
 
 
-def _json(entries: "Sequence[PlannedEntry]", records: "Sequence[EvaluationRecord]") -> dict[str, Any]:
+def _json(entries: "Sequence[PlannedEntry]", records: "Sequence[EvaluationRecord]") -> dict[str, object]:
     return {
         "entries": [
             {

@@ -16,10 +16,11 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 import ray.exceptions
+from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from starter import __version__
@@ -28,6 +29,8 @@ from starter.contract.submissions import SubmissionSource
 from starter.evaluation.evaluate import Evaluator
 from starter.evaluation.measure import Images, Measurement, MeasurerProtocol, WorkerLostError
 from starter.organizer.cluster.node import Hello, Sent, Work, Worker
+
+_T = TypeVar("_T")
 
 _AHEAD = 2
 """How many submissions a worker is given at once, so that it does not wait for the next."""
@@ -52,7 +55,7 @@ class RemoteMeasurer:
         ended: called when it is given up.
     """
 
-    def __init__(self, actor: Any, hello: Hello, ended: Callable[[], None]) -> None:
+    def __init__(self, actor: ActorHandle[Any], hello: Hello, ended: Callable[[], None]) -> None:
         self._actor = actor
         self._ended = ended
         self.hello = hello.runner
@@ -68,7 +71,7 @@ class RemoteMeasurer:
             UsageError: the data set has broken images.
             HostError: the kit failed in the worker.
         """
-        coming, waiting = iter(sources), deque[Any]()
+        coming, waiting = iter(sources), deque["ray.ObjectRef[Measurement | UsageError]"]()
         meanwhile()
         while True:
             for source in itertools.islice(coming, _AHEAD - len(waiting)):
@@ -87,7 +90,7 @@ class RemoteMeasurer:
             ray.kill(self._actor)
 
 
-def _answer(reference: Any, seconds: float | None = None) -> Any:
+def _answer(reference: "ray.ObjectRef[_T]", seconds: float | None = None) -> _T:
     """Return what a worker answers.
 
     Raises:

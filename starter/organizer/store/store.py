@@ -23,7 +23,7 @@ from starter.evaluation.records import Context, EvaluationRecord, Evidence
 from starter.evaluation.scoring import RankKey
 from starter.organizer.store.database import Database
 from starter.organizer.store.model import Entry, Figures, RankedEntry, StaleEntry, Standing, UnrankedEntry
-from starter.organizer.store.tables import FIGURES, contexts, entries, results, standings
+from starter.organizer.store.tables import FIGURES, USAGES, contexts, entries, results, standings
 
 Labels = np.ndarray[tuple[int], np.dtype[np.uint16]]
 
@@ -31,7 +31,7 @@ _CHUNK = 500
 """How many values one query names."""
 
 _ENTRY = tuple(column for column in entries.c if column.name != "id")
-_FIGURES = tuple(results.c[f"{usage}_{name}"] for usage in ("public", "private") for name in FIGURES)
+_FIGURES = tuple(results.c[f"{usage}_{name}"] for usage in USAGES for name in FIGURES)
 
 
 class Store:

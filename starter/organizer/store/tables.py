@@ -1,11 +1,9 @@
 """The tables of the store, as of this kit's version; migrations/ makes them from any older one."""
 
-from typing import Any
-
 import sqlalchemy as sa
 
 USAGES = ("public", "private")
-FIGURES: dict[str, Any] = {
+FIGURES: dict[str, type[sa.Double[float]] | type[sa.Boolean] | sa.String] = {
     "score": sa.Double,
     "macs_ratio": sa.Double,
     "f1_term": sa.Double,
@@ -13,7 +11,7 @@ FIGURES: dict[str, Any] = {
     "macro_f1": sa.Double,
     "ranked": sa.Boolean,
 }
-"""What is kept in columns for each usage: fields of schema.UsageScore."""
+"""What is kept in columns for each usage: fields of results.UsageScore."""
 
 metadata = sa.MetaData()
 contexts = sa.Table(

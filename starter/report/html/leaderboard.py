@@ -8,7 +8,6 @@ style that a browser may run, by their hashes.
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -93,7 +92,7 @@ def _index(board: Board, linked: set[str]) -> str:
     return _page("board.html", board, shown)
 
 
-def _page(template: str, board: Board, shown: dict[str, Any]) -> str:
+def _page(template: str, board: Board, shown: dict[str, object]) -> str:
     common = {"board": board, "baseline_macs": _baseline_macs(board)}
     return render(template, "leaderboard", styles=["board.css"], script="board.js", **common, **shown)
 
