@@ -8,6 +8,7 @@ asked for. `standings` is each team's best ranked entry, kept up in the same tra
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
@@ -30,7 +31,7 @@ Labels = np.ndarray[tuple[int], np.dtype[np.uint16]]
 _CHUNK = 500
 """How many values one query names."""
 
-_ENTRY = tuple(column for column in entries.c if column.name != "id")
+_ENTRY = tuple(entries.c[field.name] for field in fields(Entry))
 _FIGURES = tuple(results.c[f"{usage}_{name}"] for usage in USAGES for name in FIGURES)
 
 
@@ -169,13 +170,13 @@ class Store:
         with self._database.reading() as connection:
             return [
                 UnrankedEntry(
-                    **_entry(row),
-                    macs=row["macs"],
-                    params=row["params"],
-                    public=_figures(row, "public"),
-                    reason=row["refused"] or row["reason"] or "",
+                    *_entry(row),
+                    macs=row.macs,
+                    params=row.params,
+                    public=_figures(row[-2 * len(FIGURES) : -len(FIGURES)]),
+                    reason=row.refused or row.reason or "",
                 )
-                for row in connection.execute(query).mappings()
+                for row in connection.execute(query)
             ]
 
     def stale(self, context: int) -> list[StaleEntry]:
@@ -189,8 +190,8 @@ class Store:
         )
         with self._database.reading() as connection:
             return [
-                StaleEntry(**_entry(row), context=row["context"], score=row["public_score"], macs=row["macs"])
-                for row in connection.execute(query).mappings()
+                StaleEntry(*_entry(row), context=row.context, score=row.public_score, macs=row.macs)
+                for row in connection.execute(query)
             ]
 
     def entry_counts(self) -> dict[str, int]:
@@ -207,7 +208,7 @@ class Store:
         with self._database.reading() as connection:
             for part in parts:
                 chosen = query if part is None else query.where(entries.c.submission.in_(part))
-                found += [Entry(**_entry(row)) for row in connection.execute(chosen).mappings()]
+                found += [Entry(*_entry(row)) for row in connection.execute(chosen)]
         return found
 
     def duplicates(self) -> dict[str, list[tuple[str, str]]]:
@@ -243,7 +244,7 @@ class Store:
 
     def _ranked_entries(self, query: sa.Select[Any]) -> list[RankedEntry]:
         with self._database.reading() as connection:
-            return [_ranked_entry(row) for row in connection.execute(query).mappings()]
+            return [_ranked_entry(row) for row in connection.execute(query)]
 
     def _place(self, connection: sa.Connection, result: sa.RowMapping | dict[str, Any]) -> None:
         """Let the entries of a result take their teams' places where they are better."""
@@ -277,28 +278,24 @@ def _ranked(context: int) -> sa.Select[Any]:
     return sa.select(*columns).select_from(sa.join(entries, results, _has_result(context)))
 
 
-def _entry(row: sa.RowMapping) -> dict[str, Any]:
-    """Return the fields of an `Entry`."""
-    own = {column.name: row[column.name] for column in _ENTRY}
-    return own | {"submitted_at": datetime.fromtimestamp(row["submitted_at"], UTC)}
+def _entry(row: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the fields of an `Entry`, of a row that begins with `_ENTRY`."""
+    team, name, submission, seconds, *others = row[: len(_ENTRY)]
+    return (team, name, submission, datetime.fromtimestamp(seconds, UTC), *others)
 
 
-def _ranked_entry(row: sa.RowMapping) -> RankedEntry:
-    public = _figures(row, "public")
+def _ranked_entry(row: Sequence[Any]) -> RankedEntry:
+    """Return what a row of `_ranked` says."""
+    macs, params, *figures = row[len(_ENTRY) :]
+    public = _figures(figures[: len(FIGURES)])
     assert public is not None  # it is ranked
-    return RankedEntry(
-        **_entry(row),
-        macs=row["macs"],
-        params=row["params"],
-        public=public,
-        private=_figures(row, "private"),
-    )
+    private = _figures(figures[len(FIGURES) :])
+    return RankedEntry(*_entry(row), macs=macs, params=params, public=public, private=private)
 
 
-def _figures(row: sa.RowMapping, usage: str) -> Figures | None:
-    if row[f"{usage}_score"] is None:
-        return None
-    return Figures(**{name: row[f"{usage}_{name}"] for name in FIGURES})
+def _figures(values: Sequence[Any]) -> Figures | None:
+    """Return the figures of one usage, in the order of the columns; None where there is no score."""
+    return None if values[0] is None else Figures(*values)
 
 
 def _columns(usage: str, score: UsageScore | None) -> dict[str, Any]:
