@@ -126,7 +126,7 @@ def train(
             resume=resume,
             tensorboard=tensorboard,
             log=lambda line: print_line(err, line),
-            progress=tick,
+            on_progress=tick,
         )
     if json_to is not None:
         write_json(json_to, report.model_dump(mode="json"))

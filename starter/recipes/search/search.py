@@ -207,7 +207,7 @@ class Search:
                 self._study.enqueue_trial(trial.params, user_attrs=trial.user_attrs)
                 shutil.rmtree(self._place(trial.number), ignore_errors=True)
 
-    def run(self, log: Callable[[str], None], progress: Callable[[int, int], None]) -> None:
+    def run(self, log: Callable[[str], None], on_progress: Callable[[int, int], None]) -> None:
         """Propose, count and train until there are enough trained networks."""
         running: dict[Future[float], optuna.Trial] = {}
         wanted = self._settings.trials
@@ -215,7 +215,7 @@ class Search:
         with _pool(self._settings.jobs) as submit:
             while True:
                 done = len(self.found())
-                progress(done, wanted)
+                on_progress(done, wanted)
                 while len(running) < self._settings.jobs and done + len(running) < wanted:
                     trial = self._next()
                     place, settings = self._place(trial.number), self._settings.train.model_dump_json()
