@@ -18,7 +18,8 @@ from starter.plugin.load import load_plugin_apart
 from starter.recipes.compression import rebuild as rebuilding
 from starter.recipes.compression.methods import METHODS, compress
 from starter.recipes.compression.plugin import Original, write_plugin
-from starter.recipes.training.loop import TrainSettings, train
+from starter.recipes.training.loop import train
+from starter.recipes.training.settings import TrainSettings
 
 NETWORK = '''
 import torch

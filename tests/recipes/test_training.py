@@ -24,11 +24,13 @@ from starter.contract.errors import Code, ParticipantError, StarterError, UsageE
 from starter.contract.submissions import discover_one
 from starter.data.dataset import Dataset, Labelled, open_dataset
 from starter.plugin.load import load_plugin, load_plugin_apart
-from starter.recipes.training import augment, mixup
+from starter.recipes.training import augment
 from starter.recipes.training import data as training_data
 from starter.recipes.training import optim as optimization
 from starter.recipes.training import settings as training_settings
-from starter.recipes.training.loop import TrainReport, TrainSettings, train
+from starter.recipes.training.loop import train
+from starter.recipes.training.mixup import Mixing
+from starter.recipes.training.settings import TrainReport, TrainSettings
 
 NETWORK = '''
 import torch
@@ -542,22 +544,38 @@ def test_a_view_is_the_same_at_another_resolution() -> None:
 
 
 def test_a_pasted_box_counts_by_its_area() -> None:
+    """Image i is all i and of class i; what is its own is where it is still i."""
     torch.manual_seed(1)
     images = torch.arange(8.0)[:, None, None, None].expand(8, 1, 10, 10)
-    mix = mixup.draw_mix(images.shape, mixup=0, cutmix=1)
-    mixed = mix.images(images)
-    own = (mixed == images).float().mean((1, 2, 3))[mix.partner != torch.arange(8)]
+    mixed, targets, answers = Mixing(mixup=0, cutmix=1)(images, torch.eye(8), 2 * torch.eye(8))
+    own = (mixed == images).float().mean((1, 2, 3))
 
-    assert 0 < mix.share < 1
-    torch.testing.assert_close(own, torch.full_like(own, mix.share))
+    assert 0 < own[0] < 1
+    torch.testing.assert_close(targets.diag(), own)
+    torch.testing.assert_close(targets.sum(1), torch.ones(8))
+    torch.testing.assert_close(answers, 2 * targets)
 
 
 def test_blended_images_and_targets_have_the_same_shares() -> None:
+    """Image i is all i, so what is said of it must add up to its value."""
     torch.manual_seed(0)
     images = torch.arange(8.0)[:, None, None, None].expand(8, 1, 4, 4)
-    mix = mixup.draw_mix(images.shape, mixup=1, cutmix=0)
+    mixed, targets = Mixing(mixup=1, cutmix=0)(images, torch.eye(8))
 
-    assert torch.equal(mix.images(images)[:, 0, 0, 0], mix.targets(torch.arange(8.0)))
+    assert (mixed[3] == mixed[3, 0, 0, 0]).all()
+    torch.testing.assert_close(mixed[:, 0, 0, 0], targets @ torch.arange(8.0))
+    assert (targets > 0).sum(1).tolist() == [2] * 8
+
+
+def test_with_both_each_mixes_about_half_of_the_batches() -> None:
+    """A blended image of one colour keeps one colour, a pasted box makes it two."""
+    torch.manual_seed(0)
+    images = torch.arange(2.0)[:, None, None, None].expand(2, 1, 16, 16)
+    mixing = Mixing(mixup=1, cutmix=1)
+    firsts = [mixing(images, torch.eye(2))[0][0] for _ in range(200)]
+    blended = [bool((first == first[0, 0, 0]).all()) for first in firsts]
+
+    assert 70 < sum(blended) < 140
 
 
 def test_balanced_sampling_shows_every_class_equally_often() -> None:

@@ -30,7 +30,8 @@ from starter.evaluation.scoring import pareto_front
 from starter.plugin.count import count_model
 from starter.plugin.load import load_plugin_apart
 from starter.recipes.training.checkpoint import refuse_other_run
-from starter.recipes.training.loop import TrainSettings, train
+from starter.recipes.training.loop import train
+from starter.recipes.training.settings import TrainSettings
 from starter.submission import pipeline, transforms
 
 if TYPE_CHECKING:

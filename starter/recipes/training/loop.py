@@ -1,10 +1,8 @@
 """The training recipe of `starter train`, top to bottom, to be read and changed.
 
-AdamW or SGD, warm-up and cosine, label smoothing, class balance, an exponential moving
-average of the weights, augmentation on tensors, and what teachers say. The images are
-decoded and transformed once and kept in memory. The best weights by validation macro F1
-go beside the plugin as safetensors, when the run is over. The switches are in
-settings.py, their worth in docs/training.md. Measured: the packaged baseline
+The images are decoded and transformed once and kept in memory; the best averaged weights
+by validation macro F1 go beside the plugin as safetensors, when the run is over. The
+switches are in settings.py, their worth in docs/training.md. Measured: the packaged baseline
 reaches the F1 in baseline/reference.json in the time told in baseline/README.md.
 """
 
@@ -38,13 +36,11 @@ from starter.recipes.training.checkpoint import (
 from starter.recipes.training.data import class_weights, epoch_order, load, split
 from starter.recipes.training.distillation import Teachers, distillation_loss
 from starter.recipes.training.ema import ModelEma, quicken_norms
-from starter.recipes.training.mixup import draw_mix
+from starter.recipes.training.mixup import Mixing
 from starter.recipes.training.optim import amp_type, make_optimizer, make_schedule, place_model
 from starter.recipes.training.settings import SeedResult, TrainReport, TrainSettings, device_of
 from starter.recipes.training.validate import training_problems, validate
 from starter.submission import pipeline, transforms
-
-__all__ = ["TrainReport", "TrainSettings", "train"]
 
 Log = Callable[[str], None]
 """Takes a line."""
@@ -168,6 +164,7 @@ class _Fit:
         )
         self.amp = amp_type(settings.amp, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp is torch.float16)
+        self.mixing = Mixing(settings.mixup, settings.cutmix) if settings.mixup or settings.cutmix else None
         quicken_norms(model, self.steps)
         self.average = ModelEma(model, self.steps, settings.ema_decay)
         parts: dict[str, Stateful] = {
@@ -269,11 +266,12 @@ class _Fit:
                 images = self.policy(images, view.policy_seeds)
             images = apply_view(images.to(self.device), view)
             taught = self.teachers.probabilities(chosen, view) if self.teachers else None
-            if settings.mixup or settings.cutmix:
-                mix = draw_mix(images.shape, settings.mixup, settings.cutmix)
-                images = mix.images(images)
-                targets = mix.targets(F.one_hot(targets, len(self.class_names)).float())
-                taught = None if taught is None else mix.targets(taught)
+            if self.mixing is not None:
+                targets = F.one_hot(targets, len(self.class_names)).float()
+                if taught is None:
+                    images, targets = self.mixing(images, targets)
+                else:
+                    images, targets, taught = self.mixing(images, targets, taught)
             if settings.channels_last:
                 images = images.contiguous(memory_format=torch.channels_last)
             yield images, targets, taught
