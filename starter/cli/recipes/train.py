@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_origin
 
@@ -57,20 +57,16 @@ def _option(name: str, field: FieldInfo) -> inspect.Parameter:
     )
 
 
-def _settings(switches: dict[str, Any]) -> TrainSettings:
+def _settings(switches: Mapping[str, object]) -> TrainSettings:
     """Return the settings of a command line.
 
     Raises:
         typer.BadParameter: a value is out of its field's range.
     """
-    values = {
-        name: tuple(switches[_option_name(name)] or ())
-        if _is_repeatable(field)
-        else switches[_option_name(name)]
-        for name, field in TrainSettings.model_fields.items()
-    }
+    values = {name: switches[_option_name(name)] for name in TrainSettings.model_fields}
+    values = {name: () if value is None else value for name, value in values.items()}  # repeatable ones
     try:
-        return TrainSettings(**values)
+        return TrainSettings.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         spelled = _option_name(str(first["loc"][0])).replace("_", "-")
@@ -90,7 +86,7 @@ def _with_options(command: Callable[..., None]) -> Callable[..., None]:
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
 
     @functools.wraps(command)
-    def call(**given: Any) -> None:
+    def call(**given: object) -> None:
         switches = {_option_name(name): given.pop(_option_name(name)) for name in fields}
         command(**given, settings=_settings(switches))
 

@@ -7,12 +7,29 @@ channels are other ones, the values come from the weights file alone.
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypedDict
 
 import torch
 from torch import Tensor, fx, nn
 
-Step = dict[str, Any]
+
+class Step(TypedDict, total=False):
+    """One step of a plan; which keys there are depends on the kind."""
+
+    kind: str
+    """One of STEPS."""
+    module: str
+    """The name of the module that is changed."""
+    norm: str
+    """fold: the name of the batch norm."""
+    rank_in: int | None
+    """factorize: channels after the first convolution; None: there is none before the kernel."""
+    rank_out: int | None
+    """factorize: channels before the last convolution; None: there is none after the kernel."""
+    sizes: dict[str, int]
+    """resize: attributes of the module."""
+    shapes: dict[str, list[int]]
+    """resize: shapes of its tensors."""
 
 
 def rebuild(model: nn.Module, steps: Sequence[Step]) -> nn.Module:
@@ -58,9 +75,17 @@ def factorize(model: nn.Module, step: Step) -> nn.Module:
 
 def _convolution(into: int, out: int, *, biased: bool, like: nn.Conv2d) -> nn.Conv2d:
     """Return a convolution with the kernel size, stride and border of another."""
-    options: dict[str, Any] = {"stride": like.stride, "padding": like.padding, "dilation": like.dilation}
-    options |= {"kernel_size": like.kernel_size, "padding_mode": like.padding_mode, "groups": like.groups}
-    return nn.Conv2d(into, out, bias=biased, **options)
+    return nn.Conv2d(
+        into,
+        out,
+        like.kernel_size,  # type: ignore[arg-type]  # annotated as of any length
+        like.stride,  # type: ignore[arg-type]
+        like.padding,  # type: ignore[arg-type]
+        like.dilation,  # type: ignore[arg-type]
+        like.groups,
+        bias=biased,
+        padding_mode=like.padding_mode,
+    )
 
 
 def fold(model: nn.Module, step: Step) -> nn.Module:
