@@ -16,9 +16,11 @@ from starter.contract.submissions import discover_one
 from starter.data.dataset import Dataset
 from starter.plugin.load import load_plugin_apart
 from starter.recipes.compression import rebuild as rebuilding
+from starter.recipes.compression.factorization import decompose
 from starter.recipes.compression.methods import METHODS, compress
 from starter.recipes.compression.plugin import Original, write_plugin
-from starter.recipes.training.loop import TrainSettings, train
+from starter.recipes.training.loop import train
+from starter.recipes.training.settings import TrainSettings
 
 NETWORK = '''
 import torch
@@ -113,7 +115,8 @@ def test_a_written_plugin_loads_costs_less_and_trains_on(
         "original", "plan.json", "plugin.py", "rebuild.py", "weights.safetensors",
     ]  # fmt: skip
     assert report.macro_f1 is not None
-    assert "torch_pruning" not in (folder / "plugin.py").read_text() + (folder / "rebuild.py").read_text()
+    text = (folder / "plugin.py").read_text() + (folder / "rebuild.py").read_text()
+    assert not [name for name in ("torch_pruning", "tensorly") if name in text]
 
 
 def test_folding_keeps_the_answers_and_leaves_one_convolution_of_three_branches(
@@ -169,7 +172,7 @@ def test_all_ranks_together_are_the_convolution_itself() -> None:
     model = nn.Sequential(nn.Conv2d(8, 12, 3, stride=2, padding=1))
     images = torch.rand(2, 8, 9, 9)
     step = {"kind": "factorize", "module": "0", "rank_in": 8, "rank_out": 12}
-    changed = rebuilding.rebuild(deepcopy(model), [step])
+    changed = decompose(deepcopy(model), step)
 
     torch.testing.assert_close(changed(images), model(images), rtol=1e-4, atol=1e-5)
     assert [tuple(p.shape) for p in changed.parameters()] == [
@@ -189,6 +192,28 @@ def test_a_kernel_of_low_rank_is_found_to_be_one(original: Original) -> None:
     with torch.no_grad():
         wanted = original.model(original.images())
         torch.testing.assert_close(made.model(original.images()), wanted, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize(("rank_in", "rank_out"), [(3, None), (None, 5), (3, 5)])
+def test_the_factors_lose_no_more_than_the_energy_that_their_ranks_leave_out(
+    rank_in: int | None, rank_out: int | None
+) -> None:
+    """The error is at most the sum of what each unfolding loses (De Lathauwer et al. 2000)."""
+    torch.manual_seed(0)
+    layer = nn.Conv2d(8, 12, 3, padding=1, bias=False)
+    step = {"kind": "factorize", "module": "0", "rank_in": rank_in, "rank_out": rank_out}
+    changed = decompose(nn.Sequential(deepcopy(layer)), step)
+    impulses = torch.zeros(8, 8, 3, 3)
+    impulses[range(8), range(8), 1, 1] = 1  # one pixel of one channel: the answer is the kernel
+    lost = sum(
+        float((torch.linalg.svdvals(layer.weight.detach().movedim(dim, 0).flatten(1))[rank:] ** 2).sum())
+        for dim, rank in ((1, rank_in), (0, rank_out))
+        if rank is not None
+    )
+
+    with torch.no_grad():
+        error = float(((changed(impulses) - layer(impulses)) ** 2).sum())
+    assert 0 < error <= lost * 1.0001
 
 
 class Foldable(nn.Module):

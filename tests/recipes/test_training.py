@@ -28,7 +28,9 @@ from starter.recipes.training import augment
 from starter.recipes.training import data as training_data
 from starter.recipes.training import optim as optimization
 from starter.recipes.training import settings as training_settings
-from starter.recipes.training.loop import TrainReport, TrainSettings, train
+from starter.recipes.training.loop import train
+from starter.recipes.training.mixup import Mixing
+from starter.recipes.training.settings import TrainReport, TrainSettings
 
 NETWORK = '''
 import torch
@@ -144,7 +146,11 @@ def test_progress_counts_every_step(write_plugin: WritePlugin, easy_dataset: Dat
     seen: list[tuple[int, int]] = []
     path = write_plugin("mine", text=NETWORK)
     report = train(
-        discover_one(path), easy_dataset, settings(epochs=2), log=silent, progress=lambda *at: seen.append(at)
+        discover_one(path),
+        easy_dataset,
+        settings(epochs=2),
+        log=silent,
+        on_progress=lambda *at: seen.append(at),
     )
     steps = 2 * (report.num_train // 8)
 
@@ -165,7 +171,9 @@ class Interrupt:
 
 def test_an_interruption_keeps_the_best_weights(write_plugin: WritePlugin, easy_dataset: Dataset) -> None:
     path, lines = write_plugin("mine", text=NETWORK), list[str]()
-    report = train(discover_one(path), easy_dataset, settings(), log=lines.append, progress=Interrupt(step=5))
+    report = train(
+        discover_one(path), easy_dataset, settings(), log=lines.append, on_progress=Interrupt(step=5)
+    )
 
     assert report.interrupted
     assert report.best_epoch == 1  # of three steps
@@ -180,7 +188,7 @@ def test_an_interruption_in_the_first_epoch_leaves_what_was_there(
     path.with_suffix(".safetensors").write_bytes(b"before")
 
     with pytest.raises(KeyboardInterrupt):
-        train(discover_one(path), easy_dataset, settings(), log=silent, progress=Interrupt(step=1))
+        train(discover_one(path), easy_dataset, settings(), log=silent, on_progress=Interrupt(step=1))
     assert path.with_suffix(".safetensors").read_bytes() == b"before"
 
 
@@ -236,7 +244,7 @@ def test_the_weights_before_are_kept_and_only_replaced_at_the_end(
         easy_dataset,
         settings(epochs=3, seed=1),
         log=silent,
-        progress=lambda *_: during.add(weights.read_bytes()),
+        on_progress=lambda *_: during.add(weights.read_bytes()),
     )
 
     assert first.replaced is None
@@ -311,7 +319,7 @@ def test_a_killed_run_is_resumed_to_the_same_weights(
 
 def test_a_run_of_other_settings_cannot_be_resumed(write_plugin: WritePlugin, easy_dataset: Dataset) -> None:
     path = write_plugin("mine", text=NETWORK)
-    train(discover_one(path), easy_dataset, settings(), log=silent, progress=Interrupt(step=5))
+    train(discover_one(path), easy_dataset, settings(), log=silent, on_progress=Interrupt(step=5))
     with pytest.raises(UsageError, match=r"U502 .* lr 0\.02, now 0\.01"):
         train(discover_one(path), easy_dataset, settings(lr=0.01), log=silent, resume=True)
     path.write_text(NETWORK + "# changed\n", encoding="utf-8")
@@ -329,7 +337,7 @@ def test_a_run_of_another_teacher_cannot_be_resumed(
     write_plugin: WritePlugin, easy_dataset: Dataset, teacher: Path
 ) -> None:
     path, learnt = write_plugin("student", text=NETWORK), settings(teachers=(teacher,))
-    train(discover_one(path), easy_dataset, learnt, log=silent, progress=Interrupt(step=5))
+    train(discover_one(path), easy_dataset, learnt, log=silent, on_progress=Interrupt(step=5))
     weights = teacher.with_suffix(".safetensors")
     save_file({key: -value for key, value in load_file(weights).items()}, weights)
     with pytest.raises(UsageError, match=r"U502 .* plugin, teachers and data"):
@@ -536,22 +544,38 @@ def test_a_view_is_the_same_at_another_resolution() -> None:
 
 
 def test_a_pasted_box_counts_by_its_area() -> None:
+    """Image i is all i and of class i; what is its own is where it is still i."""
     torch.manual_seed(1)
     images = torch.arange(8.0)[:, None, None, None].expand(8, 1, 10, 10)
-    mix = augment.draw_mix(images.shape, mixup=0, cutmix=1)
-    mixed = mix.images(images)
-    own = (mixed == images).float().mean((1, 2, 3))[mix.partner != torch.arange(8)]
+    mixed, targets, answers = Mixing(mixup=0, cutmix=1)(images, torch.eye(8), 2 * torch.eye(8))
+    own = (mixed == images).float().mean((1, 2, 3))
 
-    assert 0 < mix.share < 1
-    torch.testing.assert_close(own, torch.full_like(own, mix.share))
+    assert 0 < own[0] < 1
+    torch.testing.assert_close(targets.diag(), own)
+    torch.testing.assert_close(targets.sum(1), torch.ones(8))
+    torch.testing.assert_close(answers, 2 * targets)
 
 
 def test_blended_images_and_targets_have_the_same_shares() -> None:
+    """Image i is all i, so what is said of it must add up to its value."""
     torch.manual_seed(0)
     images = torch.arange(8.0)[:, None, None, None].expand(8, 1, 4, 4)
-    mix = augment.draw_mix(images.shape, mixup=1, cutmix=0)
+    mixed, targets = Mixing(mixup=1, cutmix=0)(images, torch.eye(8))
 
-    assert torch.equal(mix.images(images)[:, 0, 0, 0], mix.targets(torch.arange(8.0)))
+    assert (mixed[3] == mixed[3, 0, 0, 0]).all()
+    torch.testing.assert_close(mixed[:, 0, 0, 0], targets @ torch.arange(8.0))
+    assert (targets > 0).sum(1).tolist() == [2] * 8
+
+
+def test_with_both_each_mixes_about_half_of_the_batches() -> None:
+    """A blended image of one colour keeps one colour, a pasted box makes it two."""
+    torch.manual_seed(0)
+    images = torch.arange(2.0)[:, None, None, None].expand(2, 1, 16, 16)
+    mixing = Mixing(mixup=1, cutmix=1)
+    firsts = [mixing(images, torch.eye(2))[0][0] for _ in range(200)]
+    blended = [bool((first == first[0, 0, 0]).all()) for first in firsts]
+
+    assert 70 < sum(blended) < 140
 
 
 def test_balanced_sampling_shows_every_class_equally_often() -> None:

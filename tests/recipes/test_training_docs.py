@@ -125,6 +125,7 @@ def test_the_examples_of_search_run_in_their_order(folder: Path, monkeypatch: py
 @pytest.mark.parametrize(("module", "words"), [
     ("tensorboard", ["train", "mine", "--tensorboard", "logs"]),
     ("torch_pruning", ["compress", "mine", "--method", "prune", "--out", "pruned"]),
+    ("tensorly", ["compress", "mine", "--method", "tucker", "--out", "thin"]),
     ("optuna", ["search", "--out", "found"]),
 ])  # fmt: skip
 def test_a_missing_package_is_told_by_the_name_of_its_extra(
@@ -141,7 +142,7 @@ def test_a_missing_package_is_told_by_the_name_of_its_extra(
     monkeypatch.setattr("sys.argv", ["starter", *words])
     with pytest.raises(SystemExit) as ended:
         cli.main()
-    extra = {"torch_pruning": "compress", "optuna": "search"}.get(module, module)
+    extra = {"torch_pruning": "compress", "tensorly": "compress", "optuna": "search"}.get(module, module)
 
     assert ended.value.code == 2
     assert f"-e '.[{extra}]'" in "".join(capsys.readouterr())

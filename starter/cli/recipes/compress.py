@@ -1,6 +1,7 @@
 """`starter compress`: a smaller plugin from a trained one, with the scores before and after."""
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from starter.cli.common import (
     DataOption,
     JsonOption,
     OwnIsolationOption,
+    Requested,
     RulesOption,
     can_be_made,
     err,
@@ -21,9 +23,9 @@ from starter.cli.common import (
     wrote_json,
 )
 from starter.cli.exits import EXIT_OK
-from starter.contract.competition import load_competition
+from starter.contract.competition import CompetitionFile, load_competition
 from starter.contract.errors import UsageError
-from starter.contract.submissions import discover_one
+from starter.contract.submissions import SubmissionSource, discover_one
 from starter.contract.system.processors import available
 from starter.report.scores import show_costs, show_scores
 from starter.report.terminal import print_line
@@ -63,14 +65,10 @@ def compress(  # noqa: PLR0913, PLR0917 - options of the command line
     """Make a trained plugin smaller; this runs its code here, so only your own."""
     import torch
 
-    from starter.evaluation.evaluate import FULL, VALIDATE, read_reference
     from starter.recipes.compression.methods import compress as run
     from starter.recipes.compression.plugin import Original, write_plugin
 
-    if keep is not None and macs is not None:
-        raise typer.BadParameter("give --keep or --macs, not both", param_hint="--macs")
-    if method == "reparameterize" and (keep or macs):
-        raise typer.BadParameter("re-parameterisation folds all it can: no --keep, no --macs")
+    _refuse_contradictions(method, keep, macs)
     if json_to is not None and not score:
         raise typer.BadParameter("there are no results without a score", param_hint="--json")
     rules = load_competition(competition)
@@ -86,13 +84,34 @@ def compress(  # noqa: PLR0913, PLR0917 - options of the command line
     print_line(err, "next: starter " + next_step.format(typed(to)))
     if not score:
         return EXIT_OK
+    return _score_both([source, discover_one(to)], rules, data, isolation=isolation, json_to=json_to)
+
+
+def _refuse_contradictions(method: str, keep: float | None, macs: int | None) -> None:
+    if keep is not None and macs is not None:
+        raise typer.BadParameter("give --keep or --macs, not both", param_hint="--macs")
+    if method == "reparameterize" and (keep or macs):
+        raise typer.BadParameter("re-parameterisation folds all it can: no --keep, no --macs")
+
+
+def _score_both(
+    sources: Sequence[SubmissionSource],
+    rules: CompetitionFile,
+    data: Path | None,
+    *,
+    isolation: Requested | None,
+    json_to: str | None,
+) -> int:
+    """Score a plugin before and after; return the exit code."""
+    from starter.evaluation.evaluate import FULL, VALIDATE, read_reference
+
     folder = rules.path(rules.baseline)
     reference = None
     with contextlib.suppress(UsageError):  # without a baseline there are costs and no score
         reference = read_reference(folder)
     results = evaluate_all(
         "compress",
-        [source, discover_one(to)],
+        sources,
         rules,
         data,
         scope=FULL if reference else VALIDATE,

@@ -46,7 +46,7 @@ def search(  # noqa: PLR0913, PLR0917 - options of the command line
 ) -> None:
     """Search small mobile networks for few MACs and a high macro F1."""
     from starter.recipes.search.search import Search, SearchSettings, write_front
-    from starter.recipes.training.loop import TrainSettings
+    from starter.recipes.training.settings import TrainSettings
     from starter.report.html.search import write_page
 
     if min_macs > max_macs:

@@ -1,9 +1,14 @@
-"""`starter train`: the recipe's switches, one to one, and what a run gave."""
+"""`starter train`: an option for each field of the recipe's settings, and what a run gave."""
 
+import functools
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_origin
 
 import typer
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from starter.cli.common import (
     DataOption,
@@ -20,68 +25,82 @@ from starter.cli.common import (
 from starter.contract.competition import load_competition
 from starter.contract.submissions import discover_one
 from starter.contract.system.processors import available
+from starter.recipes.training.settings import TrainReport, TrainSettings
 from starter.report.terminal import print_line
 
-_NOT_SETTINGS = frozenset({"path", "data", "competition", "json_to", "resume", "tensorboard", "teacher"})
+
+def _is_repeatable(field: FieldInfo) -> bool:
+    return get_origin(field.annotation) is tuple
 
 
-def train(  # noqa: PLR0913, PLR0917 - the recipe's switches, one to one
+def _option_name(name: str) -> str:
+    """Return the parameter of a field: a repeatable option is named in the singular."""
+    return name.removesuffix("s") if _is_repeatable(TrainSettings.model_fields[name]) else name
+
+
+def _option(name: str, field: FieldInfo) -> inspect.Parameter:
+    """Return a field as Typer takes it: name, default and help are the field's; the range stays with it."""
+    option_name, default = _option_name(name), field.default
+    kind: object = type(default)
+    spelled = f"--{option_name.replace('_', '-')}"
+    declared = [spelled] if default is False or _is_repeatable(field) else []  # no --no-from-weights
+    if _is_repeatable(field):
+        default, kind = None, list[Path] | None
+    assert field.description is not None
+    text = " ".join(field.description.partition("\n\n")[0].split())
+    annotated: Any = Annotated  # mypy takes [] for an annotation, and here it is a call
+    return inspect.Parameter(
+        option_name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=annotated[kind, typer.Option(*declared, help=text)],
+    )
+
+
+def _settings(switches: Mapping[str, object]) -> TrainSettings:
+    """Return the settings of a command line.
+
+    Raises:
+        typer.BadParameter: a value is out of its field's range.
+    """
+    values = {name: switches[_option_name(name)] for name in TrainSettings.model_fields}
+    values = {name: () if value is None else value for name, value in values.items()}  # repeatable ones
+    try:
+        return TrainSettings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        spelled = _option_name(str(first["loc"][0])).replace("_", "-")
+        raise typer.BadParameter(
+            f"{first['msg']}, got {first['input']!r}", param_hint=f"--{spelled}"
+        ) from error
+
+
+def _with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Have a command that takes `settings` take an option for each of their fields instead."""
+    fields = TrainSettings.model_fields
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command).parameters.values():
+        if parameter.name == "settings":
+            parameters += [_option(name, field) for name, field in fields.items()]
+        else:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+    @functools.wraps(command)
+    def call(**given: object) -> None:
+        switches = {_option_name(name): given.pop(_option_name(name)) for name in fields}
+        command(**given, settings=_settings(switches))
+
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return call
+
+
+@_with_options
+def train(
     path: Annotated[Path, typer.Argument(help="The plugin; its weights are written beside it.")],
+    *,
     data: DataOption = None,
     competition: RulesOption = None,
-    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 60,
-    batch_size: Annotated[int, typer.Option(help="Images per step.")] = 64,
-    optimizer: Annotated[str, typer.Option(help="adamw or sgd.")] = "adamw",
-    lr: Annotated[float, typer.Option(help="The highest learning rate; try 0.3 with sgd.")] = 3e-3,
-    weight_decay: Annotated[float, typer.Option(help="On weights, not on norms and biases.")] = 0.05,
-    warmup: Annotated[float, typer.Option(help="Share of the steps in which the rate rises.")] = 0.05,
-    label_smoothing: Annotated[
-        float, typer.Option(help="Share of the target spread over all classes.")
-    ] = 0.1,
-    balance: Annotated[str, typer.Option(help="Class weights in the loss: none, sqrt or inverse.")] = "sqrt",
-    sampling: Annotated[
-        str, typer.Option(help="shuffle: each image once an epoch; balanced: each class equally often.")
-    ] = "shuffle",
-    ema_decay: Annotated[float, typer.Option(help="How slowly the averaged weights follow.")] = 0.995,
-    augment: Annotated[float, typer.Option(help="Strength of the augmentation, 0 to 3.")] = 1.0,
-    flip: Annotated[bool, typer.Option(help="Mirror images left to right.")] = True,
-    policy: Annotated[
-        str, typer.Option(help="A policy on top: none, randaugment or trivialaugment.")
-    ] = "none",
-    mixup: Annotated[float, typer.Option(help="Mix pairs of images; try 0.2.")] = 0.0,
-    cutmix: Annotated[float, typer.Option(help="Paste boxes of other images; try 1.")] = 0.0,
-    teacher: Annotated[
-        list[Path] | None, typer.Option(help="A trained plugin to learn from; repeatable.")
-    ] = None,
-    teacher_weight: Annotated[
-        float, typer.Option(help="Share of the loss that compares with the teachers.")
-    ] = 0.7,
-    temperature: Annotated[float, typer.Option(help="How soft the compared answers are.")] = 2.0,
-    teacher_views: Annotated[
-        int, typer.Option(help="Ask teachers about this many views of each image, once; 0: at every step.")
-    ] = 0,
-    clip_norm: Annotated[float, typer.Option(help="The largest norm of the gradient.")] = 5.0,
-    validation_share: Annotated[
-        float, typer.Option(help="Share that chooses the best epoch; 0: none.")
-    ] = 0.15,
-    patience: Annotated[
-        int, typer.Option(help="End after this many epochs without a better one; 0: never.")
-    ] = 0,
-    from_weights: Annotated[
-        bool, typer.Option("--from-weights", help="Go on from the weights there.")
-    ] = False,
-    amp: Annotated[
-        str, typer.Option(help="Mixed precision: auto (on CUDA), off, bfloat16 or float16.")
-    ] = "auto",
-    channels_last: Annotated[bool, typer.Option(help="Keep images pixel by pixel in memory.")] = True,
-    deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="Refuse operators that do not repeat themselves.")
-    ] = False,
-    seed: Annotated[int, typer.Option(help="The same seed repeats a run on the same machine.")] = 0,
-    seeds: Annotated[
-        int, typer.Option(help="Train that many seeds and keep the best; tells mean and spread.")
-    ] = 1,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    settings: TrainSettings,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was killed.")] = False,
     tensorboard: Annotated[
         Path | None, typer.Option(callback=can_be_made, help="Folder for TensorBoard's files.")
@@ -89,21 +108,10 @@ def train(  # noqa: PLR0913, PLR0917 - the recipe's switches, one to one
     json_to: JsonOption = None,
 ) -> None:
     """Train a plugin's model; this runs its code here, so only your own."""
-    switches = {k: v for k, v in locals().items() if k not in _NOT_SETTINGS}
     import torch
-    from pydantic import ValidationError
 
-    from starter.recipes.training.loop import TrainSettings
     from starter.recipes.training.loop import train as run
 
-    try:
-        settings = TrainSettings(**switches, teachers=tuple(teacher or ()))
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = str(first["loc"][0]).replace("_", "-")
-        raise typer.BadParameter(
-            f"{first['msg']}, got {first['input']!r}", param_hint=f"--{option}"
-        ) from error
     dataset = open_data(data, load_competition(competition))
     torch.set_num_threads(available().threads)
     with progress("training") as tick:
@@ -114,17 +122,21 @@ def train(  # noqa: PLR0913, PLR0917 - the recipe's switches, one to one
             resume=resume,
             tensorboard=tensorboard,
             log=lambda line: print_line(err, line),
-            progress=tick,
+            on_progress=tick,
         )
     if json_to is not None:
         write_json(json_to, report.model_dump(mode="json"))
     if report.replaced is not None:
         print_line(err, f"the weights before are kept: {report.replaced}")
-    if json_to == "-":
-        return
+    if json_to != "-":
+        print_line(out, _summary(report))
+        print_line(err, f"next: starter score {typed(path)}")
+
+
+def _summary(report: TrainReport) -> str:
+    """Return the weights, their epoch and their score in one line."""
     shown = "" if report.macro_f1 is None else f", validation macro F1 {report.macro_f1:.4f}"
     if report.macro_f1_mean is not None and report.macro_f1_std is not None:
         spread = f"{report.macro_f1_mean:.4f} +- {report.macro_f1_std:.4f}"
         shown += f" (the best of {len(report.runs)} seeds: {spread})"
-    print_line(out, f"{report.weights}  epoch {report.best_epoch}{shown}, {report.seconds:.0f} s")
-    print_line(err, f"next: starter score {typed(path)}")
+    return f"{report.weights}  epoch {report.best_epoch}{shown}, {report.seconds:.0f} s"

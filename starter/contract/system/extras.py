@@ -4,7 +4,13 @@ from importlib.util import find_spec
 
 from starter.contract.errors import Code, usage_error
 
-EXTRAS = {"optuna": "search", "ray": "ray", "tensorboard": "tensorboard", "torch_pruning": "compress"}
+EXTRAS = {
+    "optuna": "search",
+    "ray": "ray",
+    "tensorboard": "tensorboard",
+    "tensorly": "compress",
+    "torch_pruning": "compress",
+}
 """Modules that not every installation has, and the extra of each."""
 
 

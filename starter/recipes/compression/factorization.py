@@ -1,4 +1,4 @@
-"""Low-rank factorisation: the ranks of a convolution's Tucker-2 decomposition, by energy or by cost."""
+"""Low-rank factorisation: a convolution's Tucker-2 decomposition, its ranks by energy or by cost."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -6,8 +6,12 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
+from starter.contract.system.extras import require_extra
 from starter.recipes.compression.plugin import Compressed, Original, fitting
 from starter.recipes.compression.rebuild import Step, rebuild
+
+_ITERATIONS = 5
+"""More make the factors hardly better."""
 
 
 def factorize(original: Original, *, keep: float | None, macs: int | None) -> Compressed:
@@ -19,8 +23,9 @@ def factorize(original: Original, *, keep: float | None, macs: int | None) -> Co
         macs: instead, the most that an image may cost; the largest share that fits is taken.
 
     Raises:
-        UsageError: U503, no share of the energy is as cheap.
+        UsageError: U501 without TensorLy; U503, no share of the energy is as cheap.
     """
+    require_extra("tensorly", "starter compress --method tucker")
     sizes = _sizes(original.model, original.images())
     return fitting(original, lambda share: _factorize(original, sizes, share), keep, macs)
 
@@ -31,8 +36,37 @@ def _factorize(original: Original, sizes: dict[str, tuple[int, int]], energy: fl
         for name, (pixels_in, pixels_out) in sizes.items()
         if (step := _ranks(original.model, name, pixels_in, pixels_out, energy)) is not None
     )
-    model = rebuild(deepcopy(original.model), steps)
+    model = deepcopy(original.model)
+    for step in steps:
+        model = decompose(model, step)
     return original.compressed(model, steps)
+
+
+def decompose(model: nn.Module, step: Step) -> nn.Module:
+    """Put the Tucker-2 factors of a convolution in its place, by higher-order orthogonal iteration."""
+    import tensorly as tl  # noqa: PLC0415 - an optional package
+    from tensorly.decomposition import partial_tucker  # noqa: PLC0415
+
+    old = model.get_submodule(step["module"])
+    assert isinstance(old, nn.Conv2d)
+    ranks = {0: step["rank_out"], 1: step["rank_in"]}
+    modes = [mode for mode, rank in ranks.items() if rank is not None]
+    with tl.backend_context("pytorch"):
+        (core, factors), _ = partial_tucker(
+            old.weight.detach(), [ranks[mode] for mode in modes], modes, n_iter_max=_ITERATIONS
+        )
+    values: list[Tensor] = [core]
+    for mode, factor in zip(modes, factors, strict=True):
+        last = mode == 0
+        values.insert(len(values) if last else 0, (factor if last else factor.T)[:, :, None, None])
+    model = rebuild(model, [step])
+    layers = [m for m in model.get_submodule(step["module"]).children() if isinstance(m, nn.Conv2d)]
+    with torch.no_grad():
+        for layer, value in zip(layers, values, strict=True):
+            layer.weight.copy_(value)
+        if old.bias is not None:
+            layers[-1].bias = old.bias
+    return model
 
 
 def _ranks(model: nn.Module, name: str, pixels_in: int, pixels_out: int, energy: float) -> Step | None:
@@ -43,6 +77,7 @@ def _ranks(model: nn.Module, name: str, pixels_in: int, pixels_out: int, energy:
     kernel = height * width
     rank_out = _rank(layer.weight.detach(), 0, energy)
     rank_in = _rank(layer.weight.detach(), 1, energy)
+    rank_in, rank_out = min(rank_in, rank_out * kernel), min(rank_out, rank_in * kernel)
 
     def cost(r_in: int | None, r_out: int | None) -> int:
         middle_in, middle_out = r_in or into, r_out or out

@@ -1,18 +1,35 @@
 """Change a network as a plan says: what `starter compress` does, and what a compressed plugin does again.
 
 This file is copied beside every compressed plugin, so it needs torch and nothing else. A
-plan is a list of steps, data only. A step keeps what the network computes where it can;
-only where channels are gone the values come from the weights file alone.
+plan is a list of steps, data only. A step that folds keeps what the network computes; where
+channels are other ones, the values come from the weights file alone.
 """
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypedDict
 
 import torch
 from torch import Tensor, fx, nn
 
-Step = dict[str, Any]
+
+class Step(TypedDict, total=False):
+    """One step of a plan; which keys there are depends on the kind."""
+
+    kind: str
+    """One of STEPS."""
+    module: str
+    """The name of the module that is changed."""
+    norm: str
+    """fold: the name of the batch norm."""
+    rank_in: int | None
+    """factorize: channels after the first convolution; None: there is none before the kernel."""
+    rank_out: int | None
+    """factorize: channels before the last convolution; None: there is none after the kernel."""
+    sizes: dict[str, int]
+    """resize: attributes of the module."""
+    shapes: dict[str, list[int]]
+    """resize: shapes of its tensors."""
 
 
 def rebuild(model: nn.Module, steps: Sequence[Step]) -> nn.Module:
@@ -35,52 +52,40 @@ def resize(model: nn.Module, step: Step) -> nn.Module:
 
 
 def factorize(model: nn.Module, step: Step) -> nn.Module:
-    """Put two or three thin convolutions in the place of one: its Tucker-2 decomposition.
+    """Put two or three thin convolutions in the place of one: the shapes of its Tucker-2 decomposition.
 
     `rank_in` and `rank_out` are the channels in between; one of them may be None, and a 1x1
-    kernel has `rank_out` only. Truncated HOSVD, as Kim et al. 2016, arXiv:1511.06530.
+    kernel has `rank_out` only. As Kim et al. 2016, arXiv:1511.06530; the values come from the
+    weights file.
     """
     old = model.get_submodule(step["module"])
     assert isinstance(old, nn.Conv2d)
-    rank_in, rank_out = step["rank_in"], step["rank_out"]
-    core = old.weight.detach()
-    layers: list[nn.Module] = []
-    last: list[nn.Module] = []
-    if rank_in is not None:
-        basis = leading_vectors(core, 1, rank_in)
-        core = torch.einsum("oikl,ir->orkl", core, basis)
-        layers.append(_convolution(basis.T[:, :, None, None]))
+    rank_in, rank_out, biased = step["rank_in"], step["rank_out"], old.bias is not None
+    into, out = rank_in or old.in_channels, old.out_channels
     if rank_out is not None:
-        basis = leading_vectors(core, 0, rank_out)
-        core = torch.einsum("oikl,or->rikl", core, basis)
-        last.append(_convolution(basis[:, :, None, None], old.bias))
-    bias = old.bias if rank_out is None else None
-    layers += [_convolution(core, bias, like=old), *last]
+        out = min(rank_out, into * old.kernel_size[0] * old.kernel_size[1])  # no more are independent
+    layers = [_convolution(into, out, biased=biased and rank_out is None, like=old)]
+    if rank_in is not None:
+        layers.insert(0, nn.Conv2d(old.in_channels, into, 1, bias=False))
+    if rank_out is not None:
+        layers.append(nn.Conv2d(out, old.out_channels, 1, bias=biased))
     _put(model, step["module"], nn.Sequential(*layers))
     return model
 
 
-def leading_vectors(weight: Tensor, dim: int, count: int) -> Tensor:
-    """Return the `count` leading singular vectors of a tensor unfolded along a dimension, as columns."""
-    unfolded = weight.movedim(dim, 0).flatten(1)
-    vectors: Tensor = torch.linalg.svd(unfolded, full_matrices=False).U
-    return vectors[:, :count]
-
-
-def _convolution(weight: Tensor, bias: Tensor | None = None, like: nn.Conv2d | None = None) -> nn.Conv2d:
-    """Return a convolution of these values, with the stride and border of another."""
-    out, into, height, width = weight.shape
-    options: dict[str, Any] = {}
-    if like is not None:
-        options = {"stride": like.stride, "padding": like.padding, "dilation": like.dilation}
-        options |= {"padding_mode": like.padding_mode, "groups": like.groups}
-        into *= like.groups
-    made = nn.Conv2d(into, out, (height, width), bias=bias is not None, **options)
-    with torch.no_grad():
-        made.weight.copy_(weight)
-        if bias is not None and made.bias is not None:
-            made.bias.copy_(bias)
-    return made
+def _convolution(into: int, out: int, *, biased: bool, like: nn.Conv2d) -> nn.Conv2d:
+    """Return a convolution with the kernel size, stride and border of another."""
+    return nn.Conv2d(
+        into,
+        out,
+        like.kernel_size,  # type: ignore[arg-type]  # annotated as of any length
+        like.stride,  # type: ignore[arg-type]
+        like.padding,  # type: ignore[arg-type]
+        like.dilation,  # type: ignore[arg-type]
+        like.groups,
+        bias=biased,
+        padding_mode=like.padding_mode,
+    )
 
 
 def fold(model: nn.Module, step: Step) -> nn.Module:
@@ -162,7 +167,9 @@ def _merge_sum(traced: fx.GraphModule, node: fx.Node) -> None:
     if len(merged) < 2:
         return
     name = f"merged_{node.name}"
-    traced.add_submodule(name, _convolution(kernel, bias, like=like))
+    one = _convolution(like.in_channels, like.out_channels, biased=True, like=like)
+    one.weight, one.bias = nn.Parameter(kernel.detach()), nn.Parameter(bias.detach())
+    traced.add_submodule(name, one)
     with traced.graph.inserting_before(node):
         result = traced.graph.call_module(name, (source,))
         for other in (term for term in terms if term not in merged):

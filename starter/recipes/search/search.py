@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -30,7 +30,8 @@ from starter.evaluation.scoring import pareto_front
 from starter.plugin.count import count_model
 from starter.plugin.load import load_plugin_apart
 from starter.recipes.training.checkpoint import refuse_other_run
-from starter.recipes.training.loop import TrainSettings, train
+from starter.recipes.training.loop import train
+from starter.recipes.training.settings import TrainSettings
 from starter.submission import pipeline, transforms
 
 if TYPE_CHECKING:
@@ -78,9 +79,26 @@ class Found(BaseModel):
     """Its plugin folder, in the search's."""
 
 
-def propose(trial: "optuna.Trial") -> dict[str, Any]:
+class StageConfig(TypedDict):
+    """Blocks of one width; the first halves the resolution."""
+
+    channels: int
+    depth: int
+    kernel: int
+    expansion: int
+
+
+class NetworkConfig(TypedDict):
+    """What is written as config.json."""
+
+    resolution: int
+    stem: int
+    stages: list[StageConfig]
+
+
+def propose(trial: "optuna.Trial") -> NetworkConfig:
     """Draw a network: resolution, stem, and for each stage width, depth, kernel and expansion."""
-    stages = [
+    stages: list[StageConfig] = [
         {
             "channels": 4 * 2**i * trial.suggest_int(f"width{i}", 2, 16, log=True),
             "depth": trial.suggest_int(f"depth{i}", 1, 4),
@@ -96,7 +114,7 @@ def propose(trial: "optuna.Trial") -> dict[str, Any]:
     }
 
 
-def contraction_macs(config: dict[str, Any], num_classes: int) -> int:
+def contraction_macs(config: NetworkConfig, num_classes: int) -> int:
     """Return what the convolutions of a network and its linear layer cost; all of it costs more.
 
     Counting a network takes seconds, and most of those that are proposed are too large.
@@ -111,10 +129,10 @@ def contraction_macs(config: dict[str, Any], num_classes: int) -> int:
             side = -(-side // 2) if i == 0 else side
             total += side**2 * wide * (stage["kernel"] ** 2 + stage["channels"])
             channels = stage["channels"]
-    return int(total + channels * num_classes)
+    return total + channels * num_classes
 
 
-def write_candidate(folder: Path, config: dict[str, Any]) -> Path:
+def write_candidate(folder: Path, config: NetworkConfig) -> Path:
     """Write a network of the search space as a plugin without weights."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("plugin.py", "network.py"):
@@ -207,7 +225,7 @@ class Search:
                 self._study.enqueue_trial(trial.params, user_attrs=trial.user_attrs)
                 shutil.rmtree(self._place(trial.number), ignore_errors=True)
 
-    def run(self, log: Callable[[str], None], progress: Callable[[int, int], None]) -> None:
+    def run(self, log: Callable[[str], None], on_progress: Callable[[int, int], None]) -> None:
         """Propose, count and train until there are enough trained networks."""
         running: dict[Future[float], optuna.Trial] = {}
         wanted = self._settings.trials
@@ -215,7 +233,7 @@ class Search:
         with _pool(self._settings.jobs) as submit:
             while True:
                 done = len(self.found())
-                progress(done, wanted)
+                on_progress(done, wanted)
                 while len(running) < self._settings.jobs and done + len(running) < wanted:
                     trial = self._next()
                     place, settings = self._place(trial.number), self._settings.train.model_dump_json()
@@ -271,7 +289,7 @@ class Search:
             got=f"{_MOST_REFUSALS} networks, none of {least:,} to {most:,} MACs",
         )
 
-    def _count(self, config: dict[str, Any]) -> int:
+    def _count(self, config: NetworkConfig) -> int:
         with tempfile.TemporaryDirectory(prefix="starter-") as place:
             source = discover_one(write_candidate(Path(place) / "draft", config))
             submission = load_plugin_apart(source, self._dataset.competition).submission

@@ -1,20 +1,24 @@
-"""What a training run keeps on the disk: a checkpoint for each seed, and the weights that were replaced.
+"""What a run needs to repeat itself, and what it writes: checkpoints, weights, TensorBoard's files.
 
-They lie in .starter/NAME beside the plugin, never among its own files. A kill at any
-moment leaves the old file or the new one, and never touches the plugin's weights: those
-are put in place once, at the end.
+Checkpoints and weights that were replaced lie in .starter/NAME beside the plugin, never
+among its own files. A kill at any moment leaves the old file or the new one, and never
+touches the plugin's weights: those are put in place once, at the end.
 """
 
+import contextlib
 import hashlib
 import json
+import os
 import random
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol, TypedDict, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import Tensor
 
@@ -24,12 +28,46 @@ from starter.contract.system.files import atomic_write
 from starter.data.dataset import Dataset
 from starter.recipes.training.settings import TrainSettings
 
-State = dict[str, Any]
 _FREE = frozenset({"device", "seeds"})
 """Settings that may change between a kill and its resumption."""
 
 
-def refuse_other_run(where: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+Scalars = Callable[[int, dict[str, float]], None]
+"""Takes an epoch and its figures."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best weights of a run so far."""
+
+    epoch: int | None = None
+    """From 1; 0: none was better than what it went on from; None: there are none yet."""
+    f1: float = -1.0
+    """Their validation macro F1; -1 without validation images."""
+    tensors: dict[str, Tensor] | None = None
+    """None where the best are those that it went on from."""
+
+
+class Stateful(Protocol):
+    """What is kept in a checkpoint: a model, an optimizer, a schedule."""
+
+    def state_dict(self) -> dict[str, object]:
+        """Return what it needs to go on."""
+
+    def load_state_dict(self, state_dict: dict[str, object], /) -> object:
+        """Go on from there."""
+
+
+class RandomState(TypedDict):
+    """Where the generators of random numbers stand."""
+
+    python: tuple[object, ...]
+    numpy: tuple[str, Tensor, int, int, float]
+    torch: Tensor
+    cuda: list[Tensor]
+
+
+def refuse_other_run(where: str, old: Mapping[str, object], new: Mapping[str, object]) -> None:
     """See that what goes on was begun with the same settings.
 
     Raises:
@@ -63,14 +101,14 @@ class RunFolder:
                     digest.update(path.name.encode() + path.read_bytes())
         self._source = digest.hexdigest()
 
-    def save(self, settings: TrainSettings, state: State) -> None:
+    def save(self, settings: TrainSettings, state: Mapping[str, object]) -> None:
         """Write the checkpoint of a seed."""
         path = self._checkpoint(settings)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as partial:
-            torch.save(state | {"run": self._identity(settings)}, partial)
+            torch.save({**state, "run": self._identity(settings)}, partial)
 
-    def load(self, settings: TrainSettings) -> State | None:
+    def load(self, settings: TrainSettings) -> dict[str, object] | None:
         """Return the checkpoint of a seed, or None if there is none.
 
         Raises:
@@ -79,8 +117,8 @@ class RunFolder:
         path = self._checkpoint(settings)
         if not path.is_file():
             return None
-        state: State = torch.load(path, map_location="cpu", weights_only=True)
-        refuse_other_run(str(path), json.loads(state["run"]), json.loads(self._identity(settings)))
+        state: dict[str, object] = torch.load(path, map_location="cpu", weights_only=True)
+        refuse_other_run(str(path), json.loads(str(state["run"])), json.loads(self._identity(settings)))
         return state
 
     def forget(self) -> None:
@@ -88,7 +126,7 @@ class RunFolder:
         for path in self.folder.glob("seed-*.pt"):
             path.unlink()
 
-    def install(self, tensors: dict[str, Tensor], made_by: dict[str, Any]) -> Path | None:
+    def install(self, tensors: dict[str, Tensor], made_by: Mapping[str, object]) -> Path | None:
         """Put weights in their place; return where the ones before are kept, if there were others."""
         self._weights_path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(self._weights_path) as partial:
@@ -112,6 +150,40 @@ class RunFolder:
         return json.dumps(values | {"plugin, teachers and data": self._source})
 
 
+class CheckpointSaver:
+    """Saves a run of one seed, and puts it back: its parts, its epoch, its best, the generators.
+
+    Args:
+        folder: where the checkpoint lies.
+        settings: those of the run.
+        parts: what has a state, by the name in the checkpoint.
+    """
+
+    def __init__(self, folder: RunFolder, settings: TrainSettings, parts: Mapping[str, Stateful]) -> None:
+        self._folder, self._settings, self._parts = folder, settings, parts
+
+    def save(self, epoch: int, best: Best) -> None:
+        """Write the checkpoint after an epoch, over the one before."""
+        states = {name: part.state_dict() for name, part in self._parts.items()}
+        kept = (best.epoch, best.f1, best.tensors)
+        self._folder.save(self._settings, states | {"epoch": epoch, "best": kept, "random": random_state()})
+
+    def restore(self) -> tuple[int, Best] | None:
+        """Put the parts and the generators back; return the epoch and the best, or None: no checkpoint.
+
+        Raises:
+            UsageError: U502, the checkpoint is of another run.
+        """
+        state = self._folder.load(self._settings)
+        if state is None:
+            return None
+        for name, part in self._parts.items():
+            part.load_state_dict(cast("dict[str, object]", state[name]))
+        set_random_state(cast("RandomState", state["random"]))
+        best = cast("tuple[int | None, float, dict[str, Tensor] | None]", state["best"])
+        return cast("int", state["epoch"]), Best(*best)
+
+
 def seed_everything(seed: int) -> None:
     """Seed the generators of Python, NumPy and torch."""
     random.seed(seed)
@@ -119,19 +191,51 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def random_state() -> State:
+def random_state() -> RandomState:
     """Return where all generators stand, as what `torch.load` reads without pickle."""
-    kind, keys, *rest = np.random.get_state()  # noqa: NPY002 - as above
+    state = np.random.get_state()  # noqa: NPY002 - as above
+    kind, keys, position, has_gauss, gauss = cast("tuple[str, NDArray[np.uint32], int, int, float]", state)
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    numpy = (kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest)
-    return {"python": random.getstate(), "numpy": numpy, "torch": torch.get_rng_state(), "cuda": cuda}
+    numpy = (kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss)
+    return RandomState(python=random.getstate(), numpy=numpy, torch=torch.get_rng_state(), cuda=cuda)
 
 
-def set_random_state(state: State) -> None:
+def set_random_state(state: RandomState) -> None:
     """Put all generators back."""
     random.setstate(state["python"])
-    kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002 - as above
+    kind, keys, position, has_gauss, gauss = state["numpy"]
+    restored = (kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss)
+    np.random.set_state(restored)  # noqa: NPY002 - as above
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"])
+
+
+@contextlib.contextmanager
+def repeatable(*, enabled: bool) -> Iterator[None]:
+    """Refuse operators without a repeatable algorithm, for the time of a run."""
+    before = torch.are_deterministic_algorithms_enabled()
+    if enabled:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to repeat itself
+        torch.use_deterministic_algorithms(mode=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+@contextlib.contextmanager
+def tensorboard_scalars(folder: Path | None, name: str, settings: TrainSettings) -> Iterator[Scalars]:
+    """Give what takes an epoch and its figures, and writes them for TensorBoard where a folder is named."""
+    if folder is None:
+        yield lambda *_: None
+        return
+    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an optional package
+
+    with SummaryWriter(folder / f"{name}-seed{settings.seed}") as writer:
+
+        def write(epoch: int, values: dict[str, float]) -> None:
+            for key, value in values.items():
+                writer.add_scalar(key, value, epoch)
+
+        yield write

@@ -1,63 +1,51 @@
 """The training recipe of `starter train`, top to bottom, to be read and changed.
 
-AdamW or SGD, warm-up and cosine, label smoothing, class balance, an exponential moving
-average of the weights, augmentation on tensors, and what teachers say. The images are
-decoded and transformed once and kept in memory. The best weights by validation macro F1
-go beside the plugin as safetensors, when the run is over. The switches are in
-settings.py, their worth in docs/training.md. Measured: the packaged baseline
+The images are decoded and transformed once and kept in memory; the best averaged weights
+by validation macro F1 go beside the plugin as safetensors, when the run is over. The
+switches are in settings.py, their worth in docs/training.md. Measured: the packaged baseline
 reaches the F1 in baseline/reference.json in the time told in baseline/README.md.
 """
 
-import contextlib
 import hashlib
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from starter.contract.errors import Code, ParticipantError, Problem, participant_error, problem
+from starter.contract.errors import Code, ParticipantError, participant_error
 from starter.contract.submissions import SubmissionSource
 from starter.contract.system.extras import require_extra
 from starter.data.dataset import Dataset
-from starter.evaluation.scoring import macro_f1
 from starter.plugin.export import probe_model
-from starter.plugin.load import LoadedPlugin, describe_error, load_plugin_apart, own_line
-from starter.recipes.training.augment import Policy, apply_view, draw_mix, draw_view
+from starter.plugin.load import LoadedPlugin, load_plugin_apart
+from starter.recipes.training.augment import Policy, apply_view, draw_view
 from starter.recipes.training.checkpoint import (
+    Best,
+    CheckpointSaver,
     RunFolder,
-    State,
-    random_state,
+    Scalars,
+    Stateful,
+    repeatable,
     seed_everything,
-    set_random_state,
+    tensorboard_scalars,
 )
 from starter.recipes.training.data import class_weights, epoch_order, load, split
 from starter.recipes.training.distillation import Teachers, distillation_loss
-from starter.recipes.training.optim import amp_type, make_average, make_optimizer, make_schedule
+from starter.recipes.training.ema import ModelEma, quicken_norms
+from starter.recipes.training.mixup import Mixing
+from starter.recipes.training.optim import amp_type, make_optimizer, make_schedule, place_model
 from starter.recipes.training.settings import SeedResult, TrainReport, TrainSettings, device_of
+from starter.recipes.training.validate import training_problems, validate
 from starter.submission import pipeline, transforms
 
-__all__ = ["TrainReport", "TrainSettings", "train"]
-
 Log = Callable[[str], None]
+"""Takes a line."""
 Progress = Callable[[int, int], None]
-
-
-@dataclass
-class _Best:
-    """The best weights of a run so far."""
-
-    epoch: int | None = None
-    f1: float = -1.0
-    tensors: dict[str, Tensor] | None = None
-    """None where the best are those that it went on from."""
+"""Takes the number of finished steps and of all steps."""
 
 
 def train(
@@ -68,7 +56,7 @@ def train(
     resume: bool = False,
     tensorboard: Path | None = None,
     log: Log = print,
-    progress: Progress = lambda *_: None,
+    on_progress: Progress = lambda *_: None,
 ) -> TrainReport:
     """Train a plugin's model and write its weights beside it.
 
@@ -79,7 +67,7 @@ def train(
         resume: whether to go on from the checkpoints of a run that was killed, where there are any.
         tensorboard: a folder for TensorBoard's files.
         log: takes one line for each epoch.
-        progress: takes the number of finished steps and of all steps.
+        on_progress: called after each step with the number of finished steps and of all steps.
 
     Raises:
         ParticipantError: the plugin is not valid, cannot be trained, or its loss is no longer a number.
@@ -90,7 +78,7 @@ def train(
     started = time.monotonic()
     if tensorboard is not None:
         require_extra("tensorboard", "--tensorboard")
-    with _deterministic(enabled=settings.deterministic):
+    with repeatable(enabled=settings.deterministic):
         session = _Session(source, dataset, settings)
         fits: list[_Fit] = []
         interrupted = False
@@ -103,14 +91,10 @@ def train(
                 sizes = f"{len(fit.training.labels):,} training and {len(fit.validation.labels):,}"
                 log(f"{sizes} validation images, on {fit.device}")
             try:
-                with _scalars(tensorboard, source.name, fit.settings) as scalars:
-                    fit.run(
-                        session.folder,
-                        log,
-                        _share_of(progress, place, settings.seeds),
-                        scalars=scalars,
-                        resume=resume,
-                    )
+                with tensorboard_scalars(tensorboard, source.name, fit.settings) as scalars:
+                    if not (resume and fit.resumed(log)):
+                        fit.begin(log)
+                    fit.run(log, _share_of(on_progress, place, settings.seeds), scalars)
             except KeyboardInterrupt:
                 if all(f.best.epoch is None for f in fits):
                     raise
@@ -131,7 +115,7 @@ class _Session:
         records = transforms.describe(plugin.submission.transforms)
         shape, num_classes = pipeline.input_shape(records), len(dataset.info.classes)
         problems = probe_model(plugin.submission.model, shape, num_classes, source)
-        problems = problems or _training_problems(plugin.submission.model, shape, num_classes, source)
+        problems = problems or training_problems(plugin.submission.model, shape, num_classes, source)
         if problems:
             raise ParticipantError(problems)
         rows_train, rows_validation = split(dataset.train(), settings.validation_share, settings.seed)
@@ -146,7 +130,8 @@ class _Session:
         """Return a run of its own, with a model whose first weights are drawn by the seed."""
         model = self._load(seed).submission.model
         settings = self._settings.model_copy(update={"seed": seed})
-        return _Fit(_placed(model, self.device, settings), self, self._dataset.info.classes, settings)
+        model = place_model(model, self.device, channels_last=settings.channels_last)
+        return _Fit(model, self, self._dataset.info.classes, settings)
 
     def _load(self, seed: int) -> LoadedPlugin:
         seed_everything(seed)
@@ -167,7 +152,7 @@ class _Fit:
         self.model, self.class_names, self.settings = model, class_names, settings
         self.training, self.validation = session.training, session.validation
         self.teachers, self.policy, self.device = session.teachers, session.policy, session.device
-        self.best, self.epoch, self.images_seen = _Best(), 0, 0
+        self.best, self.epoch, self.images_seen = Best(), 0, 0
         self.batch_size = min(settings.batch_size, len(self.training.labels))
         self.steps_per_epoch = len(self.training.labels) // self.batch_size
         self.steps = settings.epochs * self.steps_per_epoch
@@ -179,46 +164,54 @@ class _Fit:
         )
         self.amp = amp_type(settings.amp, self.device)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp is torch.float16)
-        self.average = make_average(model, self.steps, settings.ema_decay)
+        self.mixing = Mixing(settings.mixup, settings.cutmix) if settings.mixup or settings.cutmix else None
+        quicken_norms(model, self.steps)
+        self.average = ModelEma(model, self.steps, settings.ema_decay)
+        parts: dict[str, Stateful] = {
+            "model": model,
+            "average": self.average,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+            "scaler": self.scaler,
+        }
+        self.saver = CheckpointSaver(session.folder, settings, parts)
 
-    def run(
-        self,
-        folder: RunFolder,
-        log: Log,
-        progress: Progress,
-        *,
-        scalars: Callable[[int, dict[str, float]], None],
-        resume: bool,
-    ) -> None:
-        """Train for all epochs; after each, validate the average, note the best, write a checkpoint."""
-        state = folder.load(self.settings) if resume else None
-        if state is not None:
-            self._restore(state)
-            log(f"resumed after epoch {self.epoch}")
-        elif resume:
+    def resumed(self, log: Log) -> bool:
+        """Go on from the checkpoint, if there is one; say whether there was."""
+        found = self.saver.restore()
+        if found is None:
             log("nothing to resume: from the beginning")
-        if state is None and self.settings.from_weights and len(self.validation.labels):
-            self.best = _Best(0, self._validate()[1])
+            return False
+        self.epoch, self.best = found
+        log(f"resumed after epoch {self.epoch}")
+        return True
+
+    def begin(self, log: Log) -> None:
+        """Note how good the weights are that it goes on from: an epoch must be better to be kept."""
+        if self.settings.from_weights and len(self.validation.labels):
+            self.best = Best(0, self._validate()[1])
             log(f"the weights it goes on from: validation macro F1 {self.best.f1:.4f}")
+
+    def run(self, log: Log, on_progress: Progress, scalars: Scalars) -> None:
+        """Train for all epochs; after each, validate the average, note the best, write a checkpoint."""
         while self.epoch < self.settings.epochs and not self._is_stale(log):
             epoch, started, lr = self.epoch + 1, time.monotonic(), self.schedule.get_last_lr()[0]
-            loss = self._one_epoch(epoch, progress)
-            text, f1 = f"loss {loss:.4f}", -1.0
-            values: dict[str, float] = {"loss/training": loss, "lr": float(lr)}
-            better = True
+            values = {"loss/training": self._one_epoch(epoch, on_progress), "lr": float(lr)}
+            text = f"loss {values['loss/training']:.4f}"
             if len(self.validation.labels):
-                validation_loss, f1 = self._validate()
-                values |= {"loss/validation": validation_loss, "macro F1": f1}
-                better = f1 > self.best.f1
-                text += f"  validation loss {validation_loss:.4f} macro F1 {f1:.4f}{' *' if better else ''}"
-            if better:
-                self.best = _Best(epoch, f1, _on_cpu(self.average.module))
+                values["loss/validation"], values["macro F1"] = self._validate()
+                text += "  validation loss {loss/validation:.4f} macro F1 {macro F1:.4f}".format(**values)
+            f1 = values.get("macro F1")
+            if f1 is None or f1 > self.best.f1:
+                self.best = Best(epoch, -1.0 if f1 is None else f1, self.average.tensors())
+                text += "" if f1 is None else " *"
             self.epoch = epoch
-            folder.save(self.settings, self._state())
+            self.saver.save(epoch, self.best)
             seconds = time.monotonic() - started
-            scalars(epoch, values | {"images per second": self.steps_per_epoch * self.batch_size / seconds})
-            speed = f"{seconds:.1f} s, {self.steps_per_epoch * self.batch_size / seconds:,.0f} images/s"
-            log(f"epoch {epoch:3d}/{self.settings.epochs}  lr {lr:.5f}  {text}  {speed}")
+            speed = self.steps_per_epoch * self.batch_size / seconds
+            scalars(epoch, values | {"images per second": speed})
+            line = f"epoch {epoch:3d}/{self.settings.epochs}  lr {lr:.5f}  {text}"
+            log(f"{line}  {seconds:.1f} s, {speed:,.0f} images/s")
 
     def result(self) -> SeedResult:
         """Say what the run gave."""
@@ -226,7 +219,7 @@ class _Fit:
         f1 = self.best.f1 if len(self.validation.labels) else None
         return SeedResult(seed=self.settings.seed, best_epoch=self.best.epoch, macro_f1=f1, epochs=self.epoch)
 
-    def _one_epoch(self, epoch: int, progress: Progress) -> float:
+    def _one_epoch(self, epoch: int, on_progress: Progress) -> float:
         self.model.train()
         total = 0.0
         for step, batch in enumerate(self._batches(epoch)):
@@ -246,7 +239,7 @@ class _Fit:
             self.average.update_parameters(self.model)
             total += loss.item()
             self.images_seen += self.batch_size
-            progress((epoch - 1) * self.steps_per_epoch + step + 1, self.steps)
+            on_progress((epoch - 1) * self.steps_per_epoch + step + 1, self.steps)
         return total / self.steps_per_epoch
 
     def _loss(self, images: Tensor, targets: Tensor, taught: Tensor | None) -> Tensor:
@@ -273,28 +266,18 @@ class _Fit:
                 images = self.policy(images, view.policy_seeds)
             images = apply_view(images.to(self.device), view)
             taught = self.teachers.probabilities(chosen, view) if self.teachers else None
-            if settings.mixup or settings.cutmix:
-                mix = draw_mix(images.shape, settings.mixup, settings.cutmix)
-                images = mix.images(images)
-                targets = mix.targets(F.one_hot(targets, len(self.class_names)).float())
-                taught = None if taught is None else mix.targets(taught)
+            if self.mixing is not None:
+                targets = F.one_hot(targets, len(self.class_names)).float()
+                if taught is None:
+                    images, targets = self.mixing(images, targets)
+                else:
+                    images, targets, taught = self.mixing(images, targets, taught)
             if settings.channels_last:
                 images = images.contiguous(memory_format=torch.channels_last)
             yield images, targets, taught
 
     def _validate(self) -> tuple[float, float]:
-        """Return the average's loss (unweighted, unsmoothed) and macro F1 on the validation images."""
-        self.average.eval()
-        with torch.inference_mode():
-            logits = torch.cat(
-                [
-                    self.average(b.to(self.device).float()).cpu()
-                    for b in torch.split(self.validation.images, 128)
-                ]
-            )
-        loss = F.cross_entropy(logits, self.validation.labels).item()
-        predictions = logits.argmax(1).tolist()
-        return loss, macro_f1(self.validation.labels.tolist(), predictions, self.class_names).macro
+        return validate(self.average, self.validation, self.class_names, self.device)
 
     def _is_stale(self, log: Log) -> bool:
         patience = self.settings.patience
@@ -302,26 +285,6 @@ class _Fit:
             return False
         log(f"no better validation score for {patience} epochs: ends after epoch {self.epoch}")
         return True
-
-    def _parts(self) -> dict[str, Any]:
-        return {
-            "model": self.model,
-            "average": self.average,
-            "optimizer": self.optimizer,
-            "schedule": self.schedule,
-            "scaler": self.scaler,
-        }
-
-    def _state(self) -> State:
-        state = {name: part.state_dict() for name, part in self._parts().items()}
-        best = (self.best.epoch, self.best.f1, self.best.tensors)
-        return state | {"epoch": self.epoch, "best": best, "random": random_state()}
-
-    def _restore(self, state: State) -> None:
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
-        self.epoch, self.best = state["epoch"], _Best(*state["best"])
-        set_random_state(state["random"])
 
 
 def _report(
@@ -361,78 +324,6 @@ def _report(
     )
 
 
-def _training_problems(
-    model: nn.Module, shape: tuple[int, int, int], num_classes: int, source: SubmissionSource
-) -> list[Problem]:
-    """Try one step on a copy; return what is wrong with the model in training mode."""
-    if not any(parameter.requires_grad for parameter in model.parameters()):
-        expected, where = "a model with parameters to be trained", f"{source.file.name}: Submission.model"
-        return [problem(Code.BAD_FIELD, where=where, expected=expected, got="no parameter, or all frozen")]
-    with torch.random.fork_rng():
-        try:
-            output = deepcopy(model).train()(torch.randn(2, *shape))
-            if isinstance(output, Tensor) and output.shape == (2, num_classes):
-                torch.autograd.backward(output.sum())
-                return []
-        except Exception as error:  # noqa: BLE001 - forward is the participant's: it may raise anything
-            got = f"{describe_error(error)}, in training mode"
-            return [problem(Code.MODEL_RAISED, where=own_line(error, source), got=got)]
-    shown = str(tuple(output.shape)) if isinstance(output, Tensor) else type(output).__name__
-    return [
-        problem(
-            Code.WRONG_OUTPUT,
-            where=f"{type(model).__name__}.forward, in training mode",
-            expected=f"a tensor of shape (2, {num_classes})",
-            got=shown,
-            hint="Switch auxiliary outputs off, for example aux_logits=False.",
-        )
-    ]
-
-
-def _placed(model: nn.Module, device: torch.device, settings: TrainSettings) -> nn.Module:
-    """Move the model to the device, in the memory format that is fast for convolutions."""
-    has_5d = any(tensor.dim() == 5 for tensor in model.state_dict().values())  # channels-last is for 4-d
-    if has_5d or not settings.channels_last:
-        return model.to(device)
-    return model.to(device).to(memory_format=torch.channels_last)
-
-
-def _on_cpu(model: nn.Module) -> dict[str, Tensor]:
-    return {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
-
-
-def _share_of(progress: Progress, place: int, runs: int) -> Progress:
+def _share_of(on_progress: Progress, place: int, runs: int) -> Progress:
     """Count the steps of one run of several among those of all."""
-    return lambda done, total: progress(place * total + done, runs * total)
-
-
-@contextlib.contextmanager
-def _scalars(
-    folder: Path | None, name: str, settings: TrainSettings
-) -> Iterator[Callable[[int, dict[str, float]], None]]:
-    """Give what takes an epoch and its figures, and writes them for TensorBoard where a folder is named."""
-    if folder is None:
-        yield lambda *_: None
-        return
-    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - an optional package
-
-    with SummaryWriter(folder / f"{name}-seed{settings.seed}") as writer:
-
-        def write(epoch: int, values: dict[str, float]) -> None:
-            for key, value in values.items():
-                writer.add_scalar(key, value, epoch)
-
-        yield write
-
-
-@contextlib.contextmanager
-def _deterministic(*, enabled: bool) -> Iterator[None]:
-    """Refuse operators without a repeatable algorithm, for the time of a run."""
-    before = torch.are_deterministic_algorithms_enabled()
-    if enabled:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to repeat itself
-        torch.use_deterministic_algorithms(mode=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
+    return lambda done, total: on_progress(place * total + done, runs * total)

@@ -1,11 +1,9 @@
-"""What moves the weights: optimizer, learning rate, the average, and how fast norms follow."""
+"""What moves the weights: optimizer and learning rate; where and in which precision it is computed."""
 
 import math
-from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import nn
 
 from starter.recipes.training.settings import TrainSettings
 
@@ -36,33 +34,16 @@ def make_schedule(
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
-def make_average(model: nn.Module, steps: int, decay: float) -> AveragedModel:
-    """Return the moving average of the weights; the model's own batch norms are made to follow as well."""
-    forget = 10 / steps
-    _quicken_norms(model, forget)
-    ema = _warm_ema(min(decay, 1 - min(1.0, forget)))
-    return AveragedModel(model, multi_avg_fn=ema, use_buffers=True)
-
-
-def _warm_ema(decay: float) -> Callable[..., None]:
-    """Average fast at first: with a fixed decay the random first weights would stay in for long."""
-
-    def update(averaged: list[Tensor], current: list[Tensor], count: Tensor | int) -> None:
-        now = min(decay, (1 + int(count)) / (10 + int(count)))
-        get_ema_multi_avg_fn(now)(averaged, current, count)  # type: ignore[no-untyped-call]
-
-    return update
-
-
-def _quicken_norms(model: nn.Module, share: float) -> None:
-    """Let batch norms follow fast enough for a short run: torchvision's MobileNetV3 takes 1 % of a step."""
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.momentum is not None:  # noqa: SLF001 - the only name for all of them
-            module.momentum = min(1.0, max(module.momentum, share))
-
-
 def amp_type(amp: str, device: torch.device) -> torch.dtype | None:
     """Return the lower precision to compute in, or None for float32."""
     if amp == "auto":
         return torch.bfloat16 if device.type == "cuda" else None
     return {"off": None, "bfloat16": torch.bfloat16, "float16": torch.float16}[amp]
+
+
+def place_model(model: nn.Module, device: torch.device, *, channels_last: bool) -> nn.Module:
+    """Move a model to the device, in the memory format that is fast for convolutions."""
+    has_5d = any(tensor.dim() == 5 for tensor in model.state_dict().values())  # channels-last is for 4-d
+    if has_5d or not channels_last:
+        return model.to(device)
+    return model.to(device).to(memory_format=torch.channels_last)

@@ -1,84 +1,145 @@
-"""The switches of `starter train` and the report of a run: records, no computation.
+"""The switches of `starter train` and the report of a run: records, no computation, no torch to read them.
 
 The defaults are those that made the packaged baseline. What each switch is worth is
 measured by benchmarks/ablation.py and told in docs/training.md.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+if TYPE_CHECKING:
+    import torch
 
 
 class TrainSettings(BaseModel):
-    """Every switch of the recipe; the defaults suit small networks trained from scratch on a CPU."""
+    """Every switch of the recipe; the defaults suit small networks trained from scratch on a CPU.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    The first paragraph below a field is the help of its option in `starter train`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     epochs: int = Field(default=60, ge=1)
     """Passes over the training images."""
     batch_size: int = Field(default=64, ge=2)
     """Images per step."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    """AdamW, or SGD with Nesterov momentum 0.9."""
+    """adamw or sgd.
+
+    SGD has Nesterov momentum 0.9.
+    """
     lr: float = Field(default=3e-3, gt=0)
-    """The highest learning rate; try 0.3 with SGD."""
+    """The highest learning rate; try 0.3 with sgd."""
     weight_decay: float = Field(default=0.05, ge=0)
-    """On weights of two and more dimensions only, not on norms and biases; try 5e-4 with SGD."""
+    """On weights, not on norms and biases.
+
+    On parameters of two and more dimensions; try 5e-4 with SGD.
+    """
     warmup: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises linearly; then it falls as a cosine."""
+    """Share of the steps in which the rate rises.
+
+    It rises linearly, then falls as a cosine.
+    """
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
-    """How much of the target goes to all classes alike."""
+    """Share of the target spread over all classes."""
     balance: Literal["none", "sqrt", "inverse"] = "sqrt"
-    """Weight of a class in the loss: 1, or 1 over the (square root of the) number of its images."""
+    """Class weights in the loss: none, sqrt or inverse.
+
+    1, or 1 over the (square root of the) number of the class's images.
+    """
     sampling: Literal["shuffle", "balanced"] = "shuffle"
-    """Each image once an epoch, or drawn so that every class is seen equally often."""
+    """shuffle: each image once an epoch; balanced: each class equally often."""
     ema_decay: float = Field(default=0.995, ge=0, lt=1)
-    """How slowly the averaged weights follow; the averaged weights are what is kept."""
+    """How slowly the averaged weights follow.
+
+    The averaged weights are what is kept.
+    """
     augment: float = Field(default=1.0, ge=0, le=3)
-    """Strength of shift, scale, rotation, brightness, contrast and erasing; 0 switches them off."""
+    """Strength of the augmentation, 0 to 3.
+
+    Shift, scale, rotation, brightness, contrast and erasing; 0 switches them off.
+    """
     flip: bool = True
-    """Whether images are mirrored left to right."""
+    """Mirror images left to right."""
     policy: Literal["none", "randaugment", "trivialaugment"] = "none"
-    """A policy of torchvision on top, before the others; it draws one for each image."""
+    """A policy on top: none, randaugment or trivialaugment.
+
+    Torchvision's, before the other augmentation; it draws anew for each image.
+    """
     mixup: float = Field(default=0.0, ge=0, le=10)
-    """The beta distribution's parameter for mixing pairs of images; try 0.2; 0 switches it off."""
+    """Mix pairs of images; try 0.2.
+
+    The parameter of the beta distribution that shares are drawn from; 0 switches it off.
+    """
     cutmix: float = Field(default=0.0, ge=0, le=10)
-    """As mixup, for pasting a box of another image; with both, each has half of the batches."""
+    """Paste boxes of other images; try 1.
+
+    The parameter as for mixup; with both, each has half of the batches.
+    """
     teachers: tuple[Path, ...] = ()
-    """Trained plugins whose answers are learnt as well; those of several are averaged."""
+    """A trained plugin to learn from; repeatable.
+
+    The answers of several are averaged.
+    """
     teacher_weight: float = Field(default=0.7, ge=0, le=1)
-    """The share of the loss that compares with the teachers instead of the labels."""
+    """Share of the loss that compares with the teachers.
+
+    The rest compares with the labels.
+    """
     temperature: float = Field(default=2.0, gt=0)
-    """What logits are divided by before student and teachers are compared."""
+    """How soft the compared answers are.
+
+    What logits are divided by before student and teachers are compared.
+    """
     teacher_views: int = Field(default=0, ge=0)
-    """How many augmented views of each image the teachers are asked about, once; 0: every step anew."""
+    """Ask teachers about this many views of each image, once; 0: at every step."""
     clip_norm: float = Field(default=5.0, gt=0)
     """The largest norm of the gradient."""
     validation_share: float = Field(default=0.15, ge=0, le=0.5)
-    """Share of the training images that chooses the best epoch, unless the data set marks them itself;
-    0 trains on all and keeps the last."""
+    """Share that chooses the best epoch; 0: none.
+
+    Of the training images, unless the data set marks them itself; with 0 all are trained on
+    and the last epoch is kept.
+    """
     patience: int = Field(default=0, ge=0)
-    """Epochs without a better validation score after which a run ends; 0: never."""
+    """End after this many epochs without a better one; 0: never."""
     from_weights: bool = False
-    """Whether to go on from the weights beside the plugin."""
+    """Go on from the weights there.
+
+    Those beside the plugin.
+    """
     amp: Literal["auto", "off", "bfloat16", "float16"] = "auto"
-    """The type of matrix products and convolutions in training; auto: bfloat16 on CUDA, off on a CPU."""
+    """Mixed precision: auto (on CUDA), off, bfloat16 or float16.
+
+    The type of matrix products and convolutions; auto: bfloat16 on CUDA, off on a CPU.
+    """
     channels_last: bool = True
-    """Whether images and weights lie in memory pixel by pixel, which is faster for convolutions."""
+    """Keep images pixel by pixel in memory.
+
+    Weights too; convolutions are faster on it.
+    """
     deterministic: bool = False
-    """Whether operators without a repeatable algorithm are refused."""
+    """Refuse operators that do not repeat themselves."""
     seed: int = 0
-    """Of weights, order, augmentation and split; the same seed repeats a run on the same machine."""
+    """The same seed repeats a run on the same machine.
+
+    It draws the weights, the order, the augmentation and the split.
+    """
     seeds: int = Field(default=1, ge=1)
-    """How many runs: `seed` and the ones that follow, on one split; the best by validation is kept."""
+    """Train that many seeds and keep the best; tells mean and spread.
+
+    `seed` and the ones that follow, on one split; the best by validation.
+    """
     device: str = "auto"
     """auto, cpu or cuda."""
 
     @field_validator("device")
     @classmethod
     def _is_there(cls, name: str) -> str:
+        import torch  # noqa: PLC0415 - the help of `starter train` reads the fields without it
+
         try:
             torch.empty(0, device=device_of(name))
         except (RuntimeError, AssertionError) as error:  # the latter: a build of torch without CUDA
@@ -141,8 +202,10 @@ class TrainReport(BaseModel):
     """What it was run with."""
 
 
-def device_of(name: str) -> torch.device:
+def device_of(name: str) -> "torch.device":
     """Return the device of a name; `auto` is CUDA where there is one."""
+    import torch  # noqa: PLC0415 - as above
+
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
