@@ -53,6 +53,7 @@ NEED_PACKAGES = {
     "test_leaderboard.py",
     "test_limit_edges.py",
     "test_messages.py",
+    "test_pages.py",
     "test_processes.py",
     "test_protocol.py",
     "test_sandbox.py",

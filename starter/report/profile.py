@@ -223,6 +223,7 @@ def _draw_bars(axes: Axes, result: EvaluationResult, report: ProfileReport) -> N
     axes.set_yticks(
         range(len(layers)), [_short(layer.label) for layer in layers], fontsize=8, parse_math=False
     )
+    axes.set_ymargin(0.01)
     axes.invert_yaxis()
     axes.set_xlabel("million MACs for one image")
     more = "" if len(layers) == len(costly) else f", the {len(layers)} heaviest of {len(costly)}"

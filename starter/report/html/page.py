@@ -38,7 +38,8 @@ def render(template: str, kind: str, *, styles: Sequence[str], script: str = "",
     """
     css, js = "".join(map(source, styles)), source(script) if script else ""
     allowed = f"script-src {_hash(js)}; " if js else ""
-    policy = f"default-src 'none'; style-src {_hash(css)}; {allowed}img-src data:; base-uri 'none'"
+    loads = f"default-src 'none'; style-src {_hash(css)}; {allowed}img-src data:"
+    policy = f"{loads}; base-uri 'none'; form-action 'none'"
     ours = {"css": Markup(css), "js": Markup(js), "policy": Markup(policy)}  # noqa: S704 - our files, hashes
     return environment().get_template(template).render(values | ours | {"kind": kind})
 

@@ -18,7 +18,7 @@ def page(profiled: Sequence[Profiled], reference: Reference | None, rules: Score
     return render(
         "profile.html",
         "profile",
-        styles=["profile.css"],
+        styles=["board.css", "profile.css"],
         profiled=profiled,
         picture=picture_uri(picture(profiled, "svg"), "image/svg+xml"),
         totals=lambda result: totals(result, reference),
