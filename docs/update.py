@@ -18,7 +18,8 @@ from starter.contract.errors import CATALOGUE
 from starter.contract.hookspecs import Competition, Submission
 from starter.contract.isolation import TRUST, Level, Trust
 from starter.evaluation.scoring import RankKey
-from starter.graph.operators import OPERATORS, Class
+from starter.graph.formulas import Class
+from starter.graph.operators import OPERATORS
 from starter.submission import transforms
 
 ROOT = Path(__file__).parents[1]

@@ -11,13 +11,14 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
 
 import pluggy
 
 from starter.contract.errors import Code, Problem, UsageError, problem
 from starter.contract.hookspecs import PROJECT, hookspec
-from starter.graph.operators import COST_VERSION, OPERATORS, Class, Formula, Row, kernel
+from starter.graph.formulas import Class, Formula
+from starter.graph.operators import COST_VERSION, OPERATORS, OperatorRule, OperatorTable, kernel
 from starter.graph.self_test import Canary, check_canary
 
 
@@ -28,7 +29,7 @@ class OperatorCost:
     op: str
     """As the refusal names it, for instance "aten.atan2.default"."""
     cost: Formula
-    """MACs of one call for one image; see the formulas in operators.py."""
+    """MACs of one call for one image; see the formulas in formulas.py."""
     rule: str
     """The formula in words."""
     source: str
@@ -56,8 +57,8 @@ def cost_version(paths: Sequence[Path]) -> str:
     return f"{COST_VERSION}+{digest[:12]}"
 
 
-def install_rules(paths: Sequence[Path]) -> None:
-    """Load an organizer's files and add their rules to the operator table of this process.
+def load_rules(paths: Sequence[Path], operators: OperatorTable = OPERATORS) -> OperatorTable:
+    """Return a table with the rules of an organizer's files laid over `operators`, which stays as it is.
 
     Raises:
         UsageError: a file or a rule is not valid, or a canary of it has another cost.
@@ -70,14 +71,16 @@ def install_rules(paths: Sequence[Path]) -> None:
             problems.append(_problem(path, f"{type(error).__name__}: {error}"))
             continue
         for rule in rules:
-            wrong = _install(rule)
-            if wrong:
-                problems.append(_problem(path, wrong))
+            try:
+                operators = _with_rule(operators, rule)
+            except ValueError as error:
+                problems.append(_problem(path, str(error)))
     if problems:
         raise UsageError(problems)
+    return operators
 
 
-def _load(path: Path) -> list[Any]:
+def _load(path: Path) -> list[object]:
     spec = importlib.util.spec_from_file_location(f"starter_costs_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ValueError("not a Python file")
@@ -93,27 +96,29 @@ def _load(path: Path) -> list[Any]:
     return found
 
 
-def _install(rule: Any) -> str | None:
-    """Add one rule; return what is wrong with it, and then leave the table as it was."""
+def _with_rule(operators: OperatorTable, rule: object) -> OperatorTable:
+    """Return the table with one rule more.
+
+    Raises:
+        ValueError: what is wrong with the rule.
+    """
     if not isinstance(rule, OperatorCost):
-        return f"a {type(rule).__name__} instead of an OperatorCost"
-    known = OPERATORS.get(rule.op)
+        raise ValueError(f"a {type(rule).__name__} instead of an OperatorCost")  # noqa: TRY004 - one kind for all
+    known = operators.get(rule.op)
     if known is not None and known.kind is not Class.CONSTANT:
-        return f"{rule.op} has a rule already: {known.rule}"
+        raise ValueError(f"{rule.op} has a rule already: {known.rule}")
     try:
         kernel(rule.op)
-    except (AttributeError, ValueError):
-        return f"{rule.op} is no operator of this torch"
+    except (AttributeError, ValueError) as error:
+        raise ValueError(f"{rule.op} is no operator of this torch") from error
     if not any(op == rule.op for canary in rule.canaries for op, _ in canary.calls):
-        return f"{rule.op} has no canary that calls it"
-    OPERATORS[rule.op] = Row(rule.kind, rule.cost, rule.rule)
-    wrong = next(filter(None, map(check_canary, rule.canaries)), None)
-    if wrong:
-        if known is None:
-            del OPERATORS[rule.op]
-        else:
-            OPERATORS[rule.op] = known
-    return wrong
+        raise ValueError(f"{rule.op} has no canary that calls it")
+    table = MappingProxyType({**operators, rule.op: OperatorRule(rule.kind, rule.cost, rule.rule)})
+    for canary in rule.canaries:
+        wrong = check_canary(canary, table)
+        if wrong:
+            raise ValueError(wrong)
+    return table
 
 
 def _problem(path: Path, got: str) -> Problem:

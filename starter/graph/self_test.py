@@ -7,16 +7,16 @@ An organizer's rule (cost_rules.py) brings canaries of its own.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from starter.contract.errors import ParticipantError
 from starter.graph.analysis import trace
 from starter.graph.executor import Program
-from starter.graph.format import INPUT, Graph, GraphFile, Node, Ref, TensorSpec
+from starter.graph.format import INPUT, AtenValue, Graph, GraphFile, Node, Ref, TensorSpec
+from starter.graph.formulas import Cost
 from starter.graph.macs import count_macs
-from starter.graph.operators import Cost
+from starter.graph.operators import OPERATORS, OperatorTable
 
 IMAGE = Ref(INPUT)
 """The argument that is the image."""
@@ -30,7 +30,7 @@ class Canary:
 
     image: tuple[int, int, int]
     """(C, H, W) of the image."""
-    calls: Sequence[tuple[str, Sequence[Any]]]
+    calls: Sequence[tuple[str, Sequence[AtenValue]]]
     """Operator and arguments, each call's value being an argument of the next: `LAST` or `IMAGE`."""
     cost: Cost
     """MACs for one image, by class."""
@@ -86,14 +86,14 @@ CANARIES: tuple[Canary, ...] = (
 """One or more of each class; the arithmetic is written out."""
 
 
-def check_canary(canary: Canary) -> str | None:
+def check_canary(canary: Canary, operators: OperatorTable = OPERATORS) -> str | None:
     """Count and run one canary; return what is wrong with it, or None.
 
     Its run must be the same bit for bit a second time, and an image that is not a
     number must leave the others in its batch as they were.
     """
     try:
-        walk = trace(_graph(canary), num_classes=None)
+        walk = trace(_graph(canary), num_classes=None, operators=operators)
         found = count_macs(walk)
         program = Program(walk)
         images = torch.rand(4, *canary.image, generator=torch.Generator().manual_seed(0))
@@ -125,7 +125,7 @@ def _graph(canary: Canary) -> Graph:
     return Graph(file, weights)
 
 
-def _renamed(value: Any, names: dict[str, str]) -> Any:
+def _renamed(value: AtenValue, names: dict[str, str]) -> AtenValue:
     if isinstance(value, list | tuple):
         return [_renamed(item, names) for item in value]
     return Ref(names.get(value.name, value.name)) if isinstance(value, Ref) else value

@@ -12,8 +12,8 @@ from torch import nn
 from starter.contract.results import CostReport
 from starter.contract.submissions import SubmissionSource
 from starter.graph.analysis import trace
-from starter.graph.format import read_graph
 from starter.graph.macs import count_macs
+from starter.graph.reader import read_graph
 from starter.plugin.export import export_model, write_graph
 
 

@@ -1,7 +1,7 @@
 """Turn a model into a graph file: the last thing that runs in the submission's process.
 
 torch.export traces the model at batch size 1; its graph becomes our own JSON, its
-weights a safetensors file that is written tensor by tensor (graph/format.py reads both).
+weights a safetensors file that is written tensor by tensor (graph/reader.py reads both).
 A refusal here names the participant's own line; the refusals that count are made
 again by the reader, on our side.
 """

@@ -9,7 +9,8 @@ import torchvision
 from torch import nn
 from tracing import Forward, Function, cost_of, to_logits
 
-from starter.graph.operators import OPERATORS, Class, kernel
+from starter.graph.formulas import Class
+from starter.graph.operators import OPERATORS, kernel
 
 PIXELS = 3 * 8 * 8
 

@@ -1,22 +1,26 @@
 """Canaries, and the rules that an organizer adds."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from tracing import Forward, graph_of, to_logits
 
 from starter.contract.competition import Limits
-from starter.contract.errors import Code, UsageError
+from starter.contract.errors import Code, ParticipantError, UsageError
 from starter.evaluation.runner.client import Runner
 from starter.graph import cost_rules
-from starter.graph.operators import OPERATORS, Class, Cost
+from starter.graph.analysis import trace
+from starter.graph.formulas import Class, Cost
+from starter.graph.macs import count_macs
+from starter.graph.operators import OPERATORS, OperatorTable, operator_table
 from starter.graph.self_test import CANARIES, IMAGE, Canary, check_canary
 
 RULE = """
 from starter import hookimpl
 from starter.graph.self_test import IMAGE, Canary
 from starter.graph.cost_rules import OperatorCost
-from starter.graph.operators import Cost
+from starter.graph.formulas import Cost
 
 @hookimpl
 def starter_operator_costs():
@@ -32,14 +36,6 @@ def starter_operator_costs():
 """
 
 
-@pytest.fixture(autouse=True)
-def _table_as_it_was() -> Iterator[None]:
-    before = dict(OPERATORS)
-    yield
-    OPERATORS.clear()
-    OPERATORS.update(before)
-
-
 def rule_file(folder: Path, *changes: tuple[str, str]) -> Path:
     text = RULE
     for old, new in changes:
@@ -52,7 +48,7 @@ def rule_file(folder: Path, *changes: tuple[str, str]) -> Path:
 
 def refusal(path: Path) -> str:
     with pytest.raises(UsageError) as caught:
-        cost_rules.install_rules([path])
+        cost_rules.load_rules([path])
     (found,) = caught.value.problems
     assert (found.code, found.where) == (Code.BAD_COST_RULE, str(path))
     return found.got
@@ -68,9 +64,9 @@ def test_every_class_of_cost_has_a_canary() -> None:
     assert called == set(Class) - {Class.CONSTANT}
 
 
-def test_a_changed_price_is_found_by_a_canary(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(OPERATORS, "aten.gelu.default", OPERATORS["aten.alias.default"])
-    wrong = [w for w in map(check_canary, CANARIES) if w]
+def test_a_changed_price_is_found_by_a_canary() -> None:
+    changed = {**OPERATORS, "aten.gelu.default": OPERATORS["aten.alias.default"]}
+    wrong = [w for canary in CANARIES if (w := check_canary(canary, changed))]
     (text,) = wrong
     assert "pointwise=96, reduction=0) counted, Cost(contraction=0, pointwise=144" in text
 
@@ -79,9 +75,9 @@ def test_a_rule_prices_an_operator_that_was_refused(tmp_path: Path) -> None:
     canary = Canary((3, 4, 4), [("aten.atan2.default", [IMAGE, IMAGE])], Cost(pointwise=96))
     assert "E501" in (check_canary(canary) or "")
 
-    cost_rules.install_rules([rule_file(tmp_path)])
+    table = cost_rules.load_rules([rule_file(tmp_path)])
 
-    assert check_canary(canary) is None
+    assert check_canary(canary, table) is None
 
 
 def test_the_runner_loads_the_rules_and_its_cost_version_says_so(tmp_path: Path) -> None:
@@ -120,3 +116,32 @@ def test_a_refused_rule_leaves_the_table_as_it_was(tmp_path: Path) -> None:
     before = OPERATORS["aten.atan2.default"]
     refusal(rule_file(tmp_path, ("pointwise=2 * 48", "pointwise=48")))
     assert OPERATORS["aten.atan2.default"] is before
+
+
+def test_two_tables_live_in_one_process_without_seeing_each_other(tmp_path: Path) -> None:
+    """One competition prices an arc tangent at 2 n, the other at 5 n; the kit's own table refuses it."""
+    (tmp_path / "other").mkdir()
+    two = cost_rules.load_rules([rule_file(tmp_path)])
+    five = cost_rules.load_rules(
+        [rule_file(tmp_path / "other", ("2 * call.size", "5 * call.size"), ("2 * 48", "5 * 48"))]
+    )
+    graph = graph_of(Forward(lambda _, x: to_logits(torch.atan2(x, x))), (3, 4, 4))
+
+    def macs(operators: OperatorTable) -> int:
+        return count_macs(trace(graph, num_classes=6, operators=operators)).macs
+
+    assert (macs(two), macs(five), macs(two)) == (2 * 48, 5 * 48, 2 * 48)
+    with pytest.raises(ParticipantError, match="E501"):
+        macs(OPERATORS)
+
+
+def test_a_table_cannot_be_changed(tmp_path: Path) -> None:
+    for table in (OPERATORS, cost_rules.load_rules([rule_file(tmp_path)])):
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            table["aten.gelu.default"] = table["aten.alias.default"]
+
+
+def test_an_operator_with_two_rules_is_no_table() -> None:
+    first, second = OPERATORS["aten.relu.default"], OPERATORS["aten.glu.default"]
+    with pytest.raises(ValueError, match=r"aten\.relu\.default has two rules: 'n' and '2 n'"):
+        operator_table([("aten.relu.default", first), ("aten.relu.default", second)])

@@ -31,7 +31,7 @@ class Access(NamedTuple):
 
 def memory_access(step: Step) -> Access:
     """Return what one call reads and writes; views touch nothing."""
-    if step.row.is_view:
+    if step.rule.is_view:
         return Access()
     read = weights = size = 0
     for name, value in step.call.arguments.items():
