@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from starter.contract.errors import Code, ParticipantError, Problem, participant_error, problem
 from starter.graph.alternatives import hint
 from starter.graph.format import INPUT, AtenValue, Graph, Node, Ref, refs_in
-from starter.graph.formulas import Call, Class, tensors_of
+from starter.graph.formulas import Call, CostClass, tensors_of
 from starter.graph.operators import (
     BATCH_STATISTICS,
     OPERATORS,
@@ -218,7 +218,7 @@ def _refuse(node: Node, rule: OperatorRule, depends: frozenset[str]) -> None:
     where = _where(node)
     if node.op in BATCH_STATISTICS:
         raise participant_error(Code.BATCH_STATISTICS, where=where, got=node.op)
-    if rule.kind is Class.CONSTANT:
+    if rule.kind is CostClass.CONSTANT:
         raise ParticipantError([_no_rule(node)])
     computed = depends.intersection(rule.indices)
     if computed:

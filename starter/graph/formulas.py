@@ -34,7 +34,7 @@ class Cost(NamedTuple):
         return Cost(*(a + b for a, b in zip(self, other, strict=True)))
 
 
-class Class(StrEnum):
+class CostClass(StrEnum):
     """How the cost of an operator is reckoned."""
 
     CONTRACTION = "contraction"

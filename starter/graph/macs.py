@@ -1,6 +1,6 @@
 """Count the multiply-accumulates (MACs) of a graph: the number that the score uses.
 
-Formulas: operators.py. Shapes and what depends on the image: analysis.py.
+Formulas: formulas.py. Shapes and what depends on the image: analysis.py.
 """
 
 from starter.contract.errors import Code, ParticipantError, Problem, problem

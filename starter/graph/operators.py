@@ -14,8 +14,8 @@ import torch
 
 from starter.graph.format import GETITEM, AtenValue
 from starter.graph.formulas import (
-    Class,
     Cost,
+    CostClass,
     Formula,
     adaptive_pool_cost,
     attention_cost,
@@ -54,7 +54,7 @@ TORCH_ERRORS = (
 class OperatorRule:
     """What one operator costs, and what the walk through a graph has to know of it."""
 
-    kind: Class
+    kind: CostClass
     cost: Formula
     rule: str
     """The formula in words, n the output's elements and i the input's; for a free row, why it is free."""
@@ -200,39 +200,39 @@ def _each(names: str, rule: OperatorRule) -> Iterator[tuple[str, OperatorRule]]:
 
 def _rules() -> Iterator[tuple[str, OperatorRule]]:
     for names, (formula, rule) in _CONTRACTIONS.items():
-        yield from _each(names, OperatorRule(Class.CONTRACTION, formula, rule))
+        yield from _each(names, OperatorRule(CostClass.CONTRACTION, formula, rule))
     for names, count in _POINTWISE.items():
-        yield from _each(names, OperatorRule(Class.POINTWISE, pointwise_cost(count), _scaled(count, "n")))
+        yield from _each(names, OperatorRule(CostClass.POINTWISE, pointwise_cost(count), _scaled(count, "n")))
     yield from _each(
         "addcmul addcdiv",
-        OperatorRule(Class.POINTWISE, scaled_product_cost, "n, or 2 n with a factor `value`"),
+        OperatorRule(CostClass.POINTWISE, scaled_product_cost, "n, or 2 n with a factor `value`"),
     )
     yield from _each(
-        "_to_copy to.dtype type_as", OperatorRule(Class.POINTWISE, cast_cost, "n, if the type changes")
+        "_to_copy to.dtype type_as", OperatorRule(CostClass.POINTWISE, cast_cost, "n, if the type changes")
     )
     for names, count in _REDUCTIONS.items():
-        yield from _each(names, OperatorRule(Class.REDUCTION, reduction_cost(count), _scaled(count, "i")))
+        yield from _each(names, OperatorRule(CostClass.REDUCTION, reduction_cost(count), _scaled(count, "i")))
     for names, formula in _POOLS.items():
         rule = "the sum of the window sizes" if "adaptive" in names else "n x window"
-        yield from _each(names, OperatorRule(Class.REDUCTION, formula, rule))
+        yield from _each(names, OperatorRule(CostClass.REDUCTION, formula, rule))
     yield from _free_rules()
 
 
 def _free_rules() -> Iterator[tuple[str, OperatorRule]]:
     for names, rule in _VIEWS.items():
-        yield from _each(names, OperatorRule(Class.MOVEMENT, no_cost, rule, is_view=True))
+        yield from _each(names, OperatorRule(CostClass.MOVEMENT, no_cost, rule, is_view=True))
     for names, rule in _MOVEMENT.items():
-        yield from _each(names, OperatorRule(Class.MOVEMENT, no_cost, rule))
-    yield from _each(_JOINS, OperatorRule(Class.MOVEMENT, moved_cost, "free; n, if types are mixed"))
+        yield from _each(names, OperatorRule(CostClass.MOVEMENT, no_cost, rule))
+    yield from _each(_JOINS, OperatorRule(CostClass.MOVEMENT, moved_cost, "free; n, if types are mixed"))
     at_places = "reads elements at constant places"
     for names, indices in _INDEXING.items():
-        yield from _each(names, OperatorRule(Class.MOVEMENT, no_cost, at_places, indices))
+        yield from _each(names, OperatorRule(CostClass.MOVEMENT, no_cost, at_places, indices))
     yield from _each(
-        _SHAPE_ONLY, OperatorRule(Class.CONSTANT, no_cost, "reads only a shape", ignores_values=True)
+        _SHAPE_ONLY, OperatorRule(CostClass.CONSTANT, no_cost, "reads only a shape", ignores_values=True)
     )
     only_constant = "only where it does not depend on the image"
-    yield from _each(_CONSTANTS, OperatorRule(Class.CONSTANT, no_cost, only_constant))
-    yield GETITEM, OperatorRule(Class.MOVEMENT, no_cost, "names one of several results", is_view=True)
+    yield from _each(_CONSTANTS, OperatorRule(CostClass.CONSTANT, no_cost, only_constant))
+    yield GETITEM, OperatorRule(CostClass.MOVEMENT, no_cost, "names one of several results", is_view=True)
 
 
 OPERATORS = operator_table(_rules())

@@ -26,7 +26,7 @@ from starter.graph.macs import count_macs
 from starter.graph.operators import OPERATORS, OperatorTable
 from starter.graph.profiling.profiler import profile
 from starter.graph.reader import read_graph
-from starter.graph.self_test import CANARIES, check_canary
+from starter.graph.self_test import SELF_TESTS, check_self_test
 from starter.submission import pipeline, transforms
 
 
@@ -45,9 +45,9 @@ def main() -> None:
 
 def _hello(cost_rules: Sequence[Path]) -> tuple[RunnerHello, OperatorTable]:
     """Check the counter on graphs of known cost; return the table with the organizer's own rules."""
-    wrong = [w for w in map(check_canary, CANARIES) if w]
+    wrong = [w for w in map(check_self_test, SELF_TESTS) if w]
     if wrong:
-        problems = tuple(problem(Code.CANARY_FAILED, where="the runner", got=w) for w in wrong)
+        problems = tuple(problem(Code.SELF_TEST_FAILED, where="the runner", got=w) for w in wrong)
         return RunnerHello(problems=problems), OPERATORS
     try:
         operators = load_rules(cost_rules)

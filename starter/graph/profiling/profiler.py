@@ -16,7 +16,7 @@ import torch
 from starter.contract.results import CostReport, LayerProfile, NodeCost, ProfileReport, Timing
 from starter.graph.analysis import Step, Trace
 from starter.graph.executor import ATTENTION, Program
-from starter.graph.formulas import Class
+from starter.graph.formulas import CostClass
 from starter.graph.profiling.guidelines import check_guidelines
 from starter.graph.profiling.memory_access import memory_access
 
@@ -76,7 +76,7 @@ def flops(step: Step, cost: NodeCost) -> int:
 
     A product of a 3 x 3 matrix and a vector has 9 MACs and 15 FLOPs. A bias is one more.
     """
-    if step.rule.kind is not Class.CONTRACTION or not cost.contraction:
+    if step.rule.kind is not CostClass.CONTRACTION or not cost.contraction:
         return cost.contraction + cost.pointwise + cost.reduction
     dots = step.call.size
     if step.node.op == ATTENTION:
