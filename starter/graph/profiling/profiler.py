@@ -9,7 +9,6 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
@@ -160,7 +159,7 @@ class _CudaClock:
     """CUDA events after each node: the time on the device, not that of launching."""
 
     def __init__(self) -> None:
-        self._stamps: list[tuple[str, Any]] = []
+        self._stamps: list[tuple[str, torch.cuda.Event]] = []
         self("")
 
     def __call__(self, name: str) -> None:
