@@ -41,8 +41,8 @@ COMPETITION = Competition(
 def ours(name: str) -> int | str:
     """Take a plugin the way of a submission; return its MACs or the code of its refusal."""
     from starter.graph.analysis import trace
-    from starter.graph.format import read_graph
     from starter.graph.macs import count_macs
+    from starter.graph.reader import read_graph
     from starter.submission.pipeline import input_shape
     from starter.submission.transforms import load
 

@@ -39,8 +39,8 @@ from torch import nn
 from starter.contract.errors import ParticipantError
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.graph.analysis import trace
-from starter.graph.format import read_graph
 from starter.graph.macs import count_macs
+from starter.graph.reader import read_graph
 from starter.plugin.export import export_model, write_graph
 
 HERE = SubmissionSource("benchmark", Path(__file__), Kind.FILE)

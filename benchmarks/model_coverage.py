@@ -32,8 +32,9 @@ from starter.contract.errors import ParticipantError
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.graph.analysis import trace
 from starter.graph.executor import Program
-from starter.graph.format import Graph, read_graph
+from starter.graph.format import Graph
 from starter.graph.macs import count_macs
+from starter.graph.reader import read_graph
 from starter.plugin.export import export_model, write_graph
 
 NUM_CLASSES = 6

@@ -39,7 +39,7 @@ from starter.contract.submissions import Kind, SubmissionSource
 from starter.data.dataset import Dataset, open_dataset
 from starter.graph.analysis import trace
 from starter.graph.executor import Program
-from starter.graph.format import read_graph
+from starter.graph.reader import read_graph
 from starter.plugin.export import export_model, write_graph
 
 ROOT = Path(__file__).parents[1]

@@ -18,7 +18,8 @@ from starter.contract.errors import CATALOGUE
 from starter.contract.hookspecs import Competition, Submission
 from starter.contract.isolation import TRUST, Level, Trust
 from starter.evaluation.scoring import RankKey
-from starter.graph.operators import OPERATORS, Class
+from starter.graph.formulas import CostClass
+from starter.graph.operators import OPERATORS
 from starter.submission import transforms
 
 ROOT = Path(__file__).parents[1]
@@ -63,13 +64,13 @@ def errors() -> str:
 
 def operators() -> str:
     """Return the operator table, operators of one cost in one row."""
-    groups: dict[tuple[Class, str], list[str]] = {}
+    groups: dict[tuple[CostClass, str], list[str]] = {}
     for op, row in OPERATORS.items():
         name = op.removeprefix("aten.").removesuffix(".default")
         groups.setdefault((row.kind, row.rule), []).append(f"`{name}`")
     lines = ["| class | cost | operators |", "|---|---|---|"]
     for (kind, rule), names in groups.items():
-        cost = f"0: {rule}" if kind in (Class.MOVEMENT, Class.CONSTANT) else rule
+        cost = f"0: {rule}" if kind in (CostClass.MOVEMENT, CostClass.CONSTANT) else rule
         lines.append(f"| {kind} | {cost} | {' '.join(sorted(names))} |")
     return "\n".join(lines)
 

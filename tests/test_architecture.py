@@ -33,7 +33,7 @@ ORDER = list(LAYERS)
 FORBIDDEN = {"evaluation": {"plugin"}, "organizer": {"plugin", "recipes"}}
 """Below them, and yet out of reach: a stranger's code runs in other processes only."""
 
-ADDRESSES = {"__init__", "__main__"}
+ADDRESSES = {"__init__", "__main__", "costs"}
 """Modules of the root: what users import or run."""
 
 

@@ -120,4 +120,4 @@ class RunnerHello(Record):
     versions: dict[str, str] = Field(default_factory=dict)
     """Python, torch and torchvision."""
     problems: tuple[Problem, ...] = ()
-    """Why it does not count: a canary that came out wrong, a rule that is not valid."""
+    """Why it does not count: a self test that came out wrong, a rule that is not valid."""

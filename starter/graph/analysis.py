@@ -7,25 +7,25 @@ Running the graph on images: executor.py. Adding up the cost: macs.py.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from starter.contract.errors import Code, ParticipantError, Problem, participant_error, problem
 from starter.graph.alternatives import hint
-from starter.graph.format import INPUT, Graph, Node, Ref
+from starter.graph.format import INPUT, AtenValue, Graph, Node, Ref, refs_in
+from starter.graph.formulas import Call, CostClass, tensors_of
 from starter.graph.operators import (
     BATCH_STATISTICS,
     OPERATORS,
-    Call,
-    Class,
-    Row,
+    TORCH_ERRORS,
+    OperatorRule,
+    OperatorTable,
     bind,
+    call_kernel,
     declared_arguments,
-    kernel,
 )
 
 MAX_ELEMENTS = 2**26
@@ -41,24 +41,13 @@ IMAGE_DTYPES = frozenset({torch.float32, torch.float16, torch.bfloat16, torch.bo
 """What a value that depends on the image may be: nothing that several numbers fit into."""
 
 _META = torch.device("meta")
-_CUTS: dict[str, Callable[[int, dict[str, Any]], int]] = {
+_CUTS: dict[str, Callable[[int, dict[str, AtenValue]], int]] = {
     "aten.unbind.int": lambda side, _: side,
     "aten.split.Tensor": lambda side, bound: -(-side // max(bound["split_size"], 1)),
     "aten.chunk.default": lambda side, bound: min(side, bound["chunks"]),
 }
 """How many parts an operator makes of a side."""
 _LAYOUT = ("layout", "memory_format", "pin_memory")
-TORCH_ERRORS = (
-    RuntimeError,
-    TypeError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    AssertionError,
-    MemoryError,
-)
-"""What torch raises for arguments that do not fit an operator."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +55,7 @@ class Step:
     """One operator that runs for every image."""
 
     node: Node
-    row: Row
+    rule: OperatorRule
     call: Call
 
 
@@ -75,11 +64,13 @@ class Trace:
     """What a walk through the graph has found."""
 
     graph: Graph
+    operators: OperatorTable = field(repr=False)
+    """What each operator costs."""
     steps: list[Step] = field(default_factory=list)
     """The operators that depend on the image, in order."""
-    constants: dict[str, Any] = field(default_factory=dict)
+    constants: dict[str, AtenValue] = field(default_factory=dict)
     """Values that do not depend on the image, by name."""
-    shapes: dict[str, Any] = field(default_factory=dict)
+    shapes: dict[str, AtenValue] = field(default_factory=dict)
     """Image-dependent values, as tensors (or tuples of them) without data, by name."""
     problems: list[Problem] = field(default_factory=list)
     """Every refusal, one for each operator and reason."""
@@ -87,7 +78,7 @@ class Trace:
     """Results of the operators that cut a value into many."""
     constant_elements: int = 0
     """Elements of all folded values."""
-    shaped: dict[Any, Any] = field(default_factory=dict)
+    shaped: dict[AtenValue, AtenValue] = field(default_factory=dict)
     """Results without data of the calls so far, by operator and arguments: networks repeat their layers."""
 
     @property
@@ -96,15 +87,18 @@ class Trace:
         return max((t.numel() for s in self.steps for t in s.call.outputs), default=1)
 
 
-def trace(graph: Graph, *, num_classes: int | None) -> Trace:
+def trace(graph: Graph, *, num_classes: int | None, operators: OperatorTable = OPERATORS) -> Trace:
     """Walk the graph; fold what does not depend on the image, shape and check what does.
 
-    `num_classes` is what the output must have; None takes any output.
+    Args:
+        graph: what was read.
+        num_classes: what the output must have; None takes any output.
+        operators: the table that says what is refused and what each call costs.
 
     Raises:
         ParticipantError: everything that is refused, all at once.
     """
-    walk = Trace(graph, constants=dict(graph.weights))
+    walk = Trace(graph, operators, constants=dict(graph.weights))
     walk.shapes[INPUT] = torch.empty(graph.file.input_shape, device=_META)
     _check_size(INPUT, walk.shapes[INPUT])
     with torch.no_grad():
@@ -117,7 +111,7 @@ def trace(graph: Graph, *, num_classes: int | None) -> Trace:
     return walk
 
 
-def substitute(value: Any, lookup: Callable[[str], Any]) -> Any:
+def substitute(value: AtenValue, lookup: Callable[[str], AtenValue]) -> AtenValue:
     """Replace every reference in an argument, in lists and keyword arguments as well."""
     if isinstance(value, Ref):
         return lookup(value.name)
@@ -129,18 +123,18 @@ def substitute(value: Any, lookup: Callable[[str], Any]) -> Any:
 
 
 def _visit(walk: Trace, node: Node) -> None:
-    row = OPERATORS.get(node.op)
+    rule = walk.operators.get(node.op)
     known = all(name in walk.constants or name in walk.shapes for name in node.refs())
-    if row is None:
+    if rule is None:
         walk.problems.append(_no_rule(node))
-    if row is None or not known:
+    if rule is None or not known:
         return  # what reads a refused value has no shape, but its own operator was still looked up
     try:
         _check_arguments(node)
-        if row.ignores_values or not any(name in walk.shapes for name in node.refs()):
+        if rule.ignores_values or not any(name in walk.shapes for name in node.refs()):
             walk.constants[node.name] = _fold(walk, node)
         else:
-            walk.steps.append(_shape(walk, node, row))
+            walk.steps.append(_shape(walk, node, rule))
     except ParticipantError as error:
         walk.problems += error.problems
     except TORCH_ERRORS as error:
@@ -160,20 +154,20 @@ def _check_arguments(node: Node) -> None:
         raise TypeError(f"dtype {given['dtype']!r}")
 
 
-def _fold(walk: Trace, node: Node) -> Any:
+def _fold(walk: Trace, node: Node) -> AtenValue:
     """Compute a constant, after its size is known to be bearable."""
 
-    def without_data(name: str) -> Any:
+    def without_data(name: str) -> AtenValue:
         return walk.shapes[name] if name in walk.shapes else _to_meta(walk.constants[name])
 
-    def with_data(name: str) -> Any:
+    def with_data(name: str) -> AtenValue:
         if name in walk.shapes:  # only its shape will be read
             return torch.zeros(walk.shapes[name].shape, dtype=walk.shapes[name].dtype)
         return walk.constants[name]
 
-    def run(lookup: Callable[[str], Any], device: torch.device) -> Any:
+    def run(lookup: Callable[[str], AtenValue], device: torch.device) -> AtenValue:
         args, kwargs = substitute(node.args, lookup), substitute(node.kwargs, lookup)
-        return _run(node.op, args, kwargs, device)
+        return call_kernel(node.op, args, kwargs, device)
 
     _check_parts(walk, node, without_data)
     try:
@@ -187,29 +181,29 @@ def _fold(walk: Trace, node: Node) -> Any:
     return run(with_data, torch.device("cpu"))
 
 
-def _shape(walk: Trace, node: Node, row: Row) -> Step:
-    def without_data(name: str) -> Any:
+def _shape(walk: Trace, node: Node, rule: OperatorRule) -> Step:
+    def without_data(name: str) -> AtenValue:
         return walk.shapes[name] if name in walk.shapes else _to_meta(walk.constants[name])
 
     args, kwargs = substitute(node.args, without_data), substitute(node.kwargs, without_data)
     depends = _dependent_arguments(walk, node)
-    _refuse(node, row, depends)
+    _refuse(node, rule, depends)
     signature = (node.op, _signature(args), _signature(kwargs))
     _check_parts(walk, node, without_data)
     if signature not in walk.shaped:
-        walk.shaped[signature] = _run(node.op, args, kwargs, _META)
+        walk.shaped[signature] = call_kernel(node.op, args, kwargs, _META)
     result = walk.shaped[signature]
     _check_size(_where(node), result)
     if isinstance(result, torch.Tensor) and result.dtype not in IMAGE_DTYPES:
         raise participant_error(Code.DTYPE_REFUSED, where=_where(node), got=str(result.dtype))
     walk.shapes[node.name] = result
-    outputs = _tensors(result)
+    outputs = tensors_of(result)
     if not outputs:
         raise ValueError("the call gives no tensor")
-    return Step(node, row, Call(bind(node.op, args, kwargs), outputs, depends))
+    return Step(node, rule, Call(bind(node.op, args, kwargs), outputs, depends))
 
 
-def _signature(value: Any) -> Any:
+def _signature(value: AtenValue) -> AtenValue:
     """Return what the shape of a result can depend on, as a key; True, 1 and 1.0 are three keys."""
     if isinstance(value, torch.Tensor):
         return value.dtype, value.shape, value.stride()
@@ -220,13 +214,13 @@ def _signature(value: Any) -> Any:
     return type(value), value
 
 
-def _refuse(node: Node, row: Row, depends: frozenset[str]) -> None:
+def _refuse(node: Node, rule: OperatorRule, depends: frozenset[str]) -> None:
     where = _where(node)
     if node.op in BATCH_STATISTICS:
         raise participant_error(Code.BATCH_STATISTICS, where=where, got=node.op)
-    if row.kind is Class.CONSTANT:
+    if rule.kind is CostClass.CONSTANT:
         raise ParticipantError([_no_rule(node)])
-    computed = depends.intersection(row.indices)
+    computed = depends.intersection(rule.indices)
     if computed:
         raise participant_error(
             Code.COMPUTED_INDEX, where=where, got=f"argument {min(computed)!r} depends on the image"
@@ -238,33 +232,14 @@ def _refuse(node: Node, row: Row, depends: frozenset[str]) -> None:
 def _dependent_arguments(walk: Trace, node: Node) -> frozenset[str]:
     bound = bind(node.op, node.args, node.kwargs)
     return frozenset(
-        key for key, value in bound.items() if any(name in walk.shapes for name in _names(value))
+        key for key, value in bound.items() if any(name in walk.shapes for name in refs_in(value))
     )
 
 
-def _names(value: Any) -> Iterator[str]:
-    if isinstance(value, Ref):
-        yield value.name
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _names(item)
-
-
-def _run(op: str, args: Any, kwargs: dict[str, Any], device: torch.device) -> Any:
-    if any(a.name == "device" for a in declared_arguments(op)):
-        kwargs = kwargs | {"device": device}
-    return kernel(op)(*args, **kwargs)
-
-
-def _to_meta(value: Any) -> Any:
+def _to_meta(value: AtenValue) -> AtenValue:
     if isinstance(value, torch.Tensor):
         return value.to(_META)
     return [_to_meta(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _tensors(result: Any) -> tuple[torch.Tensor, ...]:
-    items = result if isinstance(result, list | tuple) else (result,)
-    return tuple(item for item in items if isinstance(item, torch.Tensor))
 
 
 class _Bounded(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own is not annotated
@@ -275,20 +250,24 @@ class _Bounded(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
         self._where = where
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+        self,
+        func: Callable[..., AtenValue],
+        types: Sequence[type],
+        args: tuple[AtenValue, ...] = (),
+        kwargs: dict[str, AtenValue] | None = None,
+    ) -> AtenValue:
         result = func(*args, **(kwargs or {}))
         _check_size(self._where, result)
         return result
 
 
-def _check_size(where: str, result: Any) -> None:
+def _check_size(where: str, result: AtenValue) -> None:
     # A side as well: an empty tensor may have one of any length, and kernels walk along it.
-    largest = max((n for t in _tensors(result) for n in (t.numel(), *t.shape)), default=0)
+    largest = max((n for t in tensors_of(result) for n in (t.numel(), *t.shape)), default=0)
     _check_limit(where, largest, MAX_ELEMENTS, "elements in one value")
 
 
-def _check_parts(walk: Trace, node: Node, without_data: Callable[[str], Any]) -> None:
+def _check_parts(walk: Trace, node: Node, without_data: Callable[[str], AtenValue]) -> None:
     """Refuse to cut a value into very many, before it is done."""
     if node.op not in _CUTS:
         return
@@ -304,16 +283,16 @@ def _check_limit(where: str, number: int, limit: int, noun: str) -> None:
         )
 
 
-def _most_selected(args: Any) -> int:
+def _most_selected(args: AtenValue) -> int:
     """Bound what indices select, masks among them: a mask selects each element once, or its places."""
-    values, *indices = (t for a in args for t in _tensors(a))
+    values, *indices = (t for a in args for t in tensors_of(a))
     return values.numel() * math.prod(
         max(t.dim(), 1) if t.dtype is torch.bool else t.numel() for t in indices
     )
 
 
-def _elements(result: Any) -> int:
-    return sum(t.numel() for t in _tensors(result))
+def _elements(result: AtenValue) -> int:
+    return sum(t.numel() for t in tensors_of(result))
 
 
 def _where(node: Node) -> str:
@@ -330,12 +309,12 @@ def _output_problems(walk: Trace, num_classes: int) -> list[Problem]:
         return [problem(Code.OUTPUT_IGNORES_IMAGE, where="output", got="a constant")]
     output = walk.shapes[name]
     wanted = f"float32 (1, {num_classes})"
-    got = f"{output.dtype} {tuple(output.shape)}".removeprefix("torch.") if _is_tensor(output) else "a tuple"
+    got = (
+        f"{output.dtype} {tuple(output.shape)}".removeprefix("torch.")
+        if isinstance(output, torch.Tensor)
+        else "a tuple"
+    )
     return [] if got == wanted else [problem(Code.WRONG_OUTPUT, where="output", expected=wanted, got=got)]
-
-
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, torch.Tensor)
 
 
 def _distinct(problems: list[Problem]) -> list[Problem]:

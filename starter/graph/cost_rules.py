@@ -2,8 +2,8 @@
 
 competition.toml names the files (`operator_costs`); the runner loads them, and no
 submission's process ever does. A rule prices an operator that operators.py refuses;
-it cannot change a price there. Every rule brings canaries, which are counted and run
-at every start like the kit's own.
+it cannot change a price there. Every rule brings self tests, which are counted and run
+at every start like the kit's own. Organizers import all of this from `starter.costs`.
 """
 
 import hashlib
@@ -11,14 +11,15 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
 
 import pluggy
 
 from starter.contract.errors import Code, Problem, UsageError, problem
 from starter.contract.hookspecs import PROJECT, hookspec
-from starter.graph.operators import COST_VERSION, OPERATORS, Class, Formula, Row, kernel
-from starter.graph.self_test import Canary, check_canary
+from starter.graph.formulas import CostClass, Formula
+from starter.graph.operators import COST_VERSION, OPERATORS, OperatorRule, OperatorTable, kernel
+from starter.graph.self_test import SelfTestGraph, check_self_test
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,14 @@ class OperatorCost:
     op: str
     """As the refusal names it, for instance "aten.atan2.default"."""
     cost: Formula
-    """MACs of one call for one image; see the formulas in operators.py."""
+    """MACs of one call for one image; see the formulas in formulas.py."""
     rule: str
     """The formula in words."""
     source: str
     """Why this is the cost: a reference or the arithmetic."""
-    canaries: tuple[Canary, ...]
+    self_tests: tuple[SelfTestGraph, ...]
     """Calls of known cost, at least one."""
-    kind: Class = Class.POINTWISE
+    kind: CostClass = CostClass.POINTWISE
     """How it is listed."""
 
 
@@ -56,28 +57,35 @@ def cost_version(paths: Sequence[Path]) -> str:
     return f"{COST_VERSION}+{digest[:12]}"
 
 
-def install_rules(paths: Sequence[Path]) -> None:
-    """Load an organizer's files and add their rules to the operator table of this process.
+def load_rules(paths: Sequence[Path], operators: OperatorTable = OPERATORS) -> OperatorTable:
+    """Return a table with the rules of an organizer's files laid over `operators`, which stays as it is.
 
     Raises:
-        UsageError: a file or a rule is not valid, or a canary of it has another cost.
+        UsageError: a file or a rule is not valid, or a self test of it fails.
     """
     problems: list[Problem] = []
     for path in paths:
         try:
             rules = _load(path)
+        except ImportError as error:
+            ours = (error.name or "").partition(".")[0] == "starter"
+            address = "; import from starter.costs what docs/scoring.md lists" if ours else ""
+            problems.append(_problem(path, f"{type(error).__name__}: {error}{address}"))
+            continue
         except Exception as error:  # noqa: BLE001 - the file is code: it may raise anything
             problems.append(_problem(path, f"{type(error).__name__}: {error}"))
             continue
         for rule in rules:
-            wrong = _install(rule)
-            if wrong:
-                problems.append(_problem(path, wrong))
+            try:
+                operators = with_rule(rule, operators)
+            except ValueError as error:
+                problems.append(_problem(path, str(error)))
     if problems:
         raise UsageError(problems)
+    return operators
 
 
-def _load(path: Path) -> list[Any]:
+def _load(path: Path) -> list[OperatorCost]:
     spec = importlib.util.spec_from_file_location(f"starter_costs_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ValueError("not a Python file")
@@ -90,30 +98,33 @@ def _load(path: Path) -> list[Any]:
     found = [rule for rules in manager.hook.starter_operator_costs() for rule in rules]
     if not found:
         raise ValueError("it gives no rule: implement starter_operator_costs with @hookimpl")
+    strange = next((rule for rule in found if not isinstance(rule, OperatorCost)), None)
+    if strange is not None:
+        raise TypeError(f"a {type(strange).__name__} instead of an OperatorCost")
     return found
 
 
-def _install(rule: Any) -> str | None:
-    """Add one rule; return what is wrong with it, and then leave the table as it was."""
-    if not isinstance(rule, OperatorCost):
-        return f"a {type(rule).__name__} instead of an OperatorCost"
-    known = OPERATORS.get(rule.op)
-    if known is not None and known.kind is not Class.CONSTANT:
-        return f"{rule.op} has a rule already: {known.rule}"
+def with_rule(rule: OperatorCost, operators: OperatorTable = OPERATORS) -> OperatorTable:
+    """Return a table with one rule laid over `operators`, which stays as it is.
+
+    Raises:
+        ValueError: what is wrong with the rule.
+    """
+    known = operators.get(rule.op)
+    if known is not None and known.kind is not CostClass.CONSTANT:
+        raise ValueError(f"{rule.op} has a rule already: {known.rule}")
     try:
         kernel(rule.op)
-    except (AttributeError, ValueError):
-        return f"{rule.op} is no operator of this torch"
-    if not any(op == rule.op for canary in rule.canaries for op, _ in canary.calls):
-        return f"{rule.op} has no canary that calls it"
-    OPERATORS[rule.op] = Row(rule.kind, rule.cost, rule.rule)
-    wrong = next(filter(None, map(check_canary, rule.canaries)), None)
-    if wrong:
-        if known is None:
-            del OPERATORS[rule.op]
-        else:
-            OPERATORS[rule.op] = known
-    return wrong
+    except (AttributeError, ValueError) as error:
+        raise ValueError(f"{rule.op} is no operator of this torch") from error
+    if not any(op == rule.op for test in rule.self_tests for op, _ in test.calls):
+        raise ValueError(f"{rule.op} has no self test that calls it")
+    table = MappingProxyType({**operators, rule.op: OperatorRule(rule.kind, rule.cost, rule.rule)})
+    for test in rule.self_tests:
+        wrong = check_self_test(test, table)
+        if wrong:
+            raise ValueError(wrong)
+    return table
 
 
 def _problem(path: Path, got: str) -> Problem:

@@ -11,22 +11,23 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Self
+from typing import Protocol, Self
 
 import torch
+from torch.nn.functional import scaled_dot_product_attention
 
 from starter.contract.errors import Code, participant_error
-from starter.graph.analysis import TORCH_ERRORS, Trace, substitute
-from starter.graph.attention import ATTENTION, attention
-from starter.graph.format import GETITEM, INPUT, Node, Ref
-from starter.graph.operators import bind, kernel
+from starter.graph.analysis import Trace, substitute
+from starter.graph.format import GETITEM, INPUT, AtenValue, Node, Ref
+from starter.graph.operators import TORCH_ERRORS, bind, kernel
 
+ATTENTION = "aten.scaled_dot_product_attention.default"
 BATCH_NORM = "aten._native_batch_norm_legit_no_training.default"
 _CONVOLUTIONS = frozenset({"aten.conv1d.default", "aten.conv2d.default", "aten.conv3d.default"})
 _GLOBAL_POOLS = frozenset({"aten.adaptive_avg_pool2d.default", "aten._adaptive_avg_pool2d.default"})
 _MAX_BATCH_ELEMENTS = 2**27
 
-Instruction = tuple[str, Callable[..., Any], list[Any], dict[str, Any], tuple[str, ...]]
+Instruction = tuple[str, Callable[..., AtenValue], list[AtenValue], dict[str, AtenValue], tuple[str, ...]]
 """Result, kernel, arguments, keyword arguments, and the values not needed afterwards."""
 
 
@@ -81,7 +82,7 @@ class Program:
         }
         return self
 
-    def _run_one(self, after_each: Callable[[str], None] | None, image: torch.Tensor) -> Any:
+    def _run_one(self, after_each: Callable[[str], None] | None, image: torch.Tensor) -> AtenValue:
         values = {**self._constants, INPUT: image}
         for name, function, args, kwargs, dead in self._instructions:
             values[name] = function(
@@ -106,12 +107,12 @@ def _participants_failure() -> Iterator[None]:
         raise participant_error(Code.RUN_FAILED, where="forward", got=str(error)[:300]) from error
 
 
-def _shape(value: Any) -> tuple[int, ...]:
+def _shape(value: AtenValue) -> tuple[int, ...]:
     """Return the shape of a value, of the first one where an operator gives several."""
     return tuple(value.shape if isinstance(value, torch.Tensor) else value[0].shape)
 
 
-def _fused(trace: Trace, constants: dict[str, Any]) -> list[Node]:
+def _fused(trace: Trace, constants: dict[str, AtenValue]) -> list[Node]:
     """Return the image-dependent nodes, batch norms merged into the convolution before them."""
     nodes = [step.node for step in trace.steps]
     users = Counter(itertools.chain.from_iterable(node.refs() for node in nodes))
@@ -133,11 +134,11 @@ def _fused(trace: Trace, constants: dict[str, Any]) -> list[Node]:
     return [replaced.get(node.name, node) for node in nodes]
 
 
-def _is_constant(convolution: Node, constants: dict[str, Any]) -> bool:
+def _is_constant(convolution: Node, constants: dict[str, AtenValue]) -> bool:
     return all(name in constants for name in list(convolution.refs())[1:])
 
 
-def _merge(convolution: Node, norm: Node, constants: dict[str, Any]) -> Node:
+def _merge(convolution: Node, norm: Node, constants: dict[str, AtenValue]) -> Node:
     """Scale the convolution's weights by the norm's factor; computed in float64."""
     arguments = bind(convolution.op, convolution.args, convolution.kwargs)
     weight, bias = (_constant(arguments[key], constants) for key in ("weight", "bias"))
@@ -152,7 +153,7 @@ def _merge(convolution: Node, norm: Node, constants: dict[str, Any]) -> Node:
     return convolution.model_copy(update={"args": args, "kwargs": {}})
 
 
-def _scale_and_shift(norm: Node, constants: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+def _scale_and_shift(norm: Node, constants: dict[str, AtenValue]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return a batch norm's factor and offset per channel, float64."""
     arguments = bind(norm.op, norm.args, norm.kwargs)
     mean = _constant(arguments["running_mean"], constants).double()
@@ -163,7 +164,7 @@ def _scale_and_shift(norm: Node, constants: dict[str, Any]) -> tuple[torch.Tenso
     return scale, shift if bias is None else shift + bias.double()
 
 
-def _replace(node: Node, trace: Trace, constants: dict[str, Any]) -> Node:
+def _replace(node: Node, trace: Trace, constants: dict[str, AtenValue]) -> Node:
     """Rewrite what channels-last memory and vmap would refuse or slow down."""
     if node.op == BATCH_NORM and all(name in constants for name in list(node.refs())[1:]):
         return _as_affine(node, trace.shapes[node.name][0].dim(), constants)
@@ -183,7 +184,7 @@ def _replace(node: Node, trace: Trace, constants: dict[str, Any]) -> Node:
     return node
 
 
-def _as_affine(norm: Node, rank: int, constants: dict[str, Any]) -> Node:
+def _as_affine(norm: Node, rank: int, constants: dict[str, AtenValue]) -> Node:
     """Write a batch norm that follows no convolution as shift + input * scale."""
     arguments = bind(norm.op, norm.args, norm.kwargs)
     ones = [1] * (rank - 2)
@@ -198,7 +199,7 @@ def _same_value(node: Node, name: str) -> Node:
     return node.model_copy(update={"op": "aten.alias.default", "args": [Ref(name)], "kwargs": {}})
 
 
-def _constant(value: Any, constants: dict[str, Any]) -> Any:
+def _constant(value: AtenValue, constants: dict[str, AtenValue]) -> AtenValue:
     return substitute(value, constants.__getitem__)
 
 
@@ -206,5 +207,68 @@ def _channels_last(weight: torch.Tensor) -> torch.Tensor:
     return weight.contiguous(memory_format=torch.channels_last) if weight.dim() == 4 else weight
 
 
-def _kernel(op: str) -> Callable[..., Any]:
-    return attention if op == ATTENTION else kernel(op)
+def _kernel(op: str) -> Callable[..., AtenValue]:
+    return _attention if op == ATTENTION else kernel(op)
+
+
+class _VmapInfo(Protocol):
+    batch_size: int
+
+
+class _Attention(torch.autograd.Function):
+    """Attention over a mapped batch.
+
+    torch.vmap has no rule for the fused attention kernels and would run them image by
+    image. Folding the mapped axis into attention's own batch axis is the same
+    arithmetic, without the loop.
+    """
+
+    @staticmethod
+    def forward(*operands: AtenValue) -> AtenValue:
+        query, key, value, mask, is_causal, scale, enable_gqa = operands
+        return scaled_dot_product_attention(
+            query, key, value, mask, is_causal=is_causal, scale=scale, enable_gqa=enable_gqa
+        )
+
+    @staticmethod
+    def setup_context(ctx: object, inputs: object, output: object) -> None:
+        """Nothing is kept: there is no backward."""
+
+    @staticmethod
+    def vmap(info: _VmapInfo, in_dims: tuple[int | None, ...], *operands: AtenValue) -> tuple[AtenValue, int]:
+        batch = info.batch_size
+        query, key, value = (
+            _leading(operand, dim, batch) for operand, dim in zip(operands[:3], in_dims[:3], strict=True)
+        )
+        mask = _mask(operands[3], in_dims[3], batch, query.dim())
+        folded = query.dim() > 3  # (batch, 1, ..., length, head): two axes become one
+        if folded:
+            query, key, value = (t.flatten(0, 1) for t in (query, key, value))
+        output = _Attention.apply(query, key, value, mask, *operands[4:])
+        return (output.unflatten(0, (batch, -1)) if folded else output), 0
+
+
+def _attention(*args: AtenValue, **kwargs: AtenValue) -> AtenValue:
+    """Compute scaled dot-product attention without dropout, fast under vmap.
+
+    Arguments as torch.nn.functional.scaled_dot_product_attention.
+    """
+    bound = bind(ATTENTION, args, kwargs)
+    return _Attention.apply(
+        *(bound[key] for key in ("query", "key", "value", "attn_mask", "is_causal", "scale", "enable_gqa"))
+    )
+
+
+def _leading(tensor: torch.Tensor, dim: int | None, batch: int) -> torch.Tensor:
+    """Return the tensor with the mapped axis first; a constant is repeated along it without a copy."""
+    return tensor.expand(batch, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+
+
+def _mask(mask: AtenValue, dim: int | None, batch: int, rank: int) -> AtenValue:
+    """Return the mask in the shape that broadcasts against folded queries."""
+    if mask is None or (dim is None and (mask.dim() < rank - 1 or mask.shape[0] == 1)):
+        return mask
+    mask = _leading(mask, dim, batch)
+    while mask.dim() < rank:
+        mask = mask.unsqueeze(1)
+    return mask.flatten(0, 1) if rank > 3 else mask

@@ -1,13 +1,13 @@
 """Count the multiply-accumulates (MACs) of a graph: the number that the score uses.
 
-Formulas: operators.py. Shapes and what depends on the image: analysis.py.
+Formulas: formulas.py. Shapes and what depends on the image: analysis.py.
 """
 
 from starter.contract.errors import Code, ParticipantError, Problem, problem
 from starter.contract.results import CostReport, NodeCost
 from starter.graph.alternatives import hint
 from starter.graph.analysis import Trace
-from starter.graph.operators import Cost
+from starter.graph.formulas import Cost
 
 
 def count_macs(trace: Trace) -> CostReport:
@@ -21,7 +21,7 @@ def count_macs(trace: Trace) -> CostReport:
     problems: list[Problem] = []
     for step in trace.steps:
         try:
-            cost = step.row.cost(step.call)
+            cost = step.rule.cost(step.call)
         except ValueError as error:
             where = f"{step.node.op} at {step.node.place}"
             problems.append(problem(Code.NO_COST_RULE, where=where, got=str(error), hint=hint(step.node.op)))

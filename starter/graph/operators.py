@@ -1,87 +1,60 @@
-"""The operator table: every ATen operator a graph may call, and what it costs.
+"""The operator table: every ATen operator a graph may call, how it is called and what it costs.
 
-One multiply-accumulate (MAC) is one multiplication with its addition: a dot
-product of length n costs n. What has no row is refused by name; nothing is ever
-free by omission, so a row that costs nothing carries the reason. Formulas take
-shapes from tensors that our own interpreter produced. Adding them up: macs.py.
+What has no rule is refused by name; nothing is ever free by omission, so a rule that costs
+nothing carries the reason. The formulas: formulas.py. An organizer's rules: cost_rules.py.
 """
 
 import functools
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import NamedTuple
 
 import torch
 
-from starter.graph.format import GETITEM
+from starter.graph.format import GETITEM, AtenValue
+from starter.graph.formulas import (
+    Cost,
+    CostClass,
+    Formula,
+    adaptive_pool_cost,
+    attention_cost,
+    cast_cost,
+    conv_cost,
+    conv_transpose_cost,
+    convolution_cost,
+    einsum_cost,
+    linear_cost,
+    matmul_cost,
+    moved_cost,
+    no_cost,
+    pointwise_cost,
+    pool_cost,
+    reduction_cost,
+    scaled_product_cost,
+)
 
 COST_VERSION = 1
 """Raised when a change of this table moves any score."""
 
-
-class Cost(NamedTuple):
-    """MACs of one call for one image, by class."""
-
-    contraction: int = 0
-    pointwise: int = 0
-    reduction: int = 0
-
-    @property
-    def total(self) -> int:
-        """All classes: what is scored."""
-        return sum(self)
-
-    def __add__(self, other: object) -> "Cost":
-        """Add class by class."""
-        assert isinstance(other, Cost)
-        return Cost(*(a + b for a, b in zip(self, other, strict=True)))
-
-
-class Class(StrEnum):
-    """How the cost of an operator is reckoned."""
-
-    CONTRACTION = "contraction"
-    POINTWISE = "pointwise"
-    REDUCTION = "reduction"
-    MOVEMENT = "movement"
-    CONSTANT = "constant"
+TORCH_ERRORS = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    MemoryError,
+)
+"""What torch raises for arguments that do not fit an operator."""
 
 
 @dataclass(frozen=True)
-class Call:
-    """One call as the formulas see it: arguments by schema name, tensors without their values."""
+class OperatorRule:
+    """What one operator costs, and what the walk through a graph has to know of it."""
 
-    arguments: dict[str, Any]
-    outputs: tuple[torch.Tensor, ...]
-    depends: frozenset[str]
-    """Names of the arguments that depend on the image."""
-
-    @property
-    def size(self) -> int:
-        """Elements of the first output."""
-        return self.outputs[0].numel()
-
-    def shape(self, name: str) -> torch.Size:
-        """Return the shape of a tensor argument."""
-        shape: torch.Size = self.arguments[name].shape
-        return shape
-
-    @property
-    def input_size(self) -> int:
-        """Elements of the first tensor argument."""
-        return int(next(v for v in self.arguments.values() if isinstance(v, torch.Tensor)).numel())
-
-
-Formula = Callable[[Call], Cost]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One operator."""
-
-    kind: Class
+    kind: CostClass
     cost: Formula
     rule: str
     """The formula in words, n the output's elements and i the input's; for a free row, why it is free."""
@@ -93,139 +66,8 @@ class Row:
     """Whether it only describes the same memory anew."""
 
 
-def _free(_: Call) -> Cost:
-    return Cost()
-
-
-def _pointwise(per_element: int = 1) -> Formula:
-    return lambda call: Cost(pointwise=per_element * call.size)
-
-
-def _reduction(per_element: int = 1) -> Formula:
-    return lambda call: Cost(reduction=per_element * call.input_size)
-
-
-def _bias(call: Call) -> int:
-    return call.size if "bias" in call.depends else 0
-
-
-def conv_cost(call: Call) -> Cost:
-    """Each output element is a dot product over one group's input channels and the kernel."""
-    weight = call.shape("weight")
-    return Cost(contraction=call.size * math.prod(weight[1:]), pointwise=_bias(call))
-
-
-def conv_transpose_cost(call: Call) -> Cost:
-    """Each input element is multiplied by its channel's whole kernel, for one group's output channels."""
-    weight = call.shape("weight")
-    return Cost(contraction=call.shape("input").numel() * math.prod(weight[1:]), pointwise=_bias(call))
-
-
-def convolution_cost(call: Call) -> Cost:
-    """Both kinds in one operator; which one is said by an argument."""
-    return (conv_transpose_cost if call.arguments["transposed"] else conv_cost)(call)
-
-
-def linear_cost(call: Call) -> Cost:
-    """Each output element is a dot product of in_features."""
-    return Cost(contraction=call.size * call.shape("input")[-1], pointwise=_bias(call))
-
-
-def _matmul(left: str, *, added: bool = False) -> Formula:
-    """Each output element is a dot product over the last axis of the left operand."""
-
-    def cost(call: Call) -> Cost:
-        factors = sum(call.arguments.get(name, 1) != 1 for name in ("alpha", "beta"))
-        contraction = call.size * call.shape(left)[-1]
-        return Cost(contraction, pointwise=call.size * (1 + factors) if added else 0)
-
-    return cost
-
-
-def einsum_cost(call: Call) -> Cost:
-    """Two operands: the product of all index sizes. One operand: a reduction of its elements.
-
-    Raises:
-        ValueError: no formula: more operands, an ellipsis, a repeated or an implicit index.
-    """
-    operands: Sequence[torch.Tensor] = call.arguments["tensors"]
-    inputs, arrow, output = call.arguments["equation"].replace(" ", "").partition("->")
-    terms = inputs.split(",")
-    if not arrow or "." in inputs or len(terms) != len(operands) or len(operands) > 2:
-        raise ValueError("einsum needs one or two operands and an explicit output, without an ellipsis")
-    if any(len(set(term)) != len(term) for term in (*terms, output)):
-        raise ValueError("einsum with an index twice in one operand (a diagonal)")
-    sizes: dict[str, int] = {}
-    for term, operand in zip(terms, operands, strict=True):
-        for index, size in zip(term, operand.shape, strict=True):
-            sizes[index] = max(size, sizes.get(index, size))  # a size of 1 is spread over the other's
-    volume = math.prod(sizes.values())
-    return Cost(contraction=volume) if len(operands) == 2 else Cost(reduction=volume)
-
-
-def attention_cost(call: Call) -> Cost:
-    """Scores (queries x keys x head size), softmax over them, then their sum of the values."""
-    query, key = call.shape("query"), call.shape("key")
-    # The output's batch, not the query's: a query of batch 1 is spread over many keys.
-    scores = math.prod(call.outputs[0].shape[:-1]) * key[-2]
-    masked = call.arguments.get("attn_mask") is not None or call.arguments.get("is_causal", False)
-    return Cost(
-        contraction=scores * query[-1] + call.size * key[-2],
-        pointwise=scores if masked else 0,
-        reduction=3 * scores,
-    )
-
-
-def scaled_product_cost(call: Call) -> Cost:
-    """A product and a sum for each output element; a factor other than 1 is one more product."""
-    return Cost(pointwise=call.size * (1 if call.arguments["value"] == 1 else 2))
-
-
-def _spatial(value: int | Sequence[int], rank: int) -> tuple[int, ...]:
-    values = (value,) if isinstance(value, int) else tuple(value)
-    return values * rank if len(values) == 1 else values
-
-
-def _pool(rank: int) -> Formula:
-    """Each output element reads one window."""
-    return lambda call: Cost(reduction=call.size * math.prod(_spatial(call.arguments["kernel_size"], rank)))
-
-
-def _adaptive_pool(rank: int) -> Formula:
-    """The sum of the window sizes; output i of n over a side s reads floor(i s/n) to ceil((i+1) s/n)."""
-
-    def cost(call: Call) -> Cost:
-        sides = call.outputs[0].shape[-rank:]
-        inputs = next(v for v in call.arguments.values() if isinstance(v, torch.Tensor)).shape
-        # Neighbouring windows share an element, except where an edge of both falls between two.
-        windows = math.prod(
-            side + n - math.gcd(side, n) for n, side in zip(sides, inputs[-rank:], strict=True)
-        )
-        return Cost(reduction=windows * math.prod(inputs[:-rank]))
-
-    return cost
-
-
-def cast_cost(call: Call) -> Cost:
-    """A change of type touches every element; the same type costs nothing."""
-    source = next(v for v in call.arguments.values() if isinstance(v, torch.Tensor))
-    return Cost(pointwise=call.size) if source.dtype != call.outputs[0].dtype else Cost()
-
-
-def moved_cost(call: Call) -> Cost:
-    """Moving is free; where values of several types meet, every element is touched."""
-    moved = (t for value in call.arguments.values() for t in _listed(value))
-    changed = any(t.dtype != call.outputs[0].dtype for t in moved)
-    return Cost(pointwise=call.size) if changed else Cost()
-
-
-def _listed(value: Any) -> Sequence[torch.Tensor]:
-    items = value if isinstance(value, list | tuple) else [value]
-    return [item for item in items if isinstance(item, torch.Tensor)]
-
-
-def _rows(names: str, row: Row) -> Iterable[tuple[str, Row]]:
-    return ((f"aten.{name}" if "." in name else f"aten.{name}.default", row) for name in names.split())
+OperatorTable = Mapping[str, OperatorRule]
+"""Rules by operator, for instance "aten.conv2d.default"."""
 
 
 _CONTRACTIONS: dict[str, tuple[Formula, str]] = {
@@ -239,14 +81,14 @@ _CONTRACTIONS: dict[str, tuple[Formula, str]] = {
         "i x kernel elements x output channels of a group",
     ),
     "linear": (linear_cost, "n x in_features"),
-    "mm bmm mv matmul": (_matmul("self"), "n x inner size"),
+    "mm bmm mv matmul": (matmul_cost("self"), "n x inner size"),
     "dot": (lambda call: Cost(contraction=call.input_size), "i"),
     "addmm": (
-        _matmul("mat1", added=True),
+        matmul_cost("mat1", added=True),
         "n x inner size, + n pointwise, + n for each of `alpha` and `beta` that is not 1",
     ),
     "baddbmm": (
-        _matmul("batch1", added=True),
+        matmul_cost("batch1", added=True),
         "n x inner size, + n pointwise, + n for each of `alpha` and `beta` that is not 1",
     ),
     "einsum": (einsum_cost, "the product of all index sizes; with one operand a reduction of i"),
@@ -285,12 +127,12 @@ _REDUCTIONS: dict[str, int] = {
 }
 
 _POOLS: dict[str, Formula] = {
-    "max_pool1d avg_pool1d": _pool(1),
-    "max_pool2d max_pool2d_with_indices avg_pool2d": _pool(2),
-    "max_pool3d max_pool3d_with_indices avg_pool3d": _pool(3),
-    "adaptive_avg_pool1d": _adaptive_pool(1),
-    "adaptive_avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d": _adaptive_pool(2),
-    "adaptive_avg_pool3d _adaptive_avg_pool3d adaptive_max_pool3d": _adaptive_pool(3),
+    "max_pool1d avg_pool1d": pool_cost(1),
+    "max_pool2d max_pool2d_with_indices avg_pool2d": pool_cost(2),
+    "max_pool3d max_pool3d_with_indices avg_pool3d": pool_cost(3),
+    "adaptive_avg_pool1d": adaptive_pool_cost(1),
+    "adaptive_avg_pool2d _adaptive_avg_pool2d adaptive_max_pool2d": adaptive_pool_cost(2),
+    "adaptive_avg_pool3d _adaptive_avg_pool3d adaptive_max_pool3d": adaptive_pool_cost(3),
 }
 
 _VIEWS: dict[str, str] = {
@@ -338,35 +180,63 @@ def _scaled(count: int, letter: str) -> str:
     return letter if count == 1 else f"{count} {letter}"
 
 
-def _table() -> dict[str, Row]:
-    table: dict[str, Row] = {}
+def operator_table(rules: Iterable[tuple[str, OperatorRule]]) -> OperatorTable:
+    """Return a table that nobody can change.
+
+    Raises:
+        ValueError: an operator has two rules.
+    """
+    table: dict[str, OperatorRule] = {}
+    for op, rule in rules:
+        if op in table:
+            raise ValueError(f"{op} has two rules: {table[op].rule!r} and {rule.rule!r}")
+        table[op] = rule
+    return MappingProxyType(table)
+
+
+def _each(names: str, rule: OperatorRule) -> Iterator[tuple[str, OperatorRule]]:
+    return ((f"aten.{name}" if "." in name else f"aten.{name}.default", rule) for name in names.split())
+
+
+def _rules() -> Iterator[tuple[str, OperatorRule]]:
     for names, (formula, rule) in _CONTRACTIONS.items():
-        table |= _rows(names, Row(Class.CONTRACTION, formula, rule))
+        yield from _each(names, OperatorRule(CostClass.CONTRACTION, formula, rule))
     for names, count in _POINTWISE.items():
-        table |= _rows(names, Row(Class.POINTWISE, _pointwise(count), _scaled(count, "n")))
-    table |= _rows(
-        "addcmul addcdiv", Row(Class.POINTWISE, scaled_product_cost, "n, or 2 n with a factor `value`")
+        yield from _each(names, OperatorRule(CostClass.POINTWISE, pointwise_cost(count), _scaled(count, "n")))
+    yield from _each(
+        "addcmul addcdiv",
+        OperatorRule(CostClass.POINTWISE, scaled_product_cost, "n, or 2 n with a factor `value`"),
     )
-    table |= _rows("_to_copy to.dtype type_as", Row(Class.POINTWISE, cast_cost, "n, if the type changes"))
+    yield from _each(
+        "_to_copy to.dtype type_as", OperatorRule(CostClass.POINTWISE, cast_cost, "n, if the type changes")
+    )
     for names, count in _REDUCTIONS.items():
-        table |= _rows(names, Row(Class.REDUCTION, _reduction(count), _scaled(count, "i")))
+        yield from _each(names, OperatorRule(CostClass.REDUCTION, reduction_cost(count), _scaled(count, "i")))
     for names, formula in _POOLS.items():
         rule = "the sum of the window sizes" if "adaptive" in names else "n x window"
-        table |= _rows(names, Row(Class.REDUCTION, formula, rule))
+        yield from _each(names, OperatorRule(CostClass.REDUCTION, formula, rule))
+    yield from _free_rules()
+
+
+def _free_rules() -> Iterator[tuple[str, OperatorRule]]:
     for names, rule in _VIEWS.items():
-        table |= _rows(names, Row(Class.MOVEMENT, _free, rule, is_view=True))
+        yield from _each(names, OperatorRule(CostClass.MOVEMENT, no_cost, rule, is_view=True))
     for names, rule in _MOVEMENT.items():
-        table |= _rows(names, Row(Class.MOVEMENT, _free, rule))
-    table |= _rows(_JOINS, Row(Class.MOVEMENT, moved_cost, "free; n, if types are mixed"))
-    for names, arguments in _INDEXING.items():
-        table |= _rows(names, Row(Class.MOVEMENT, _free, "reads elements at constant places", arguments))
-    table |= _rows(_SHAPE_ONLY, Row(Class.CONSTANT, _free, "reads only a shape", ignores_values=True))
-    table |= _rows(_CONSTANTS, Row(Class.CONSTANT, _free, "only where it does not depend on the image"))
-    table[GETITEM] = Row(Class.MOVEMENT, _free, "names one of several results", is_view=True)
-    return table
+        yield from _each(names, OperatorRule(CostClass.MOVEMENT, no_cost, rule))
+    yield from _each(_JOINS, OperatorRule(CostClass.MOVEMENT, moved_cost, "free; n, if types are mixed"))
+    at_places = "reads elements at constant places"
+    for names, indices in _INDEXING.items():
+        yield from _each(names, OperatorRule(CostClass.MOVEMENT, no_cost, at_places, indices))
+    yield from _each(
+        _SHAPE_ONLY, OperatorRule(CostClass.CONSTANT, no_cost, "reads only a shape", ignores_values=True)
+    )
+    only_constant = "only where it does not depend on the image"
+    yield from _each(_CONSTANTS, OperatorRule(CostClass.CONSTANT, no_cost, only_constant))
+    yield GETITEM, OperatorRule(CostClass.MOVEMENT, no_cost, "names one of several results", is_view=True)
 
 
-OPERATORS: dict[str, Row] = _table()
+OPERATORS = operator_table(_rules())
+"""The kit's own table, the same in every process."""
 
 BATCH_STATISTICS = frozenset(
     f"aten.{name}"
@@ -377,7 +247,7 @@ BATCH_STATISTICS = frozenset(
         "_native_batch_norm_legit_functional.default",
     )
 )
-"""Rows that are refused on the image because they mix a batch, with a message of their own."""
+"""Operators that are refused on the image because they mix a batch, with a message of their own."""
 
 
 # A view asks for a memory layout; the layout is ours to choose, the values are the same.
@@ -387,8 +257,8 @@ _RUN_AS = {
 }
 
 
-def kernel(op: str) -> Callable[..., Any]:
-    """Return the callable of a row of the table.
+def kernel(op: str) -> Callable[..., AtenValue]:
+    """Return the callable of an operator.
 
     Raises:
         AttributeError: this version of torch does not have it.
@@ -396,11 +266,11 @@ def kernel(op: str) -> Callable[..., Any]:
     if op == GETITEM:
         return _getitem
     _, name, overload = _RUN_AS.get(op, op).split(".")
-    found: Callable[..., Any] = getattr(getattr(torch.ops.aten, name), overload)
+    found: Callable[..., AtenValue] = getattr(getattr(torch.ops.aten, name), overload)
     return found
 
 
-def _getitem(values: Sequence[Any], index: int) -> Any:
+def _getitem(values: Sequence[AtenValue], index: int) -> AtenValue:
     if isinstance(values, torch.Tensor):
         raise TypeError("getitem reads one of several results, not a tensor")
     return values[index]
@@ -410,8 +280,17 @@ class Declared(NamedTuple):
     """One argument as the operator's schema declares it."""
 
     name: str
-    default: Any
+    default: AtenValue
     only_by_name: bool
+
+
+def call_kernel(
+    op: str, args: Sequence[AtenValue], kwargs: Mapping[str, AtenValue], device: torch.device
+) -> AtenValue:
+    """Call an operator; one that makes a tensor out of nothing makes it on `device`."""
+    if any(argument.name == "device" for argument in declared_arguments(op)):
+        kwargs = {**kwargs, "device": device}
+    return kernel(op)(*args, **kwargs)
 
 
 @functools.cache
@@ -423,8 +302,8 @@ def declared_arguments(op: str) -> tuple[Declared, ...]:
     return tuple(Declared(a.name, a.default_value, a.kwarg_only) for a in schema.arguments)
 
 
-def bind(op: str, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+def bind(op: str, args: Sequence[AtenValue], kwargs: Mapping[str, AtenValue]) -> dict[str, AtenValue]:
     """Name the arguments of a call by the operator's schema, defaults included."""
     declared = declared_arguments(op)
-    given = {a.name: value for a, value in zip(declared, args, strict=False)} | kwargs
+    given = {a.name: value for a, value in zip(declared, args, strict=False)} | dict(kwargs)
     return {a.name: given.get(a.name, a.default) for a in declared}

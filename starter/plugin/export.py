@@ -1,7 +1,7 @@
 """Turn a model into a graph file: the last thing that runs in the submission's process.
 
 torch.export traces the model at batch size 1; its graph becomes our own JSON, its
-weights a safetensors file that is written tensor by tensor (graph/format.py reads both).
+weights a safetensors file that is written tensor by tensor (graph/reader.py reads both).
 A refusal here names the participant's own line; the refusals that count are made
 again by the reader, on our side.
 """
@@ -15,11 +15,12 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 from unittest.mock import patch
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Node as FxNode
@@ -28,7 +29,17 @@ from torch.fx.proxy import TracerBase
 from starter.contract.errors import Code, ParticipantError, Problem, participant_error, problem
 from starter.contract.submissions import SubmissionSource
 from starter.graph import alternatives
-from starter.graph.format import GETITEM, INPUT, STORED_DTYPES, GraphFile, Node, Ref, TensorSpec, encode
+from starter.graph.format import (
+    GETITEM,
+    INPUT,
+    STORED_DTYPES,
+    AtenValue,
+    GraphFile,
+    Node,
+    Ref,
+    TensorSpec,
+    encode,
+)
 from starter.plugin import refusals
 from starter.plugin.load import own_line
 from starter.plugin.refusals import Cause
@@ -101,7 +112,7 @@ class PackedGraph:
     """graph.json."""
     weights_header: bytes
     """The head of weights.safetensors: the length of its JSON, and the JSON."""
-    tensors: tuple[np.ndarray[Any, np.dtype[np.uint8]], ...]
+    tensors: tuple[NDArray[np.uint8], ...]
     """The bytes that follow, uint8 (bytes of the tensor,), in the order of the header."""
 
     @property
@@ -188,7 +199,7 @@ def _computes(fx_node: FxNode) -> bool:
 
 
 def _node(fx_node: FxNode, names: dict[str, str], source: SubmissionSource) -> Node:
-    def convert(value: Any) -> Any:
+    def convert(value: AtenValue) -> AtenValue:
         if isinstance(value, FxNode):
             return Ref(names.get(value.name, value.name))
         if isinstance(value, list | tuple):
@@ -298,7 +309,7 @@ def _refusal(fx_node: FxNode) -> Cause | None:
     return refusals.of_values(fx_node)
 
 
-def _describe_output(output: Any) -> str:
+def _describe_output(output: object) -> str:
     if isinstance(output, torch.Tensor):
         return f"{output.dtype} {tuple(output.shape)}".removeprefix("torch.")
     return type(output).__name__

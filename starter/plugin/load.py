@@ -10,10 +10,10 @@ import importlib.util
 import inspect
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pluggy
 import torch
@@ -136,7 +136,7 @@ def _listed(items: list[str]) -> str:
     return ", ".join(items[:MAX_LISTED]) + more
 
 
-def _import(source: SubmissionSource) -> Any:
+def _import(source: SubmissionSource) -> object:
     try:
         if source.kind is Kind.ENTRY_POINT:
             return _entry_point(source).load()
@@ -168,7 +168,7 @@ def _import_file(source: SubmissionSource) -> ModuleType:
     return module
 
 
-def _call_hook(module: Any, source: SubmissionSource, competition: Competition) -> Submission:
+def _call_hook(module: object, source: SubmissionSource, competition: Competition) -> Submission:
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     try:
@@ -233,19 +233,19 @@ def _raised(code: Code, error: BaseException, source: SubmissionSource) -> Parti
     return participant_error(code, **details)
 
 
-def _nearest_miss(module: Any) -> str:
+def _nearest_miss(module: object) -> str:
     function = getattr(module, "starter_submission", None)
     if callable(function):
         return f"starter_submission (line {_first_line(function)}) is not decorated with @hookimpl"
     return "no function named starter_submission"
 
 
-def _first_line(function: Any) -> int:
+def _first_line(function: Callable[..., object]) -> int:
     line: int = inspect.unwrap(function).__code__.co_firstlineno
     return line
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 120 else text[:117] + "..."
 

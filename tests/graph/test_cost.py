@@ -9,7 +9,8 @@ import torchvision
 from torch import nn
 from tracing import Forward, Function, cost_of, to_logits
 
-from starter.graph.operators import OPERATORS, Class, kernel
+from starter.graph.formulas import CostClass
+from starter.graph.operators import OPERATORS, kernel
 
 PIXELS = 3 * 8 * 8
 
@@ -196,4 +197,4 @@ def test_every_row_of_the_table_names_an_operator_of_this_torch() -> None:
 
 def test_every_row_says_how_it_is_priced() -> None:
     assert all(row.rule for row in OPERATORS.values())
-    assert sum(row.kind in (Class.MOVEMENT, Class.CONSTANT) for row in OPERATORS.values()) > 50
+    assert sum(row.kind in (CostClass.MOVEMENT, CostClass.CONSTANT) for row in OPERATORS.values()) > 50

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from starter.graph.operators import OPERATORS, Call, Cost, bind, kernel
+from starter.graph.formulas import Call, Cost
+from starter.graph.operators import OPERATORS, bind, kernel
 
 FAST = settings(max_examples=60, deadline=None)
 SIDE = st.integers(1, 9)

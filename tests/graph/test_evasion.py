@@ -24,8 +24,8 @@ from starter.evaluation.runner.client import Exported, export
 from starter.evaluation.runner.main import answer
 from starter.graph.analysis import trace
 from starter.graph.executor import Program
-from starter.graph.format import read_graph
 from starter.graph.macs import count_macs
+from starter.graph.reader import read_graph
 from starter.sandbox.protocol import Sandbox
 from starter.submission import pipeline, transforms
 

@@ -17,9 +17,10 @@ from safetensors.torch import save_file
 from starter.contract.errors import Code, ParticipantError
 from starter.graph.analysis import trace
 from starter.graph.executor import Program
-from starter.graph.format import MAX_NODES, Graph, read_graph
+from starter.graph.format import MAX_NODES, Graph
 from starter.graph.macs import count_macs
 from starter.graph.operators import bind
+from starter.graph.reader import read_graph
 
 Json = dict[str, Any]
 Change = Callable[[Json], object]

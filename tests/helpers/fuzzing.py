@@ -27,9 +27,10 @@ from tracing import HERE, Forward
 
 from starter.contract.errors import ParticipantError
 from starter.graph.analysis import trace
-from starter.graph.format import GETITEM, read_graph
+from starter.graph.format import GETITEM
 from starter.graph.macs import count_macs
 from starter.graph.operators import OPERATORS, kernel
+from starter.graph.reader import read_graph
 from starter.plugin.export import export_model, write_graph
 
 SHAPE = (3, 8, 8)

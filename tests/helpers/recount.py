@@ -1,6 +1,6 @@
 """For tests: count the MACs of a Program while it runs, from what torch really dispatches.
 
-Independent of graph/operators.py: sizes are those of the tensors that exist, whether an
+Independent of graph/formulas.py: sizes are those of the tensors that exist, whether an
 operator is elementwise is torch's own tag, and what is neither priced nor named as
 moving data is an error.
 """

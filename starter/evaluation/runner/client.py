@@ -256,7 +256,7 @@ class Runner:
         """What it counts and runs with; waits until it has loaded.
 
         Raises:
-            HostError: it did not start, or counts a canary wrongly.
+            HostError: it did not start, or its self test fails.
             UsageError: a cost rule of the organizer's is not valid.
         """
         if self._hello is None:
@@ -266,7 +266,7 @@ class Runner:
                 raise host_error(Code.RUNNER_FAILED, where="start of the runner", got=log[-2000:])
             self._hello = RunnerHello.model_validate_json(line)
         if self._hello.problems:
-            is_ours = self._hello.problems[0].code is Code.CANARY_FAILED
+            is_ours = self._hello.problems[0].code is Code.SELF_TEST_FAILED
             raise (HostError if is_ours else UsageError)(self._hello.problems)
         return self._hello
 

@@ -20,12 +20,13 @@ from starter.contract.errors import Code, ParticipantError, UsageError, particip
 from starter.contract.protocol import RunnerHello, RunnerReply, RunnerRequest
 from starter.evaluation.runner.image_batches import image_batches
 from starter.graph.analysis import trace
-from starter.graph.cost_rules import cost_version, install_rules
+from starter.graph.cost_rules import cost_version, load_rules
 from starter.graph.executor import Program
-from starter.graph.format import read_graph
 from starter.graph.macs import count_macs
+from starter.graph.operators import OPERATORS, OperatorTable
 from starter.graph.profiling.profiler import profile
-from starter.graph.self_test import CANARIES, check_canary
+from starter.graph.reader import read_graph
+from starter.graph.self_test import SELF_TESTS, check_self_test
 from starter.submission import pipeline, transforms
 
 
@@ -34,34 +35,34 @@ def main() -> None:
     # Nothing but replies may reach the parent: what a library prints goes to stderr.
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     os.dup2(2, 1)
-    print(_hello([Path(name) for name in sys.argv[1:]]).model_dump_json(), file=replies, flush=True)
+    hello, operators = _hello([Path(name) for name in sys.argv[1:]])
+    print(hello.model_dump_json(), file=replies, flush=True)
     for line in sys.stdin.buffer:
         request = RunnerRequest.model_validate_json(line)
-        print(answer(request).model_dump_json(), file=replies, flush=True)
+        print(answer(request, operators).model_dump_json(), file=replies, flush=True)
     os._exit(0)
 
 
-def _hello(cost_rules: Sequence[Path]) -> RunnerHello:
-    """Check the counter on graphs of known cost, and load the organizer's own rules."""
-    wrong = [w for w in map(check_canary, CANARIES) if w]
+def _hello(cost_rules: Sequence[Path]) -> tuple[RunnerHello, OperatorTable]:
+    """Check the counter on graphs of known cost; return the table with the organizer's own rules."""
+    wrong = [w for w in map(check_self_test, SELF_TESTS) if w]
     if wrong:
-        return RunnerHello(
-            problems=tuple(problem(Code.CANARY_FAILED, where="the runner", got=w) for w in wrong)
-        )
+        problems = tuple(problem(Code.SELF_TEST_FAILED, where="the runner", got=w) for w in wrong)
+        return RunnerHello(problems=problems), OPERATORS
     try:
-        install_rules(cost_rules)
+        operators = load_rules(cost_rules)
         version = cost_version(cost_rules)
     except UsageError as error:
-        return RunnerHello(problems=error.problems)
+        return RunnerHello(problems=error.problems), OPERATORS
     versions = {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
     }
-    return RunnerHello(cost_version=version, versions=versions)
+    return RunnerHello(cost_version=version, versions=versions), operators
 
 
-def answer(request: RunnerRequest) -> RunnerReply:
+def answer(request: RunnerRequest, operators: OperatorTable = OPERATORS) -> RunnerReply:
     """Count one graph and run it on the images."""
     cost = params = shape = report = None
     try:
@@ -76,7 +77,7 @@ def answer(request: RunnerRequest) -> RunnerReply:
                 got=str(graph.file.input_shape[1:]),
             )
         params = graph.num_params
-        walk = trace(graph, num_classes=request.num_classes)
+        walk = trace(graph, num_classes=request.num_classes, operators=operators)
         cost = count_macs(walk)
         if request.profile:
             report = profile(walk, cost)

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from starter.contract.results import Finding
 from starter.graph.analysis import Step, Trace
 from starter.graph.format import INPUT, Ref
-from starter.graph.operators import Class
+from starter.graph.formulas import CostClass
 from starter.graph.profiling.memory_access import memory_access
 
 MOST_FINDINGS = 5
@@ -75,7 +75,7 @@ def check_guidelines(trace: Trace) -> tuple[Finding, ...]:
     """
     users = Counter(name for step in trace.steps for name in step.node.refs())
     merged = merged_norms(trace, users)
-    running = [s for s in trace.steps if not s.row.is_view and s.node.name not in merged]
+    running = [s for s in trace.steps if not s.rule.is_view and s.node.name not in merged]
     layers = [layer for step in trace.steps if (layer := _layer(step)) is not None]
     access = sum(memory_access(step).elements for step in trace.steps)
     by_guideline = (
@@ -157,7 +157,7 @@ def _many_groups(layer: _Layer, network: int) -> Finding | None:
 
 def _fragments(trace: Trace, layers: list[_Layer], users: Counter[str], operators: int) -> list[Finding]:
     """G3. A residual whose shortcut is the identity or one 1x1 convolution is a single path."""
-    contractions = [step.node.name for step in trace.steps if step.row.kind is Class.CONTRACTION]
+    contractions = [step.node.name for step in trace.steps if step.rule.kind is CostClass.CONTRACTION]
     bits = {name: 1 << i for i, name in enumerate(contractions)}
     small = {bits[layer.step.node.name] for layer in layers if layer.kernel == 1}
     findings = []
@@ -204,7 +204,7 @@ def _elementwise(running: list[Step], network: int) -> list[Finding]:
     """G4. The paper gives no formula: few MACs, much memory access."""
     modules: dict[str, list[Step]] = {}
     for step in running:
-        if step.row.kind is Class.POINTWISE:
+        if step.rule.kind is CostClass.POINTWISE:
             modules.setdefault(step.node.module, []).append(step)
     sums = {name: sum(memory_access(step).elements for step in steps) for name, steps in modules.items()}
     count, of_all = sum(map(len, modules.values())), sum(sums.values())

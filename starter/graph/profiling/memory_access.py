@@ -6,9 +6,8 @@ abbreviated, because a MAC is a multiply-accumulate. Caches are left out, as the
 
 from typing import NamedTuple
 
-import torch
-
 from starter.graph.analysis import Step
+from starter.graph.formulas import tensors_of
 
 
 class Access(NamedTuple):
@@ -31,11 +30,11 @@ class Access(NamedTuple):
 
 def memory_access(step: Step) -> Access:
     """Return what one call reads and writes; views touch nothing."""
-    if step.row.is_view:
+    if step.rule.is_view:
         return Access()
     read = weights = size = 0
     for name, value in step.call.arguments.items():
-        for tensor in _tensors(value):
+        for tensor in tensors_of(value):
             size += tensor.numel() * tensor.element_size()
             if name in step.call.depends:
                 read += tensor.numel()
@@ -43,8 +42,3 @@ def memory_access(step: Step) -> Access:
                 weights += tensor.numel()
     result = step.call.outputs[0]  # the others are indices and statistics, which inference does not keep
     return Access(read, weights, result.numel(), size + result.numel() * result.element_size())
-
-
-def _tensors(value: object) -> list[torch.Tensor]:
-    items = value if isinstance(value, list | tuple) else (value,)
-    return [item for item in items if isinstance(item, torch.Tensor)]

@@ -9,15 +9,13 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
 from starter.contract.results import CostReport, LayerProfile, NodeCost, ProfileReport, Timing
 from starter.graph.analysis import Step, Trace
-from starter.graph.attention import ATTENTION
-from starter.graph.executor import Program
-from starter.graph.operators import Class
+from starter.graph.executor import ATTENTION, Program
+from starter.graph.formulas import CostClass
 from starter.graph.profiling.guidelines import check_guidelines
 from starter.graph.profiling.memory_access import memory_access
 
@@ -77,7 +75,7 @@ def flops(step: Step, cost: NodeCost) -> int:
 
     A product of a 3 x 3 matrix and a vector has 9 MACs and 15 FLOPs. A bias is one more.
     """
-    if step.row.kind is not Class.CONTRACTION or not cost.contraction:
+    if step.rule.kind is not CostClass.CONTRACTION or not cost.contraction:
         return cost.contraction + cost.pointwise + cost.reduction
     dots = step.call.size
     if step.node.op == ATTENTION:
@@ -161,7 +159,7 @@ class _CudaClock:
     """CUDA events after each node: the time on the device, not that of launching."""
 
     def __init__(self) -> None:
-        self._stamps: list[tuple[str, Any]] = []
+        self._stamps: list[tuple[str, torch.cuda.Event]] = []
         self("")
 
     def __call__(self, name: str) -> None:
