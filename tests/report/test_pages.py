@@ -24,7 +24,8 @@ from starter.data.dataset import open_dataset
 from starter.data.writer import Description, Item, Split, write_dataset
 from starter.evaluation.evaluate import read_reference
 from starter.organizer.leaderboard.standings import Standings
-from starter.organizer.store.store import Entry, Store
+from starter.organizer.store.model import Entry
+from starter.organizer.store.store import Store
 from starter.recipes.search.search import Found
 from starter.report import contact_sheet
 from starter.report.html import dataset as dataset_page
