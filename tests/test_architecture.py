@@ -30,6 +30,7 @@ LAYERS = {
 """Package: what belongs there. From the bottom up."""
 
 ORDER = list(LAYERS)
+MOST_MODULES, MOST_LINES, MOST_LINES_OF_A_FUNCTION = 10, 330, 60
 FORBIDDEN = {"evaluation": {"plugin"}, "organizer": {"plugin", "recipes"}}
 """Below them, and yet out of reach: a stranger's code runs in other processes only."""
 
@@ -118,7 +119,14 @@ def test_the_tree_stays_small_and_its_package_files_empty() -> None:
         assert not (folder / "__init__.py").read_text(encoding="utf-8"), f"{folder}/__init__.py is not empty"
 
 
-MOST_MODULES = 10
+def test_modules_and_functions_stay_short() -> None:
+    for name, path in MODULES.items():
+        text = path.read_text(encoding="utf-8")
+        assert text.count("\n") <= MOST_LINES, f"{name} has more than {MOST_LINES} lines: split it by concept"
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                assert lines <= MOST_LINES_OF_A_FUNCTION, f"{name}.{node.name} has {lines} lines"
 
 
 def loaded_after(statement: str) -> set[str]:

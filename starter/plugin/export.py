@@ -42,7 +42,6 @@ from starter.graph.format import (
 )
 from starter.plugin import refusals
 from starter.plugin.load import own_line
-from starter.plugin.refusals import Cause
 
 _TORCH = Path(torch.__file__).parent
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
@@ -281,31 +280,27 @@ def _graph_problems(exported: ExportedProgram, source: SubmissionSource) -> list
 def _assignments(exported: ExportedProgram, source: SubmissionSource) -> list[Problem]:
     """Return what forward changes: buffers, parameters, or its argument."""
     computed = {fx_node.name: fx_node for fx_node in exported.graph.nodes}
-    return [
-        (
-            refusals.INPUT_CHANGED
-            if spec.kind is OutputKind.USER_INPUT_MUTATION
-            else Cause(Code.STATE_CHANGED)
-        ).problem(
-            where=_source(computed[spec.arg.name], source) or "forward",
-            got=f"assigns to {spec.target!r}",
-        )
-        for spec in exported.graph_signature.output_specs
-        if spec.kind is not OutputKind.USER_OUTPUT
-    ]
+    problems = []
+    for spec in exported.graph_signature.output_specs:
+        if spec.kind is not OutputKind.USER_OUTPUT:
+            of_input = spec.kind is OutputKind.USER_INPUT_MUTATION
+            cause = refusals.INPUT_CHANGED if of_input else refusals.Cause(Code.STATE_CHANGED)
+            where = _source(computed[spec.arg.name], source) or "forward"
+            problems.append(cause.problem(where=where, got=f"assigns to {spec.target!r}"))
+    return problems
 
 
-def _refusal(fx_node: FxNode) -> Cause | None:
+def _refusal(fx_node: FxNode) -> refusals.Cause | None:
     if fx_node.op == "get_attr":
-        return Cause(Code.SUBGRAPH)
+        return refusals.Cause(Code.SUBGRAPH)
     if fx_node.op != "call_function" or _op(fx_node) == GETITEM:
         return None
     if isinstance(fx_node.target, torch._ops.HigherOrderOperator):  # noqa: SLF001 - as above
-        return Cause(Code.SUBGRAPH)
+        return refusals.Cause(Code.SUBGRAPH)
     if _RANDOM.match(_op(fx_node)):
-        return Cause(Code.RANDOM_OPERATOR)
+        return refusals.Cause(Code.RANDOM_OPERATOR)
     if isinstance(fx_node.target, torch._ops.OpOverload) and not _op(fx_node).startswith("aten."):  # noqa: SLF001
-        return Cause(Code.CUSTOM_OPERATOR)
+        return refusals.Cause(Code.CUSTOM_OPERATOR)
     return refusals.of_values(fx_node)
 
 
