@@ -39,7 +39,7 @@ def score(
 
     rules = load_competition(competition)
     folder = baseline or rules.path(rules.baseline)
-    sources = _candidates(paths, rules, folder)
+    sources = _sources(paths, rules, folder)
     reference = read_reference(folder)
     results = evaluate_all(
         "score",
@@ -76,7 +76,7 @@ def validate(
     return worst(results)
 
 
-def _candidates(paths: list[Path] | None, rules: CompetitionFile, baseline: Path) -> list[SubmissionSource]:
+def _sources(paths: list[Path] | None, rules: CompetitionFile, baseline: Path) -> list[SubmissionSource]:
     if paths:
         return discover(paths)
     own = discover([rules.path(rules.submissions)])

@@ -108,7 +108,7 @@ class _Session:
     """What all seeds of a call have in common: the images, the teachers, the folder."""
 
     def __init__(self, source: SubmissionSource, dataset: Dataset, settings: TrainSettings) -> None:
-        self._candidate, self._dataset, self._settings = source, dataset, settings
+        self._source, self._dataset, self._settings = source, dataset, settings
         self.device = device_of(settings.device)
         plugin = self._load(settings.seed)
         self.weights_path = plugin.weights_path
@@ -136,7 +136,7 @@ class _Session:
     def _load(self, seed: int) -> LoadedPlugin:
         seed_everything(seed)
         from_weights = self._settings.from_weights
-        plugin = load_plugin_apart(self._candidate, self._dataset.competition, load_weights=from_weights)
+        plugin = load_plugin_apart(self._source, self._dataset.competition, load_weights=from_weights)
         if from_weights and not plugin.weights_loaded:
             where = str(plugin.weights_path)
             raise participant_error(Code.WEIGHTS_MISSING, where=where, got="nothing to go on from")
