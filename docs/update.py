@@ -43,7 +43,8 @@ def fields(model: type) -> str:
         if not isinstance(item, ast.AnnAssign) or not isinstance(text, ast.Expr):
             continue
         meaning = " ".join(str(ast.literal_eval(text.value)).split())
-        kind = ast.unparse(item.annotation).replace("|", "or")
+        plain = re.sub(r"Annotated\[(\w+), .*?\)\]", r"\1", ast.unparse(item.annotation))
+        kind = plain.replace("|", "or")
         rows.append(f"| `{ast.unparse(item.target)}` | `{kind}` | {meaning} |")
     return "\n".join(rows)
 

@@ -4,7 +4,7 @@ Nothing here imports torch. What a Submission's parts must be is checked in
 plugin/load.py, in the process that loads the plugin.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import pluggy
 from pydantic import BaseModel, ConfigDict, Field
@@ -56,8 +56,8 @@ class Submission(BaseModel):
     """
     name: str | None = Field(default=None, max_length=80)
     """A title for people; the row's name is the file's or folder's."""
-    authors: tuple[str, ...] = Field(default=(), max_length=20)
-    """Who made it."""
+    authors: tuple[Annotated[str, Field(max_length=80)], ...] = Field(default=(), max_length=20)
+    """Who made it: at most twenty names of 80 characters."""
     description: str | None = Field(default=None, max_length=2000)
     """One paragraph for the leaderboard."""
 

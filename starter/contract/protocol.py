@@ -1,6 +1,7 @@
 """What goes to and comes from the two kinds of child process: the submission's, and the runner."""
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
@@ -53,7 +54,7 @@ class WorkerReport(Record):
     """What thop counts on the module, in the participant's own process: it can be fooled."""
     title: str | None = Field(default=None, max_length=80)
     """Submission.name."""
-    authors: tuple[str, ...] = Field(default=(), max_length=20)
+    authors: tuple[Annotated[str, Field(max_length=80)], ...] = Field(default=(), max_length=20)
     """Submission.authors."""
     description: str | None = Field(default=None, max_length=2000)
     """Submission.description."""

@@ -114,7 +114,7 @@ def _decoded(node: Node) -> Node:
     except (ValueError, KeyError, TypeError) as error:
         raise _malformed(node.place, f"argument: {error}"[:300]) from error
     if node.op == GETITEM and not _is_getitem(args, kwargs):
-        raise _malformed(node.place, "getitem takes a reference and a number")
+        raise _malformed(node.place, "getitem takes a reference and a number that is not negative")
     return node.model_copy(update={"args": args, "kwargs": kwargs})
 
 
@@ -140,7 +140,9 @@ def _decode_ref(name: object) -> Ref:
 
 
 def _is_getitem(args: list[AtenValue], kwargs: Mapping[str, AtenValue]) -> bool:
-    return not kwargs and len(args) == 2 and isinstance(args[0], Ref) and type(args[1]) is int
+    return (
+        not kwargs and len(args) == 2 and isinstance(args[0], Ref) and type(args[1]) is int and args[1] >= 0
+    )
 
 
 def _check_references(file: GraphFile) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import unicodedata
 
 from rich.console import Console
 from rich.table import Table
@@ -41,7 +42,8 @@ def to_csv(board: Board) -> str:
 def _safe(value: object) -> object:
     if isinstance(value, str):
         value = inline(value)
-        if value.startswith(_FORMULA_SIGNS):
+        # A spreadsheet takes the full-width signs for the others.
+        if unicodedata.normalize("NFKC", value[:1]).startswith(_FORMULA_SIGNS):
             return "'" + value
     return value
 

@@ -4,9 +4,11 @@ Every test starts real children. A plugin that misbehaves on import costs as muc
 importing torch, so each test looks at everything that one child can show.
 """
 
+import json
 import os
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,32 @@ def run(folder: Path, text: str, sandbox: Sandbox | None, **limits: Any) -> Expo
         return export(source, COMPETITION, allowed, folder, sandbox)
     with UnlockedSandbox(serves_many=False) as open_sandbox:
         return export(source, COMPETITION, allowed, folder, open_sandbox)
+
+
+def weights_of(shape: list[int]) -> bytes:
+    """Return a safetensors file with one tensor, of a shape as hostile as it may be, and no bytes."""
+    header = json.dumps({"head.weight": {"dtype": "F32", "shape": shape, "data_offsets": [0, 0]}}).encode()
+    return len(header).to_bytes(8, "little") + header
+
+
+def request_for(folder: Path, dataset: Dataset) -> RunnerRequest:
+    """Ask for a graph to be counted and run on all images."""
+    return RunnerRequest(
+        graph=folder / "graph",
+        weights=folder / "weights",
+        transforms=folder / "transforms",
+        num_classes=3,
+        dataset=dataset.root.resolve(),
+        image_ids=tuple(row.image_id for row in dataset.solution()),
+        logits=folder / "logits.npy",
+    )
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[Runner]:
+    """One runner for all replies that it must survive."""
+    with Runner(LIMITS, threads=1) as shared:
+        yield shared
 
 
 def problem_of(exported: Exported) -> Problem:
@@ -275,20 +303,83 @@ def test_a_forged_report_is_malformed(report: bytes) -> None:
     assert (found.code, found.where) == (Code.MALFORMED_GRAPH, "report")
 
 
+FORGED_REPLY = """
+import json, os, stat
+PARTS = {PARTS}
+for number in range(3, 64):
+    try:
+        if stat.S_ISREG(os.fstat(number).st_mode):
+            sizes = {{name: len(text) for name, text in PARTS.items()}}
+            os.write(number, json.dumps(sizes).encode() + b"\\n")
+            os.write(number, "".join(PARTS.values()).encode())
+            os._exit(0)
+    except OSError:
+        pass
+"""
+
+
+@pytest.mark.parametrize(
+    "lacking", ["graph", "weights", "transforms", "graph weights", "graph weights transforms"]
+)
+def test_a_forged_reply_without_a_part_is_malformed(folder: Path, sandbox: Sandbox, lacking: str) -> None:
+    """A report without a problem is no graph: nothing of it may be called ok."""
+    parts = {"report": '{"problems": []}', "graph": "{}", "weights": "x", "transforms": "[]"}
+    kept = {name: text for name, text in parts.items() if name not in lacking.split()}
+    found = problem_of(run(folder, FORGED_REPLY.format(PARTS=kept), sandbox))
+    assert found.code is Code.MALFORMED_GRAPH
+    assert set(found.got.removeprefix("no ").split(" and no ")) == set(lacking.split())
+
+
+@pytest.mark.parametrize(
+    ("part", "content"),
+    [
+        ("graph", b""),
+        ("graph", b"[]"),
+        ("graph", b'{"nodes": 1}'),
+        ("graph", b"\xff\xfe"),
+        ("transforms", b""),
+        ("transforms", b"\xff\xfe{"),
+        ("transforms", b'{"kind": "Resize"}'),
+        ("transforms", b'[{"kind": "Plain", "name": "ToImage"}, 7]'),
+        ("weights", b""),
+        ("weights", b"\x08\0\0\0\0\0\0\0[1, 2, 3"),
+        ("weights", weights_of([0, 2**63])),
+        ("weights", weights_of([1] * 70)),
+        ("weights", weights_of([0] * 2000)),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_a_part_of_another_kind_is_the_entrys_fault_and_the_runner_goes_on(
+    folder: Path, sandbox: Sandbox, runner: Runner, easy_dataset: Dataset, part: str, content: bytes
+) -> None:
+    assert run(folder, GOOD, sandbox).report.problems == ()
+    (folder / part).write_bytes(content)
+    reply, process = runner.ask(request_for(folder, easy_dataset)), runner._child.process.pid
+    assert {CATALOGUE[found.code].status for found in reply.problems} <= {Status.INVALID, Status.UNSUPPORTED}
+    assert reply.problems
+    assert runner._child.process.pid == process
+
+
+def test_a_message_holds_no_value_that_an_image_gave(
+    folder: Path, sandbox: Sandbox, runner: Runner, easy_dataset: Dataset
+) -> None:
+    """Pixels copied into logits, infinite for some images: neither they nor which images are told."""
+    text = GOOD.replace(
+        "return self.head(images.mean((2, 3)))",
+        "return images[:, :, 0, 0] / (images[:, :, 0, 0] > 0.3).float()",
+    )
+    assert run(folder, text, sandbox).report.problems == ()
+    (found,) = runner.ask(request_for(folder, easy_dataset)).problems
+    assert found.code is Code.NON_FINITE_LOGITS
+    assert (found.where, found.got) == ("forward", "NaN or infinity for an image")
+
+
 def test_the_runner_survives_a_limit_and_its_own_death(
     folder: Path, sandbox: Sandbox, easy_dataset: Dataset
 ) -> None:
     """A limit is the submission's problem, a death is ours; after both a new runner answers as before."""
     assert run(folder, GOOD, sandbox).report.problems == ()
-    request = RunnerRequest(
-        graph=folder / "graph",
-        weights=folder / "weights",
-        transforms=folder / "transforms",
-        num_classes=3,
-        dataset=easy_dataset.root.resolve(),
-        image_ids=tuple(row.image_id for row in easy_dataset.solution()),
-        logits=folder / "logits.npy",
-    )
+    request = request_for(folder, easy_dataset)
     with Runner(LIMITS, threads=1) as runner:
         first, before = runner.ask(request), runner._child.process.pid
         assert first.problems == ()

@@ -373,6 +373,7 @@ OPERATORS: dict[str, tuple[Change, Code]] = {
         at_node(1, op="getitem", args=[ref("mean"), 5]),
         Code.MALFORMED_GRAPH,
     ),
+    "a result from the end": (at_node(1, op="getitem", args=[ref("mean"), -1]), Code.MALFORMED_GRAPH),
     "a slice of a result": (at_node(1, op="getitem", args=[ref("mean"), [0]]), Code.MALFORMED_GRAPH),
     "an index that is a tensor": (
         at_node(1, op="getitem", args=[ref("mean"), ref("t1")]),

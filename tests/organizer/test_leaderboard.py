@@ -26,11 +26,11 @@ from starter.data.dataset import Dataset, open_dataset
 from starter.evaluation.evaluate import read_reference
 from starter.evaluation.scoring import macro_f1
 from starter.organizer.leaderboard.model import Board, Details
-from starter.organizer.leaderboard.standings import Standings
+from starter.organizer.leaderboard.standings import Standings, _file_name
 from starter.organizer.store.model import Entry
 from starter.organizer.store.store import Store
 from starter.report.html.leaderboard import write_board
-from starter.report.leaderboard import show_board, to_csv
+from starter.report.leaderboard import _safe, show_board, to_csv
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -428,3 +428,19 @@ def in_browser(page: Path, width: int) -> str:
     run = subprocess.run(browser(page, width), capture_output=True, text=True, check=True)
     (title,) = re.findall(r"<title>(.*?)</title>", run.stdout, re.DOTALL)
     return html.unescape(title)
+
+
+def test_a_name_has_a_report_folder_of_its_own() -> None:
+    names = ["red team", "red;team", "red:team", "red/team", "red_team", "..", "...", "étude", ".", "a.", "a"]
+    folders = [_file_name(name) for name in names]
+    assert len(set(folders)) == len(names)
+    assert folders[0] == "red team"
+    assert folders[-1] == "a"
+    assert not {"", ".", ".."}.intersection(folders)
+    assert not any("/" in folder for folder in folders)
+
+
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
+def test_no_cell_of_the_csv_is_a_formula(sign: str) -> None:
+    assert _safe(f"{sign}1+1") == f"'{sign}1+1"
+    assert _safe(f"a{sign}1") == f"a{sign}1"

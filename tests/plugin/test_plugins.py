@@ -143,6 +143,12 @@ def test_a_long_message_is_cut(tmp_path: Path) -> None:
     assert len(found.got) == 500
 
 
+def test_an_author_is_a_name_and_no_page(tmp_path: Path) -> None:
+    found = problem_of(plugin(tmp_path, SMALL.replace("[]", "[], authors=('x' * 49_000,)")))
+    assert found.code is Code.BAD_FIELD
+    assert "80 characters" in found.got + found.expected
+
+
 def test_every_wrong_field_is_reported_at_once(tmp_path: Path) -> None:
     text = SMALL.replace("[]", "[], wieghts='w', authors='me', name=3")
     found = problems_of(plugin(tmp_path, text))

@@ -102,7 +102,12 @@ def export(
     if found is not None:
         return Exported(WorkerReport(problems=(found,)), folder, printed, used)
     report = sandbox.without_names((folder / "report").read_bytes()) if (folder / "report").exists() else b""
-    return Exported(_read_report(report), folder, printed, used)
+    exported = Exported(_read_report(report), folder, printed, used)
+    if exported.report.problems or exported.is_complete:
+        return exported
+    got = f"no {' and no '.join(part for part in PARTS if not (folder / part).is_file())}"
+    wrong = problem(Code.MALFORMED_GRAPH, where="reply", got=got)
+    return Exported(WorkerReport(problems=(wrong,)), folder, printed, used)
 
 
 def _pack(source: SubmissionSource, competition: Competition, limits: Limits, path: Path) -> Payload:

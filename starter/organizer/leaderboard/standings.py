@@ -259,9 +259,9 @@ def _row_id(*parts: str) -> str:
 
 
 def _file_name(text: str) -> str:
-    """Return a stranger's text as one part of a path."""
+    """Return a stranger's text as one part of a path; no two texts become the same."""
     name = "".join(c if c.isalnum() or c in " -_." else "_" for c in inline(text)).strip(" .")
-    return name or _row_id(text)
+    return name if name == text else f"{name}-{_row_id(text)}".lstrip("-")
 
 
 def _others(copies: Iterable[tuple[str, str]], entry: Entry) -> tuple[str, ...]:
