@@ -373,7 +373,7 @@ addEventListener("load", () => {
   macs.click();
   report.down = rows().map((r) => Number(r.cells[column].textContent.replaceAll(",", "")));
   const point = document.querySelector("figure svg a:not([tabindex])");
-  point.focus();
+  point.dispatchEvent(new Event("focus")); // a window in the background sends none of its own
   report.tip = document.getElementById("tip").textContent;
   report.label = point.getAttribute("aria-label");
   document.body.textContent = "";
