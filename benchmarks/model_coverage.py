@@ -2,13 +2,16 @@
 
 Every model gets fresh weights and six classes, at its usual resolution. It goes the way of a
 submission, in this process, and the runner's logits on two random images must be those of the
-model itself. A refusal must stand in EXPECTED_REFUSALS; anything else is a failure, exit status 1.
+model itself. Then each computed value is rounded, as the cost rule says: "rounded" is how far that
+moves the logits, "kept" how many of eight random and eight packaged images keep their class. A
+refusal must stand in EXPECTED_REFUSALS; anything else is a failure, exit status 1.
 
     python benchmarks/model_coverage.py              about 20 minutes on one core
 """
 
 import argparse
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -16,6 +19,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from starter.contract.system.processors import waiting
@@ -27,11 +31,13 @@ import torch
 import torchvision
 from timm.data.config import resolve_data_config
 from torch import nn
+from torchvision.transforms import v2
 
 from starter.contract.errors import ParticipantError
 from starter.contract.submissions import Kind, SubmissionSource
+from starter.data.dataset import open_dataset
 from starter.graph.analysis import trace
-from starter.graph.executor import Program
+from starter.graph.executor import Program, to_bfloat16
 from starter.graph.format import Graph
 from starter.graph.macs import count_macs
 from starter.graph.reader import read_graph
@@ -39,6 +45,8 @@ from starter.plugin.export import export_model, write_graph
 
 NUM_CLASSES = 6
 IMAGES = 2
+RANKED = 8
+"""On how many random images, and on how many packaged ones, the classes are compared."""
 CALIBRATION_IMAGES = 4
 MOST_DIFFERENCE = 1e-4
 MOST_ROUNDINGS = 4
@@ -108,6 +116,10 @@ class Outcome:
     """Largest difference of a logit, over the largest logit."""
     rounding: float = 0
     """The model's own error in float32, found by running it in float64; only for a large difference."""
+    rounded: float = 0
+    """Difference that rounding every computed value makes."""
+    kept: int = 0
+    """How many of 2 x RANKED images keep their class when values are rounded."""
     code: str = ""
     """The code of the first refusal, or the type of an exception."""
     details: tuple[str, ...] = ()
@@ -175,15 +187,40 @@ def take(model: str) -> Outcome:
     started = time.perf_counter()
     walk = trace(graph_of(network, size), num_classes=NUM_CLASSES)
     macs = count_macs(walk).macs
-    found = Program(walk, batch_size=IMAGES)(images)
+    found = Program(walk, batch_size=IMAGES, rounding=None)(images)
     seconds = time.perf_counter() - started
     with torch.inference_mode():
         expected = network(images)
         difference = relative_difference(expected, found)
         exact = network.double()(images.double()) if difference > MOST_DIFFERENCE else expected
     rounding = relative_difference(exact, expected)
+    more = torch.cat([torch.randn(RANKED, 3, size, size), packaged(size)])
+    plain, rounded = (in_parts(Program(walk, rounding=how), more) for how in (None, to_bfloat16))
+    kept = int((plain.argmax(1) == rounded.argmax(1)).sum())
     details = (f"the model's own float32 rounding is {rounding:.1e}",) if rounding else ()
-    return Outcome(model, size, macs, seconds, difference, rounding, details=details)
+    by_rounding = relative_difference(plain, rounded)
+    return Outcome(model, size, macs, seconds, difference, rounding, by_rounding, kept, details=details)
+
+
+def in_parts(program: Program, images: torch.Tensor) -> torch.Tensor:
+    """Return the logits of any number of images."""
+    return torch.cat([program(part) for part in images.split(program.batch_size)])
+
+
+@cache
+def packaged(size: int) -> torch.Tensor:
+    """Return RANKED of the packaged evaluation images, normalised: float32 (RANKED, 3, size, size)."""
+    dataset = open_dataset(Path(__file__).parents[1] / "data" / "waste")
+    read = v2.Compose(
+        [
+            v2.Resize((size, size)),
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(dataset.info.mean, dataset.info.std),
+        ]
+    )
+    rows = dataset.solution()
+    return torch.stack([read(dataset.images.open(r.image_id)) for r in rows[:: len(rows) // RANKED][:RANKED]])
 
 
 def relative_difference(expected: torch.Tensor, found: torch.Tensor) -> float:
@@ -212,11 +249,12 @@ def torchvision_models() -> Iterator[str]:
 
 def show(outcomes: Iterable[Outcome]) -> list[Outcome]:
     """Print one line for each model as it is done; return the outcomes."""
-    print(f"{'model':46} {'px':>4} {'MACs':>15} {'seconds':>8} {'differs by':>10}  verdict")
+    print(f"{'model':46} {'px':>4} {'MACs':>15} {'seconds':>8} {'differs by':>10}  rounded kept  verdict")
     shown = []
     for outcome in outcomes:
         numbers = f"{outcome.size:4} {outcome.macs:15,} {outcome.seconds:8.1f} {outcome.difference:10.1e}"
-        columns = f"{outcome.code:>40}" if outcome.code else numbers
+        numbers += f" {outcome.rounded:8.1e} {outcome.kept:4}"
+        columns = f"{outcome.code:>54}" if outcome.code else numbers
         print(f"{outcome.model:46} {columns}  {outcome.verdict}", flush=True)
         for detail in outcome.details:
             print(f"    {detail[:300]}", flush=True)
@@ -239,6 +277,11 @@ def main() -> None:
     print(f"{len(outcomes)} models: " + ", ".join(f"{n} {verdict}" for verdict, n in verdicts.items()))
     taken = [outcome.difference for outcome in outcomes if not outcome.code]
     print(f"largest difference {max(taken, default=0):.1e}")
+    images = 2 * RANKED * len(taken)
+    kept = sum(outcome.kept for outcome in outcomes)
+    print(f"rounded: {kept} of {images} images keep their class")
+    moved = sorted(outcome.rounded for outcome in outcomes if not outcome.code)
+    print(f"logits move by {statistics.median(moved or [0]):.1e} of the largest (median of the models)")
     sys.exit(0 if verdicts.keys() <= {"ok", "refused"} else 1)
 
 

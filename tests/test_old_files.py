@@ -84,6 +84,22 @@ def test_a_batch_evaluates_nothing_of_an_old_store_anew(folder: Path, run: Run) 
     )
 
 
+def test_an_old_competition_scores_by_its_own_cost_rule_and_is_told_so(folder: Path, run: Run) -> None:
+    """Its rules name no version; its reference does."""
+    done = run("score", "entries/red/second.py", "--isolation", "none", "--json", "new.json")
+    text = " ".join(done.stderr.split())
+    assert "cost version 1: packed products count once; for version 2 set cost_version = 2" in text
+
+    (new,) = read(folder / "new.json")["results"]
+    old = next(r["result"] for r in read(folder / "batch.json")["results"] if r["result"]["name"] == "second")
+    assert (new["score"], new["macs"], new["macro_f1"]) == (old["score"], old["macs"], old["macro_f1"])
+
+    rules = load_competition(folder / "competition.toml")
+    reference = read_reference(rules.path(rules.baseline))
+    assert rules.counted_as(reference).score.cost_version == 1
+    assert rules.counted_as(None).score.cost_version == 2
+
+
 @pytest.mark.slow
 def test_old_reports_are_proved_again(run: Run) -> None:
     lines = run("verify", "reports").stdout.splitlines()

@@ -27,10 +27,10 @@ from rich.progress import (
 )
 
 from starter.cli.exits import EXIT_HOST, EXIT_OK, EXIT_PARTICIPANT
-from starter.contract.competition import CompetitionFile
+from starter.contract.competition import NEWEST_COST_VERSION, CompetitionFile
 from starter.contract.errors import Status
 from starter.contract.isolation import TRUST, Isolation, Level
-from starter.contract.results import EvaluationResult
+from starter.contract.results import EvaluationResult, Reference
 from starter.contract.submissions import SubmissionSource
 from starter.contract.text import inline
 from starter.data.dataset import Dataset
@@ -139,6 +139,19 @@ def store_url(given: str | None, rules: CompetitionFile) -> str:
     return given or f"sqlite:///{rules.path('.starter') / 'results.sqlite'}"
 
 
+def in_force(rules: CompetitionFile, reference: Reference | None) -> CompetitionFile:
+    """Return the rules with their cost version; an old one is told on stderr, once."""
+    rules = rules.counted_as(reference)
+    if rules.score.cost_version != NEWEST_COST_VERSION:
+        print_line(
+            err,
+            f"cost version {rules.score.cost_version}: packed products count once; "
+            f"for version {NEWEST_COST_VERSION} set cost_version = {NEWEST_COST_VERSION} under [score] in "
+            "competition.toml, then run: starter baseline measure",
+        )
+    return rules
+
+
 @contextlib.contextmanager
 def progress(what: str, *, estimate: bool = False) -> Iterator[Callable[..., None]]:
     """Show a progress bar on stderr, where that is a terminal; with an estimate of what is left.
@@ -187,6 +200,7 @@ def evaluate_all(
     reference_folder = options.pop("reference_folder", Path())
     dataset = open_data(data, rules)
     options["isolation"] = isolation_for(command, rules, isolation)
+    rules = in_force(rules, options.get("reference"))
     names = [c.name for c in sources]
     results: list[EvaluationResult] = []
     with (

@@ -6,14 +6,21 @@ Paths in it are relative to the file. What a plugin may know of it is
 
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from starter.contract.errors import Code, UsageError, problem, usage_error
 from starter.contract.isolation import Level
+from starter.contract.results import Reference
 
 FILE_NAME = "competition.toml"
+
+CostVersion = Literal[1, 2]
+"""A rule for what is counted and how a graph is run; docs/scoring.md tells them apart."""
+
+NEWEST_COST_VERSION: CostVersion = 2
+"""Raised when a change moves any score."""
 
 
 class ScoreRules(BaseModel):
@@ -21,6 +28,8 @@ class ScoreRules(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    cost_version: CostVersion | None = Field(default=None, exclude_if=lambda version: version is None)
+    """The cost rule; left out: the one of the baseline's reference.json, or else the newest."""
     counter: Literal["macs", "thop"] = "macs"
     """Whose count is scored: ours, or thop's (can be fooled)."""
     f1_floor: float = Field(default=0.5, ge=0, le=1)
@@ -105,6 +114,14 @@ class CompetitionFile(BaseModel):
     def root(self) -> Path:
         """The folder that the file stands in."""
         return self._root
+
+    def counted_as(self, reference: Reference | None) -> "CompetitionFile":
+        """Return these rules with the cost version in force: their own, the reference's, or the newest."""
+        known = {str(version): version for version in get_args(CostVersion)}
+        measured = reference.cost_version.partition("+")[0] if reference else ""
+        version = self.score.cost_version or known.get(measured, NEWEST_COST_VERSION)
+        score = self.score.model_copy(update={"cost_version": version})
+        return self.model_copy(update={"score": score})
 
     def path(self, relative: str) -> Path:
         """Resolve a path of the file against its folder."""

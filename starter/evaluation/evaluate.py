@@ -94,7 +94,7 @@ class Evaluator:
         isolation: Isolation | None = None,
         measurer: Callable[[Images], MeasurerProtocol] | None = None,
     ) -> None:
-        self._competition = competition
+        self._competition = competition.counted_as(reference)
         self._dataset = dataset
         self._scope = scope
         self._reference = reference

@@ -136,7 +136,12 @@ class LocalMeasurer:
         self.machine = machine()
         self._profile = profile
         rules = [competition.path(name) for name in competition.operator_costs]
-        self._runner = Runner(competition.limits, cost_rules=rules, threads=threads)
+        self._runner = Runner(
+            competition.limits,
+            cost_rules=rules,
+            threads=threads,
+            cost_version=competition.score.cost_version,
+        )
         self._folder = tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True)
 
     def close(self) -> None:

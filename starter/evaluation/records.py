@@ -41,7 +41,7 @@ class Context(Record):
     def of(cls, competition: CompetitionFile, data_fingerprint: str, reference: Reference) -> Self:
         """Return what holds now."""
         rules = {
-            "score": competition.score.model_dump(mode="json"),
+            "score": competition.score.model_dump(mode="json", exclude={"cost_version"}),
             "limits": competition.limits.model_dump(mode="json"),
             "operator_costs": [sha256(competition.path(p).read_bytes()) for p in competition.operator_costs],
         }

@@ -18,7 +18,7 @@ import pluggy
 from starter.contract.errors import Code, Problem, UsageError, problem
 from starter.contract.hookspecs import PROJECT, hookspec
 from starter.graph.formulas import CostClass, Formula
-from starter.graph.operators import COST_VERSION, OPERATORS, OperatorRule, OperatorTable, kernel
+from starter.graph.operators import OPERATORS, OperatorRule, OperatorTable, kernel
 from starter.graph.self_test import SelfTestGraph, check_self_test
 
 
@@ -49,12 +49,12 @@ class Hooks:
         raise NotImplementedError
 
 
-def cost_version(paths: Sequence[Path]) -> str:
-    """Return the version of the rule in force: the table's, and a digest of the organizer's files."""
+def rule_in_force(version: int, paths: Sequence[Path]) -> str:
+    """Return the name of the cost rule in force: a version, with a digest of the organizer's files."""
     if not paths:
-        return str(COST_VERSION)
+        return str(version)
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in paths)).hexdigest()
-    return f"{COST_VERSION}+{digest[:12]}"
+    return f"{version}+{digest[:12]}"
 
 
 def load_rules(paths: Sequence[Path], operators: OperatorTable = OPERATORS) -> OperatorTable:

@@ -4,6 +4,9 @@ The batch-1 graph is mapped over the batch with torch.vmap, so that no image can
 see its neighbours. Convolution and batch norm are fused and tensors kept
 channels-last; both change only the order of the same arithmetic, and every value
 must have the shape that was counted.
+
+What an operator computes is rounded to 8 significant bits before another reads it:
+in a value with more, one multiplication can carry the products of two networks.
 """
 
 import itertools
@@ -25,10 +28,24 @@ ATTENTION = "aten.scaled_dot_product_attention.default"
 BATCH_NORM = "aten._native_batch_norm_legit_no_training.default"
 _CONVOLUTIONS = frozenset({"aten.conv1d.default", "aten.conv2d.default", "aten.conv3d.default"})
 _GLOBAL_POOLS = frozenset({"aten.adaptive_avg_pool2d.default", "aten._adaptive_avg_pool2d.default"})
+_BATCH_ELEMENTS = 2**22
+"""Of the largest value of a batch: more leaves the processor's caches, fewer make operators short."""
+_BATCH_SIZES = (8, 128)
+"""The fewest and the most images of a batch, unless it would not fit into memory."""
 _MAX_BATCH_ELEMENTS = 2**27
+_MAY_ALIAS = frozenset({"aten.einsum.default"})
+"""Operators that compute, but may return their operand's own memory."""
+
+Rounding = Callable[[torch.Tensor], torch.Tensor]
+"""Rounds a floating-point tensor in place and returns it."""
 
 Instruction = tuple[str, Callable[..., AtenValue], list[AtenValue], dict[str, AtenValue], tuple[str, ...]]
 """Result, kernel, arguments, keyword arguments, and the values not needed afterwards."""
+
+
+def to_bfloat16(values: torch.Tensor) -> torch.Tensor:
+    """Round in place to bfloat16's 8 significant bits, to nearest, ties to even; the dtype stays."""
+    return values.copy_(values.to(torch.bfloat16))
 
 
 class Program:
@@ -36,14 +53,20 @@ class Program:
 
     Args:
         trace: what the walk through the graph has found.
-        batch_size: the largest number of images to run at once.
+        batch_size: the largest number of images to run at once; None: what fits into caches.
+        rounding: what is done to every value that an operator computes; None: nothing (cost version 1).
 
     Raises:
         ParticipantError: E602, here or in a run: torch has a shape for a call, but no way to run it.
     """
 
-    def __init__(self, trace: Trace, *, batch_size: int = 32) -> None:
-        self.batch_size = max(1, min(batch_size, _MAX_BATCH_ELEMENTS // trace.peak_elements))
+    def __init__(
+        self, trace: Trace, *, batch_size: int | None = None, rounding: Rounding | None = to_bfloat16
+    ) -> None:
+        fewest, most = _BATCH_SIZES
+        wanted = batch_size or min(most, max(fewest, _BATCH_ELEMENTS // trace.peak_elements))
+        self.batch_size = max(1, min(wanted, _MAX_BATCH_ELEMENTS // trace.peak_elements))
+        self._rounding = rounding
         self._constants = dict(trace.constants)
         self._output = trace.graph.file.output
         with _participants_failure():
@@ -56,7 +79,7 @@ class Program:
             if name not in self._constants:
                 dead.setdefault(i, []).append(name)
         self._instructions: list[Instruction] = [
-            (node.name, _kernel(node.op), list(node.args), dict(node.kwargs), tuple(dead.get(i, ())))
+            (node.name, self._function(node, trace), list(node.args), node.kwargs, tuple(dead.get(i, ())))
             for i, node in enumerate(nodes)
         ]
 
@@ -81,6 +104,21 @@ class Program:
             for name, value in self._constants.items()
         }
         return self
+
+    def _function(self, node: Node, trace: Trace) -> Callable[..., AtenValue]:
+        """Return an operator's kernel, with the rounding of what it computes."""
+        function, rounding = _kernel(node.op), self._rounding
+        rule = trace.operators.get(node.op)  # None: what an operator of the table was rewritten as
+        if rounding is None or node.name == self._output or (rule is not None and rule.is_exact):
+            return function
+        may_alias = node.op in _MAY_ALIAS
+
+        def rounded(value: AtenValue) -> AtenValue:
+            if isinstance(value, torch.Tensor):
+                return rounding(value.clone() if may_alias else value) if value.is_floating_point() else value
+            return type(value)(map(rounded, value))
+
+        return lambda *args, **kwargs: rounded(function(*args, **kwargs))
 
     def _run_one(self, after_each: Callable[[str], None] | None, image: torch.Tensor) -> AtenValue:
         values = {**self._constants, INPUT: image}

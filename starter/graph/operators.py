@@ -6,7 +6,7 @@ nothing carries the reason. The formulas: formulas.py. An organizer's rules: cos
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -33,9 +33,6 @@ from starter.graph.formulas import (
     reduction_cost,
     scaled_product_cost,
 )
-
-COST_VERSION = 1
-"""Raised when a change of this table moves any score."""
 
 TORCH_ERRORS = (
     RuntimeError,
@@ -64,6 +61,8 @@ class OperatorRule:
     """Whether it reads only the shape of its tensors, so that its result is a constant."""
     is_view: bool = False
     """Whether it only describes the same memory anew."""
+    is_exact: bool = False
+    """Whether its results are values that it was given, or whole numbers: rounding would change nothing."""
 
 
 OperatorTable = Mapping[str, OperatorRule]
@@ -116,6 +115,13 @@ _POINTWISE: dict[str, int] = {
     "upsample_bilinear2d upsample_bilinear2d.vec": 4,
     "upsample_bicubic2d upsample_bicubic2d.vec": 16,
 }
+
+_EXACT = """relu relu6 hardtanh threshold neg abs sign clamp clamp.Tensor clamp_min clamp_min.Tensor clamp_max
+    clamp_max.Tensor minimum maximum fmin fmax amax amin max max.dim min min.dim
+    where.self where.ScalarSelf where.ScalarOther where.Scalar masked_fill.Scalar masked_fill.Tensor
+    floor ceil round trunc nan_to_num max_pool1d max_pool2d max_pool2d_with_indices max_pool3d
+    max_pool3d_with_indices adaptive_max_pool2d adaptive_max_pool3d"""
+"""Operators with a price whose results are among the values that they are given, or whole numbers."""
 
 _REDUCTIONS: dict[str, int] = {
     """sum sum.dim_IntList mean mean.dim amax amin max max.dim min min.dim prod prod.dim_int
@@ -195,7 +201,10 @@ def operator_table(rules: Iterable[tuple[str, OperatorRule]]) -> OperatorTable:
 
 
 def _each(names: str, rule: OperatorRule) -> Iterator[tuple[str, OperatorRule]]:
-    return ((f"aten.{name}" if "." in name else f"aten.{name}.default", rule) for name in names.split())
+    free = rule.kind in {CostClass.MOVEMENT, CostClass.CONSTANT}
+    for name in names.split():
+        overload = name if "." in name else f"{name}.default"
+        yield f"aten.{overload}", replace(rule, is_exact=free or name in _EXACT.split())
 
 
 def _rules() -> Iterator[tuple[str, OperatorRule]]:
@@ -232,7 +241,12 @@ def _free_rules() -> Iterator[tuple[str, OperatorRule]]:
     )
     only_constant = "only where it does not depend on the image"
     yield from _each(_CONSTANTS, OperatorRule(CostClass.CONSTANT, no_cost, only_constant))
-    yield GETITEM, OperatorRule(CostClass.MOVEMENT, no_cost, "names one of several results", is_view=True)
+    yield (
+        GETITEM,
+        OperatorRule(
+            CostClass.MOVEMENT, no_cost, "names one of several results", is_view=True, is_exact=True
+        ),
+    )
 
 
 OPERATORS = operator_table(_rules())

@@ -12,7 +12,7 @@ import torch
 
 from starter.contract.errors import ParticipantError
 from starter.graph.analysis import trace
-from starter.graph.executor import Program
+from starter.graph.executor import Program, to_bfloat16
 from starter.graph.format import INPUT, AtenValue, Graph, GraphFile, Node, Ref, TensorSpec
 from starter.graph.formulas import Cost
 from starter.graph.macs import count_macs
@@ -93,14 +93,14 @@ SELF_TESTS: tuple[SelfTestGraph, ...] = (
 def check_self_test(test: SelfTestGraph, operators: OperatorTable = OPERATORS) -> str | None:
     """Count and run one graph; return what is wrong with it, or None.
 
-    Its run must be the same bit for bit a second time, and an image that is not a
-    number must leave the others in its batch as they were.
+    Its run must be the same bit for bit a second time, what it computes must be rounded, and an
+    image that is not a number must leave the others in its batch as they were.
     """
     try:
         walk = trace(_graph(test), num_classes=None, operators=operators)
         found = count_macs(walk)
         program = Program(walk)
-        images = torch.rand(4, *test.image, generator=torch.Generator().manual_seed(0))
+        images = to_bfloat16(torch.rand(4, *test.image, generator=torch.Generator().manual_seed(0)))
         first, again = program(images), program(images)
         images[0] = torch.nan
         beside = program(images)
@@ -109,6 +109,8 @@ def check_self_test(test: SelfTestGraph, operators: OperatorTable = OPERATORS) -
     cost = Cost(found.contraction, found.pointwise, found.reduction)
     if cost != test.cost:
         return f"{test.name}: {cost} counted, {test.cost} expected"
+    if not torch.equal(first, to_bfloat16(first.clone())):
+        return f"{test.name}: its result is not rounded"
     if not torch.equal(first, again):
         return f"{test.name}: a second run gives other bits"
     if not torch.equal(first[1:], beside[1:]):
@@ -122,10 +124,11 @@ def _graph(test: SelfTestGraph) -> Graph:
     for i, (op, args) in enumerate(test.calls):
         nodes.append(Node(name=f"n{i}", op=op, args=_renamed(args, names), kwargs={}))
         names[LAST.name] = f"n{i}"
+    nodes.append(Node(name="read", op="aten.alias.default", args=[Ref(names[LAST.name])], kwargs={}))
     specs = tuple(TensorSpec(name=f"t{i}", key=f"t{i}", kind="buffer") for i in range(len(test.tensors)))
     random = torch.Generator().manual_seed(0)
     weights = {f"t{i}": torch.rand(*shape, generator=random) for i, shape in enumerate(test.tensors)}
-    file = GraphFile(input_shape=(1, *test.image), tensors=specs, nodes=tuple(nodes), output=names["last"])
+    file = GraphFile(input_shape=(1, *test.image), tensors=specs, nodes=tuple(nodes), output="read")
     return Graph(file, weights)
 
 

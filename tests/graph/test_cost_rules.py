@@ -85,8 +85,8 @@ def test_the_runner_loads_the_rules_and_its_cost_version_says_so(tmp_path: Path)
     with Runner(Limits(), threads=1, cost_rules=[path]) as runner:
         version = runner.hello.cost_version
 
-    assert version == cost_rules.cost_version([path])
-    assert version.startswith(f"{cost_rules.cost_version([])}+")
+    assert version == cost_rules.rule_in_force(2, [path])
+    assert version.startswith("2+")
 
 
 def test_a_wrong_rule_stops_the_runner_as_a_usage_error(tmp_path: Path) -> None:

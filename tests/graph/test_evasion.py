@@ -1,8 +1,8 @@
 """Ways round the count: each is counted at no less than what it does, or refused with help.
 
 One folder of tests/submissions each, a plugin like any other, with its verdict.toml:
-what it tries, and either the code of its refusal or the operations that it really
-does for one image, with the arithmetic.
+what it tries, and the code of its refusal, or the operations that it really does for
+one image, with the arithmetic, or that what it gains is rounded away when it is run.
 """
 
 import re
@@ -90,7 +90,21 @@ def test_an_evasion_is_counted_or_refused(exports: dict[str, Future[Exported]], 
     else:
         assert not problems, exported.log[-1000:]
         assert macs is not None
-        assert macs >= expected["multiplications"]
+        assert macs >= expected.get("multiplications", 0)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "rounded_away" in verdict(name)])
+def test_of_two_products_in_one_only_the_first_is_left(
+    exports: dict[str, Future[Exported]], name: str
+) -> None:
+    """Its logits are what it has taken out of the lower bits of values that an operator computed."""
+    folder = exports[name].result().folder
+    walk = trace(read_graph(folder / "graph", folder / "weights"), num_classes=6)
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+    exact, rounded = Program(walk, rounding=None)(images), Program(walk)(images)
+    assert exact.norm() > 1
+    assert (exact - rounded).norm() > 0.5 * exact.norm()  # where the first is 0, the second is still whole
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "multiplications" in verdict(name)])

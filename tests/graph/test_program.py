@@ -9,6 +9,8 @@ from torch import nn
 from tracing import Forward, to_logits, trace_of
 
 from starter.graph.executor import Program
+from starter.graph.formulas import CostClass
+from starter.graph.operators import OPERATORS, kernel
 
 TORCHVISION = [
     "alexnet",
@@ -77,7 +79,8 @@ def randomised(model: nn.Module) -> nn.Module:
 
 
 def relative_difference(model: nn.Module, images: torch.Tensor, num_classes: int) -> float:
-    program = Program(trace_of(model, tuple(images.shape[1:]), num_classes), batch_size=len(images))
+    walk = trace_of(model, tuple(images.shape[1:]), num_classes)
+    program = Program(walk, batch_size=len(images), rounding=None)
     with torch.no_grad():
         expected = model(images)
     return ((program(images) - expected).abs().max() / expected.abs().max()).item()
@@ -153,14 +156,14 @@ def test_the_same_images_give_the_same_bits_again() -> None:
 def test_a_model_that_peeks_at_its_batch_sees_only_one_image() -> None:
     """In eager mode this forward subtracts the batch's mean; here each image is its own batch."""
     model = Forward(lambda _, x: to_logits(x - x.mean(0, keepdim=True)))
-    program = Program(trace_of(model))
+    program = Program(trace_of(model), rounding=None)
     assert torch.equal(program(torch.randn(3, 3, 8, 8)), torch.zeros(3, 6))
 
 
 def test_large_values_make_the_batch_smaller() -> None:
     small = Program(trace_of(Forward(lambda _, x: to_logits(x))))
     large = Program(trace_of(Forward(lambda _, x: to_logits(x.repeat(1, 1, 512, 512)))))
-    assert small.batch_size == 32
+    assert small.batch_size == 128
     assert large.batch_size == 2
 
 
@@ -172,4 +175,89 @@ def test_an_open_ended_replacement_of_a_slice_runs_over_a_batch() -> None:
     network = Forward(shifted)
     images = torch.rand(3, 3, 8, 8)
 
-    assert torch.equal(Program(trace_of(network))(images), network(images))
+    assert torch.equal(Program(trace_of(network), rounding=None)(images), network(images))
+
+
+def rounded(values: torch.Tensor) -> torch.Tensor:
+    return values.to(torch.bfloat16).float()
+
+
+class Residual(nn.Module):
+    """A block as networks have it: what is computed between two roundings is exact."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(6)
+        self.head = nn.Linear(6, 6)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        hidden = self.norm(self.conv(images)).relu()
+        hidden = hidden * hidden.sigmoid()
+        return self.head(hidden.mean((2, 3)))
+
+    def by_hand(self, images: torch.Tensor) -> torch.Tensor:
+        hidden = rounded(self.norm(self.conv(images))).relu()
+        hidden = rounded(hidden * rounded(hidden.sigmoid()))
+        return self.head(rounded(hidden.mean((2, 3))))
+
+
+def test_every_computed_value_is_rounded_before_another_operator_reads_it() -> None:
+    torch.manual_seed(0)
+    model = randomised(Residual())
+    images = torch.randn(50, 3, 8, 8)
+    with torch.no_grad():
+        expected, exact = model.by_hand(images), model(images)
+    found = Program(trace_of(model))(images)
+
+    assert (found - expected).abs().max() < 0.1 * (exact - expected).abs().max()
+    assert torch.allclose(Program(trace_of(model), rounding=None)(images), exact, atol=1e-5)
+
+
+def test_rounding_leaves_the_image_and_shared_memory_alone() -> None:
+    """Einsum of one operand returns the operand's own memory, and the image is read again after it."""
+
+    def twice(_: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        turned = torch.einsum("bchw->bcwh", images)
+        return to_logits(torch.cat([images, turned], dim=1))
+
+    images = torch.rand(3, 3, 8, 8)
+    given = images.clone()
+    assert torch.equal(Program(trace_of(Forward(twice)))(images), to_logits(given))
+    assert torch.equal(images, given)
+
+
+EXACT_CALLS = {
+    "clamp": (-0.5, 0.5), "clamp_min": (-0.5,), "clamp_max": (0.5,), "hardtanh": (-0.5, 0.5),
+    "threshold": (0.5, 0.25), "nan_to_num": (0.25,), "masked_fill.Scalar": (torch.tensor(True), 0.25),
+    "masked_fill.Tensor": (torch.tensor(True), torch.tensor(0.25)), "max.dim": (0,), "min.dim": (0,),
+    "clamp.Tensor": (torch.tensor(-0.5), torch.tensor(0.5)), "clamp_min.Tensor": (torch.tensor(0.5),),
+    "clamp_max.Tensor": (torch.tensor(0.5),), "max_pool1d": (2,), "max_pool2d": ([2, 2],),
+    "max_pool2d_with_indices": ([2, 2],), "max_pool3d": ([2, 2, 2],), "max_pool3d_with_indices": ([2, 2, 2],),
+    "adaptive_max_pool2d": ([3, 3],), "adaptive_max_pool3d": ([1, 3, 3],),
+}  # fmt: skip
+"""Arguments after the first, of operators that are said to be exact."""
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        op
+        for op, r in OPERATORS.items()
+        if r.is_exact and r.kind not in {CostClass.MOVEMENT, CostClass.CONSTANT}
+    ],
+)
+def test_an_operator_that_is_not_rounded_computes_no_new_bits(op: str) -> None:
+    values = rounded(torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(0)) * 9)
+    name = op.removeprefix("aten.").removesuffix(".default")
+    if name.startswith("where"):
+        first: tuple[object, ...] = (values > 0, *([values, 0.5] if "Other" in name else [0.5, values]))
+        first = (values > 0, values, values * 2) if name == "where.self" else first
+        first = (values > 0, 0.25, 0.5) if name == "where.Scalar" else first
+    elif name in {"minimum", "maximum", "fmin", "fmax"}:
+        first = (values, values.flip(0))
+    else:
+        first = (values[None] if "3d" in name else values, *EXACT_CALLS.get(name, ()))
+    found = kernel(op)(*first)
+    result = found if isinstance(found, torch.Tensor) else found[0]
+    assert torch.equal(result.float(), rounded(result.float()))

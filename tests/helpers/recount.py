@@ -149,7 +149,7 @@ def assert_priced_as_run(walk: Trace, report: CostReport, images: torch.Tensor) 
         ParticipantError: the graph fails on the image.
     """
     done: dict[str, tuple[int, int, int]] = {}
-    program, mode = Program(walk), Recount()
+    program, mode = Program(walk, rounding=None), Recount()
 
     def after_each(name: str) -> None:
         done[name] = mode.products, mode.rest, mode.casts

@@ -69,7 +69,7 @@ def check(
     rules = load_competition(competition)
     folder = path or rules.path(rules.baseline)
     reference = read_reference(folder)
-    measured = _measured("baseline check", folder, data, rules, isolation)
+    measured = _measured("baseline check", folder, data, rules.counted_as(reference), isolation)
     check_again(reference, measured, folder / REFERENCE_FILE)
     for name in EXACT:
         figure = getattr(measured, name)

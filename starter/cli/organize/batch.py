@@ -17,6 +17,7 @@ from starter.cli.common import (
     RulesOption,
     StoreOption,
     err,
+    in_force,
     isolation_for,
     open_data,
     out,
@@ -118,6 +119,7 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     rules = load_competition(competition)
     baseline = rules.path(rules.baseline)
     reference = read_reference(baseline)
+    rules = in_force(rules, reference)
     dataset = open_data(data, rules)
     sources = find(paths, index)
     holds_under = Context.of(rules, dataset.fingerprint(), reference)

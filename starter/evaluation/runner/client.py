@@ -18,7 +18,7 @@ from typing import BinaryIO, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from starter.contract.competition import Limits
+from starter.contract.competition import NEWEST_COST_VERSION, CostVersion, Limits
 from starter.contract.errors import Code, HostError, Problem, UsageError, host_error, problem
 from starter.contract.hookspecs import Competition
 from starter.contract.protocol import (
@@ -223,19 +223,26 @@ def _read_report(text: bytes) -> WorkerReport:
 
 
 class Runner:
-    """Our own child that counts and runs graphs; started at once, so that it loads while others work.
+    """Our own child that counts and runs graphs; it starts at once, and loads while others work.
 
     Args:
         limits: evaluate_seconds for each request, and the memory.
         threads: how many threads it computes with; None: as many as processors are available.
         cost_rules: an organizer's files, for operators that have no rule.
+        cost_version: the cost rule that graphs are counted and run by.
     """
 
     def __init__(
-        self, limits: Limits, *, threads: int | None = None, cost_rules: Sequence[Path] = ()
+        self,
+        limits: Limits,
+        *,
+        threads: int | None = None,
+        cost_rules: Sequence[Path] = (),
+        cost_version: CostVersion | None = None,
     ) -> None:
         self._limits = limits
-        self._cost_rules = [str(path.resolve()) for path in cost_rules]
+        rules = [str(path.resolve()) for path in cost_rules]
+        self._arguments = [str(cost_version or NEWEST_COST_VERSION), *rules]
         self._threads = threads or available().threads
         self._scratch = tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True)
         self._hello: RunnerHello | None = None
@@ -278,8 +285,8 @@ class Runner:
     def ask(self, request: RunnerRequest) -> RunnerReply:
         """Have one graph counted and run.
 
-        A limit that is exceeded is the submission's problem: it is its graph that takes
-        the time and the memory. The runner is then started anew.
+        A limit that is exceeded is the submission's problem: its graph takes time and memory. The runner is
+        then started anew.
 
         Raises:
             HostError: the runner itself failed.
@@ -301,7 +308,7 @@ class Runner:
     def _start(self) -> MonitoredProcess:
         return MonitoredProcess(
             "starter.evaluation.runner.main",
-            self._cost_rules,
+            self._arguments,
             scratch=Path(self._scratch.name),
             allowance=Allowance.for_runner(self._limits),
             threads=self._threads,

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 import torchvision
 
+from starter.contract.competition import NEWEST_COST_VERSION
 from starter.contract.errors import Code, ParticipantError, UsageError, participant_error, problem
 from starter.contract.protocol import RunnerHello, RunnerReply, RunnerRequest
 from starter.evaluation.runner.image_batches import image_batches
 from starter.graph.analysis import trace
-from starter.graph.cost_rules import cost_version, load_rules
-from starter.graph.executor import Program
+from starter.graph.cost_rules import load_rules, rule_in_force
+from starter.graph.executor import Program, to_bfloat16
 from starter.graph.format import Graph
 from starter.graph.macs import count_macs
 from starter.graph.operators import OPERATORS, OperatorTable
@@ -36,15 +37,16 @@ def main() -> None:
     # Nothing but replies may reach the parent: what a library prints goes to stderr.
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     os.dup2(2, 1)
-    hello, operators = _hello([Path(name) for name in sys.argv[1:]])
+    cost_version = int(sys.argv[1])
+    hello, operators = _hello(cost_version, [Path(name) for name in sys.argv[2:]])
     print(hello.model_dump_json(), file=replies, flush=True)
     for line in sys.stdin.buffer:
         request = RunnerRequest.model_validate_json(line)
-        print(answer(request, operators).model_dump_json(), file=replies, flush=True)
+        print(answer(request, operators, cost_version).model_dump_json(), file=replies, flush=True)
     os._exit(0)
 
 
-def _hello(cost_rules: Sequence[Path]) -> tuple[RunnerHello, OperatorTable]:
+def _hello(cost_version: int, cost_rules: Sequence[Path]) -> tuple[RunnerHello, OperatorTable]:
     """Check the counter on graphs of known cost; return the table with the organizer's own rules."""
     wrong = [w for w in map(check_self_test, SELF_TESTS) if w]
     if wrong:
@@ -52,7 +54,7 @@ def _hello(cost_rules: Sequence[Path]) -> tuple[RunnerHello, OperatorTable]:
         return RunnerHello(problems=problems), OPERATORS
     try:
         operators = load_rules(cost_rules)
-        version = cost_version(cost_rules)
+        version = rule_in_force(cost_version, cost_rules)
     except UsageError as error:
         return RunnerHello(problems=error.problems), OPERATORS
     versions = {
@@ -63,7 +65,11 @@ def _hello(cost_rules: Sequence[Path]) -> tuple[RunnerHello, OperatorTable]:
     return RunnerHello(cost_version=version, versions=versions), operators
 
 
-def answer(request: RunnerRequest, operators: OperatorTable = OPERATORS) -> RunnerReply:
+def answer(
+    request: RunnerRequest,
+    operators: OperatorTable = OPERATORS,
+    cost_version: int = NEWEST_COST_VERSION,
+) -> RunnerReply:
     """Count one graph and run it on the images."""
     cost = params = shape = report = None
     try:
@@ -78,7 +84,8 @@ def answer(request: RunnerRequest, operators: OperatorTable = OPERATORS) -> Runn
             report = profile(walk, cost)
         if request.image_ids:
             device = torch.device(request.device)
-            program = Program(walk).to(device)
+            rounding = to_bfloat16 if cost_version > 1 else None
+            program = Program(walk, rounding=rounding).to(device)
             batches = image_batches(
                 request.dataset, request.image_ids, records, program.batch_size, request.kept
             )

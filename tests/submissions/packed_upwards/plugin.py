@@ -1,0 +1,32 @@
+"""Two filters in one, in a transposed convolution."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torchvision.transforms import v2
+
+from starter import Submission, hookimpl
+
+EPS = 2.0**-14
+
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Parameter(torch.randint(-3, 4, (3, 6, 2, 2)).float())
+        self.second = nn.Parameter(torch.randint(-3, 4, (3, 6, 2, 2)).float())
+
+    def forward(self, images):
+        whole = (images * 15).round()
+        packed = F.conv_transpose2d(whole, self.first + EPS * self.second, stride=2)
+        second = (packed - packed.round()) / EPS
+        return second.mean((2, 3))
+
+
+@hookimpl
+def starter_submission(competition):
+    torch.manual_seed(0)
+    return Submission(
+        model=Network(),
+        transforms=[v2.Resize((32, 32)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)],
+    )
