@@ -80,6 +80,7 @@ class Code(StrEnum):
     RUN_FAILED = "E602"
     DIVERGED = "E603"
     NOT_COMPRESSED = "E604"
+    RUNNER_ENDED = "E605"
     TIMEOUT = "E701"
     MEMORY = "E702"
     DISK = "E703"

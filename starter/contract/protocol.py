@@ -94,6 +94,8 @@ class RunnerRequest(Record):
     """Where decoded images are kept; None: nowhere."""
     device: str = "cpu"
     """What the graph is run on."""
+    where: Path | None = None
+    """A file that is told what runs, before it runs: a process that ends leaves the place. Slows a graph."""
 
 
 class RunnerReply(Record):
@@ -103,6 +105,8 @@ class RunnerReply(Record):
     """What is wrong with the submission; then there are no logits."""
     data_problems: tuple[Problem, ...] = ()
     """What is wrong with the data set; then there are no logits."""
+    host_problems: tuple[Problem, ...] = ()
+    """What this machine could not do; then there are no logits."""
     cost: CostReport | None = None
     """What one image costs."""
     params: int | None = None

@@ -28,7 +28,8 @@ from starter.contract.hookspecs import Competition
 from starter.contract.isolation import Isolation, Level
 from starter.contract.protocol import KeptImages, RunnerHello, RunnerReply, RunnerRequest, WorkerReport
 from starter.contract.submissions import Kind, SubmissionSource
-from starter.evaluation.runner.client import Exported, Runner, export
+from starter.evaluation.runner.client import Exported, export
+from starter.evaluation.runner.process import Runner
 from starter.sandbox.choice import open_sandbox
 from starter.sandbox.protocol import Sandbox
 

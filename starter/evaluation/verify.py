@@ -34,7 +34,7 @@ from starter.evaluation.records import (
     Evidence,
     predictions_csv,
 )
-from starter.evaluation.runner.client import Runner
+from starter.evaluation.runner.process import Runner
 from starter.evaluation.scorer import Scorer
 from starter.submission.content import sha256
 

@@ -78,6 +78,8 @@ class Program:
         for name, i in last_use.items():
             if name not in self._constants:
                 dead.setdefault(i, []).append(name)
+        self.places = {node.name: f"{node.op} at {node.place}" for node in nodes}
+        """The operator of each node that runs, and where the submission calls it, in order."""
         self._instructions: list[Instruction] = [
             (node.name, self._function(node, trace), list(node.args), node.kwargs, tuple(dead.get(i, ())))
             for i, node in enumerate(nodes)

@@ -7,6 +7,7 @@ importing torch, so each test looks at everything that one child can show.
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,7 +25,8 @@ from starter.contract.protocol import PARTS, RunnerRequest
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.data.dataset import Dataset
 from starter.evaluation.evaluate import Evaluator
-from starter.evaluation.runner.client import Exported, Runner, _read_report, _split, export
+from starter.evaluation.runner.client import Exported, _read_report, _split, export
+from starter.evaluation.runner.process import Runner
 from starter.sandbox.choice import choose
 from starter.sandbox.protocol import Sandbox
 from starter.sandbox.unlocked import UnlockedSandbox
@@ -374,10 +376,65 @@ def test_a_message_holds_no_value_that_an_image_gave(
     assert (found.where, found.got) == ("forward", "NaN or infinity for an image")
 
 
-def test_the_runner_survives_a_limit_and_its_own_death(
+def killed_while_it_runs(runner: Runner, place: Path, times: int) -> threading.Thread:
+    """Kill the child `times` times, the last time once it has said where it is."""
+
+    def kill() -> None:
+        for left in reversed(range(times)):
+            child = runner._child.process.pid
+            while runner._hello is None or (left == 0 and times > 1 and not place.exists()):
+                time.sleep(0.01)
+            time.sleep(0.5)
+            os.kill(child, signal.SIGKILL)
+            while runner._child.process.pid == child:
+                time.sleep(0.01)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    return killer
+
+
+def test_a_graph_that_ends_two_runners_is_at_fault_and_one_end_is_no_verdict(
     folder: Path, sandbox: Sandbox, easy_dataset: Dataset
 ) -> None:
-    """A limit is the submission's problem, a death is ours; after both a new runner answers as before."""
+    assert run(folder, GOOD, sandbox).report.problems == ()
+    request = request_for(folder, easy_dataset)
+    long = request.model_copy(update={"image_ids": request.image_ids * 300})
+    place = request.logits.with_suffix(".where")
+    with Runner(LIMITS, threads=1) as runner:
+        first = runner.ask(request)
+        once = killed_while_it_runs(runner, place, 1)
+        assert runner.ask(long).problems == ()
+        once.join(60)
+        assert not once.is_alive()
+        place.unlink()
+
+        twice = killed_while_it_runs(runner, place, 2)
+        (ended,) = runner.ask(long).problems
+        twice.join(60)
+        assert not twice.is_alive()
+        assert (ended.code, ended.got) == (Code.RUNNER_ENDED, "SIGKILL, twice")
+        assert ended.where.startswith(("aten.", "the graph", "between batches"))
+        assert runner.ask(request) == first
+
+
+def test_an_answer_of_the_runner_that_cannot_be_read_is_the_entrys_fault(
+    folder: Path, sandbox: Sandbox, easy_dataset: Dataset
+) -> None:
+    """A graph that has come at the runner's memory can make it say anything."""
+    assert run(folder, GOOD, sandbox).report.problems == ()
+    request = request_for(folder, easy_dataset)
+    with Runner(LIMITS, threads=1) as runner:
+        first = runner.ask(request)
+        for _ in range(2):  # the answer to a line that it cannot read is its end
+            runner._child.send(b"not a request")
+            (ended,) = runner.ask(request).problems or [None]
+            assert ended is None  # once is no verdict: the fresh one has answered
+        assert runner.ask(request) == first
+
+
+def test_the_runner_survives_a_limit(folder: Path, sandbox: Sandbox, easy_dataset: Dataset) -> None:
+    """It is the submission's problem; then a new runner answers as before."""
     assert run(folder, GOOD, sandbox).report.problems == ()
     request = request_for(folder, easy_dataset)
     with Runner(LIMITS, threads=1) as runner:
@@ -392,7 +449,4 @@ def test_the_runner_survives_a_limit_and_its_own_death(
         assert not is_running(before)
 
         assert runner.hello.cost_version.isdecimal()
-        os.kill(runner._child.process.pid, signal.SIGKILL)
-        with pytest.raises(HostError):
-            runner.ask(request)
         assert runner.ask(request) == first

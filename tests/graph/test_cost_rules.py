@@ -8,7 +8,7 @@ from tracing import Forward, graph_of, to_logits
 
 from starter.contract.competition import Limits
 from starter.contract.errors import Code, ParticipantError, UsageError
-from starter.evaluation.runner.client import Runner
+from starter.evaluation.runner.process import Runner
 from starter.graph import cost_rules
 from starter.graph.analysis import trace
 from starter.graph.formulas import Cost, CostClass

@@ -35,7 +35,7 @@ def verify(
 ) -> None:
     """Recompute results from their predictions and programs."""
     from starter.evaluation.evaluate import read_reference
-    from starter.evaluation.runner.client import Runner
+    from starter.evaluation.runner.process import Runner
     from starter.evaluation.verify import RECORD, read_report
     from starter.evaluation.verify import verify as checks
 

@@ -1,44 +1,35 @@
-"""Ask the two kinds of child for their work, and read what they answer as hostile data.
+"""Ask a submission's own process (plugin/worker.py) for its graph; read its answer as hostile data.
 
-`export` asks a submission's own process (plugin/worker.py) for its graph. `Runner` keeps
-our label-free process (main.py), which counts and runs graphs. Nothing of torch
-is imported here: this is the side that holds the labels.
+Nothing of torch is imported here: this is the side that holds the labels.
 """
 
 import mmap
-import queue
 import signal
 import tempfile
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 from pydantic import TypeAdapter, ValidationError
 
-from starter.contract.competition import NEWEST_COST_VERSION, CostVersion, Limits
-from starter.contract.errors import Code, HostError, Problem, UsageError, host_error, problem
+from starter.contract.competition import Limits
+from starter.contract.errors import Code, Problem, host_error, problem
 from starter.contract.hookspecs import Competition
 from starter.contract.protocol import (
     EXIT_OUTPUT,
     MAX_REPORT,
     PARTS,
-    RunnerHello,
-    RunnerReply,
-    RunnerRequest,
     WorkerJob,
     WorkerReport,
 )
 from starter.contract.submissions import Kind, SubmissionSource
-from starter.contract.system.processors import available
-from starter.sandbox.child import Allowance, MonitoredProcess
 from starter.sandbox.protocol import LimitExceeded, Payload, Sandbox, SandboxError
 from starter.submission.content import submission_files
 
 _POLL_SECONDS = 0.05
-_WINDOWS_CRASH = 0xC0000000  # an exit status from here on is an exception that nobody handled
+WINDOWS_CRASH = 0xC0000000
+"""An exit status from here on is an exception that nobody handled."""
 _MAX_HEADER = 1024
 _WHERE = "the submission's process"
 _START_SECONDS = 120.0
@@ -94,7 +85,7 @@ def export(
         except SandboxError as error:
             where = f"isolation {sandbox.level}"
             raise host_error(Code.WORKER_FAILED, where=where, got=str(error)) from error
-        found = verdict.exceeded and _limit_problem(verdict.exceeded, _WHERE)
+        found = verdict.exceeded and limit_problem(verdict.exceeded, _WHERE)
         found = found or _exit_problem(verdict.status, limits)
         found = found or _split(reply, folder, limits)
         printed = sandbox.without_names(log.read_bytes()).decode(errors="replace")
@@ -148,7 +139,7 @@ _LIMITS = {
 }
 
 
-def _limit_problem(limit: LimitExceeded, where: str) -> Problem:
+def limit_problem(limit: LimitExceeded, where: str) -> Problem:
     """Return the limit that a process exceeded, as a problem."""
     code, unit = _LIMITS[limit.name]
     hint = "Print less: only the end of the log is kept." if limit.name == "log_mb" else ""
@@ -166,12 +157,13 @@ def _exit_problem(status: int, limits: Limits) -> Problem | None:
         return None
     if status == EXIT_OUTPUT:
         return problem(Code.OUTPUT, where=_WHERE, expected=f"at most {limits.output_mb} MiB", got="more")
-    if status < 0 or status >= _WINDOWS_CRASH:
-        return problem(Code.CRASH, where=_WHERE, got=f"killed by {_signal_name(status)}")
+    if status < 0 or status >= WINDOWS_CRASH:
+        return problem(Code.CRASH, where=_WHERE, got=f"killed by {signal_name(status)}")
     return problem(Code.EARLY_EXIT, where=_WHERE, got=f"exit status {status}")
 
 
-def _signal_name(status: int) -> str:
+def signal_name(status: int) -> str:
+    """Return the name of what has ended a process, by its exit status."""
     try:
         return signal.Signals(-status).name
     except ValueError:
@@ -220,112 +212,3 @@ def _read_report(text: bytes) -> WorkerReport:
             wrong = problem(Code.MALFORMED_GRAPH, where="report", got=f"a problem {found.code}")
             return WorkerReport(problems=(wrong,))
     return report
-
-
-class Runner:
-    """Our own child that counts and runs graphs; it starts at once, and loads while others work.
-
-    Args:
-        limits: evaluate_seconds for each request, and the memory.
-        threads: how many threads it computes with; None: as many as processors are available.
-        cost_rules: an organizer's files, for operators that have no rule.
-        cost_version: the cost rule that graphs are counted and run by.
-    """
-
-    def __init__(
-        self,
-        limits: Limits,
-        *,
-        threads: int | None = None,
-        cost_rules: Sequence[Path] = (),
-        cost_version: CostVersion | None = None,
-    ) -> None:
-        self._limits = limits
-        rules = [str(path.resolve()) for path in cost_rules]
-        self._arguments = [str(cost_version or NEWEST_COST_VERSION), *rules]
-        self._threads = threads or available().threads
-        self._scratch = tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True)
-        self._hello: RunnerHello | None = None
-        self._child = self._start()
-
-    def __enter__(self) -> Self:
-        """Return the runner."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End the child."""
-        self.close()
-
-    def close(self) -> None:
-        """End the child."""
-        self._child.kill()
-        self._scratch.cleanup()
-
-    @property
-    def hello(self) -> RunnerHello:
-        """What it counts and runs with; waits until it has loaded.
-
-        Raises:
-            HostError: it did not start, or its self test fails.
-            UsageError: a cost rule of the organizer's is not valid.
-        """
-        if self._hello is None:
-            line = self._read_line(_START_SECONDS)
-            if not isinstance(line, bytes):
-                log = self._restart()
-                raise host_error(Code.RUNNER_FAILED, where="start of the runner", got=log[-2000:])
-            self._hello = RunnerHello.model_validate_json(line)
-        if self._hello.problems:
-            is_ours = self._hello.problems[0].code is Code.SELF_TEST_FAILED
-            raise (HostError if is_ours else UsageError)(self._hello.problems)
-        return self._hello
-
-    def ask(self, request: RunnerRequest) -> RunnerReply:
-        """Have one graph counted and run.
-
-        A limit that is exceeded is the submission's problem: its graph takes time and memory. The runner is
-        then started anew.
-
-        Raises:
-            HostError: the runner itself failed.
-        """
-        self.hello  # noqa: B018 - waits until it has loaded, which is not the submission's time
-        self._child.restart_clock()
-        try:
-            self._child.send(request.model_dump_json().encode())
-            line = self._read_line()
-        except OSError:  # it has ended; Windows calls that an invalid argument
-            line = None
-        if isinstance(line, bytes):
-            return RunnerReply.model_validate_json(line)
-        log = self._restart()
-        if line is None:
-            raise host_error(Code.RUNNER_FAILED, where="the runner", got=log[-2000:])
-        return RunnerReply(problems=(_limit_problem(line, "the evaluation of the graph"),))
-
-    def _start(self) -> MonitoredProcess:
-        return MonitoredProcess(
-            "starter.evaluation.runner.main",
-            self._arguments,
-            scratch=Path(self._scratch.name),
-            allowance=Allowance.for_runner(self._limits),
-            threads=self._threads,
-        )
-
-    def _restart(self) -> str:
-        self._child.kill()
-        log = self._child.log()
-        self._hello = None
-        self._child = self._start()
-        return log
-
-    def _read_line(self, seconds: float | None = None) -> bytes | LimitExceeded | None:
-        """Return the next line, the limit exceeded while waiting for it, or None if the child ended."""
-        while True:
-            try:
-                return self._child.receive(_POLL_SECONDS)
-            except queue.Empty:
-                if limit := self._child.check(seconds):
-                    return limit

@@ -8,7 +8,7 @@ image files, never a label: what it returns are logits, in a file of the parent'
 import os
 import platform
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,8 @@ def answer(
     """Count one graph and run it on the images."""
     cost = params = shape = report = None
     try:
+        note = _noter(request.where)
+        note("the graph, while it is read and its constants are computed")
         records = transforms.load(request.transforms.read_text(encoding="utf-8", errors="replace"))
         shape = pipeline.input_shape(records)
         graph = read_graph(request.graph, request.weights)
@@ -90,13 +92,14 @@ def answer(
                 request.dataset, request.image_ids, records, program.batch_size, request.kept
             )
             moved = (batch.to(device) for batch in batches)
-            np.save(request.logits, run(program, moved))
+            np.save(request.logits, run(program, moved, note if request.where else None))
     except ParticipantError as error:
         return RunnerReply(problems=error.problems, cost=cost, params=params, input_shape=shape)
     except UsageError as error:
         return RunnerReply(data_problems=error.problems, cost=cost, params=params, input_shape=shape)
-    except (OSError, MemoryError):
-        raise  # this machine's, perhaps: the command tells it from a limit
+    except OSError as error:  # a full disk, a failing one
+        ours = problem(Code.RUNNER_FAILED, where="the runner", got=f"{type(error).__name__}: {error}")
+        return RunnerReply(host_problems=(ours,))
     except Exception as error:  # noqa: BLE001 - whatever hostile data does to a library is the entry's own
         got = f"{type(error).__name__} while it was read or run"
         failed = problem(Code.RUN_FAILED, where="the graph", got=got)
@@ -114,15 +117,49 @@ def _check_input(graph: Graph, shape: tuple[int, ...]) -> None:
         )
 
 
-def run(program: Program, batches: Iterable[torch.Tensor]) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _noter(path: Path | None) -> Callable[[str], None]:
+    """Return what writes a place into a file, over the one before."""
+    if path is None:
+        return lambda _: None
+    file = path.open("wb", buffering=0)
+
+    def note(place: str) -> None:
+        file.seek(0)
+        file.truncate()
+        file.write(place.encode())
+
+    return note
+
+
+def _before_each(program: Program, note: Callable[[str], None]) -> Callable[[str], None]:
+    """Return what is called after each node, and notes the place of the next."""
+    following = dict(
+        zip(program.places, [*list(program.places.values())[1:], "between batches"], strict=True)
+    )
+    note(next(iter(program.places.values())))
+    return lambda name: note(following[name])
+
+
+def run(
+    program: Program, batches: Iterable[torch.Tensor], note: Callable[[str], None] | None = None
+) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Return the logits of all images: float32 (images, num_classes).
+
+    Args:
+        program: what to run.
+        batches: the images.
+        note: called with each operator before it runs, and where the submission calls it.
 
     Raises:
         ParticipantError: the graph fails on an image, or gives NaN or infinity. The message says neither for
             which image nor what else came out: a network can copy pixels into its logits.
         UsageError: image files are broken; all of them are named.
     """
-    logits = torch.cat([program(batch).cpu() for batch in batches])
+    parts = []
+    for batch in batches:
+        after_each = _before_each(program, note) if note else None
+        parts.append(program(batch, after_each=after_each).cpu())
+    logits = torch.cat(parts)
     if not logits.isfinite().all():
         raise participant_error(Code.NON_FINITE_LOGITS, where="forward", got="NaN or infinity for an image")
     return logits.numpy()
