@@ -71,6 +71,32 @@ class KeptImages(Record):
     """Of the data set that the images are of."""
 
 
+class RunnerSetup(Record):
+    """What the runner is started with."""
+
+    cost_version: int
+    """The cost rule that graphs are counted and run by."""
+    cost_rules: tuple[Path, ...] = ()
+    """An organizer's files."""
+    readable: tuple[Path, ...] = ()
+    """What it may read beside the Python environment; nothing else, once it has locked itself in."""
+    locked: bool = True
+    """Whether it locks itself in."""
+
+
+class KeepRequest(Record):
+    """Images to be decoded and kept, for whoever wants the same."""
+
+    transforms: Path
+    """transforms.json."""
+    dataset: Path
+    """The data set's folder; only its images are read."""
+    image_ids: tuple[str, ...]
+    """Which images, in order."""
+    kept: KeptImages
+    """Where."""
+
+
 class RunnerRequest(Record):
     """One graph to be counted and run."""
 

@@ -26,10 +26,17 @@ from starter.contract.competition import CompetitionFile
 from starter.contract.errors import HostError, Problem, UsageError
 from starter.contract.hookspecs import Competition
 from starter.contract.isolation import Isolation, Level
-from starter.contract.protocol import KeptImages, RunnerHello, RunnerReply, RunnerRequest, WorkerReport
+from starter.contract.protocol import (
+    KeepRequest,
+    KeptImages,
+    RunnerHello,
+    RunnerReply,
+    RunnerRequest,
+    WorkerReport,
+)
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.evaluation.runner.client import Exported, export
-from starter.evaluation.runner.process import Runner
+from starter.evaluation.runner.process import Keeper, Runner
 from starter.sandbox.choice import open_sandbox
 from starter.sandbox.protocol import Sandbox
 
@@ -136,18 +143,15 @@ class LocalMeasurer:
         self.isolation = isolation.level
         self.machine = machine()
         self._profile = profile
-        rules = [competition.path(name) for name in competition.operator_costs]
-        self._runner = Runner(
-            competition.limits,
-            cost_rules=rules,
-            threads=threads,
-            cost_version=competition.score.cost_version,
-        )
+        self._runner = Runner.of(competition, images.root, kept=images.kept, threads=threads, device=device)
+        self._keeper = Keeper(competition.limits) if images.kept else None
         self._folder = tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True)
 
     def close(self) -> None:
         """End the runner and remove what was kept."""
         self._runner.close()
+        if self._keeper is not None:
+            self._keeper.close()
         self._folder.cleanup()
 
     @property
@@ -207,7 +211,14 @@ class LocalMeasurer:
         problems = source.problems(limits)
         if problems:
             return Exported(WorkerReport(problems=tuple(problems)), folder, "")
-        return export(source, self._images.competition, limits, folder, sandbox, stop=stop)
+        exported = export(source, self._images.competition, limits, folder, sandbox, stop=stop)
+        if self._keeper is not None and self._images.kept is not None and exported.is_complete:
+            images, kept = self._images, self._images.kept
+            asked = KeepRequest(
+                transforms=folder / "transforms", dataset=images.root, image_ids=images.ids, kept=kept
+            )
+            self._keeper.keep(asked)
+        return exported
 
     def run(self, source: SubmissionSource, exported_by: Callable[[], Exported]) -> Measurement:
         """Have what was exported counted and run.

@@ -50,6 +50,7 @@ _JOIN_SESSION_KEYRING = 1
 _ACTION_AVAILABLE, _SET_FILTER, _EVERY_THREAD = 2, 1, 1
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _MOST_CAPABILITIES = 64
+_READ_SEARCH = 1 << 2  # CAP_DAC_READ_SEARCH
 
 _READ_FILE, _READ_DIR = 1 << 2, 1 << 3
 _WRITE_FILE, _TRUNCATE, _REFER = 1 << 1, 1 << 14, 1 << 13
@@ -90,6 +91,7 @@ def lock_down(
     user: int | None = None,
     waiting: bool = False,
     boxed: bool = False,
+    ours: bool = False,
 ) -> None:
     """Give up everything but the Python environment, some files and a folder.
 
@@ -100,6 +102,8 @@ def lock_down(
         waiting: leave what a process needs that has nobody else's code yet: to fork, to
             receive descriptors, and to lock itself or its child down further.
         boxed: go on where the kernel has no Landlock: the box shows no files but these anyway.
+        ours: it runs our code on a stranger's data. It does not end with the thread that has started it,
+            and root goes on reading files of other users, of those that may be read at all.
 
     Raises:
         OSError: the kernel refuses a step; the process must not go on.
@@ -111,13 +115,14 @@ def lock_down(
         os.setgroups([])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)
-    _check(_libc.prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "PR_SET_PDEATHSIG")
+    if not ours:
+        _check(_libc.prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "PR_SET_PDEATHSIG")
     # A new, empty session keyring, for the old one may hold the organizer's keys. Where a container or
     # the kernel refuses keyctl this fails, and nothing is lost: the filter below refuses keyctl as well.
     _libc.syscall(machine.keyctl, _JOIN_SESSION_KEYRING, None, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (512, 512))
-    _drop_capabilities(machine)
+    _drop_capabilities(machine, _READ_SEARCH if ours and os.geteuid() == 0 else 0)
     _check(_libc.prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS")
     if not boxed or _landlock_version() >= LEAST_LANDLOCK:
         _restrict_files(readable, scratch)
@@ -136,9 +141,10 @@ def _landlock_version() -> int:
     return max(0, int(_libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), 1)))
 
 
-def _drop_capabilities(machine: Machine) -> None:
+def _drop_capabilities(machine: Machine, kept: int = 0) -> None:
     header = struct.pack("Ii", 0x20080522, 0)
-    _check(_libc.syscall(machine.capset, header, bytes(24)), "capset")
+    capabilities = struct.pack("6I", kept, kept, 0, 0, 0, 0)  # effective, permitted, inheritable
+    _check(_libc.syscall(machine.capset, header, capabilities), "capset")
 
 
 def _restrict_files(readable: Iterable[Path], scratch: Path) -> None:

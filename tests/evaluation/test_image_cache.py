@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from torchvision.transforms import v2
 from starter.contract.errors import ParticipantError, UsageError
 from starter.contract.protocol import KeptImages
 from starter.data.dataset import Dataset
-from starter.evaluation.runner.image_batches import image_batches
+from starter.evaluation.runner.image_batches import image_batches, keep_images
 from starter.evaluation.runner.image_cache import ImageCache, Images
 from starter.submission import pipeline, transforms
 
@@ -43,6 +43,14 @@ def records_of(steps: Sequence[Any]) -> list[transforms.TransformRecord]:
     return transforms.describe(list(steps))
 
 
+def kept_batches(
+    dataset: Dataset, ids: Sequence[str], records: list[transforms.TransformRecord], kept: KeptImages
+) -> Iterator[torch.Tensor]:
+    """Keep images as the keeper does, then read them as the runner does."""
+    keep_images(dataset.root, ids, records, kept)
+    yield from image_batches(dataset.root, ids, records, 8, kept)
+
+
 @pytest.mark.parametrize("name", [*PARTED, *WHOLE])
 def test_decoded_kept_and_found_again_are_the_same_bits(
     name: str, easy_dataset: Dataset, tmp_path: Path
@@ -53,9 +61,7 @@ def test_decoded_kept_and_found_again_are_the_same_bits(
     expected = torch.stack([build(easy_dataset.images.open(i)) for i in ids])
     kept = KeptImages(folder=tmp_path, limit_mb=10, fingerprint="sha256:easy")
 
-    first, second = (
-        torch.cat(list(image_batches(easy_dataset.root, ids, records, 8, kept))) for _ in range(2)
-    )
+    first, second = (torch.cat(list(kept_batches(easy_dataset, ids, records, kept))) for _ in range(2))
     without = torch.cat(list(image_batches(easy_dataset.root, ids, records, 8)))
 
     (file,) = tmp_path.iterdir()
@@ -71,7 +77,7 @@ def test_kept_images_are_read_and_not_decoded_again(easy_dataset: Dataset, tmp_p
 
     def kept(steps: Sequence[Any], ids: Sequence[str] = ids, fingerprint: str = "sha256:easy") -> int:
         where = KeptImages(folder=tmp_path, limit_mb=10, fingerprint=fingerprint)
-        torch.cat(list(image_batches(easy_dataset.root, ids, records_of(steps), 8, where)))
+        torch.cat(list(kept_batches(easy_dataset, ids, records_of(steps), where)))
         return len(list(tmp_path.iterdir()))
 
     assert kept([v2.Resize((9, 7)), *FLOAT]) == 1
@@ -92,12 +98,12 @@ def test_kept_images_are_read_and_not_decoded_again(easy_dataset: Dataset, tmp_p
 def test_a_damaged_file_is_written_anew(damage: bytes | None, easy_dataset: Dataset, tmp_path: Path) -> None:
     ids, records = easy_dataset.test_ids(), records_of([v2.Resize((9, 7)), *FLOAT])
     kept = KeptImages(folder=tmp_path, limit_mb=10, fingerprint="sha256:easy")
-    expected = torch.cat(list(image_batches(easy_dataset.root, ids, records, 8, kept)))
+    expected = torch.cat(list(kept_batches(easy_dataset, ids, records, kept)))
     (file,) = tmp_path.iterdir()
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] if damage is None else damage)
 
-    assert torch.equal(torch.cat(list(image_batches(easy_dataset.root, ids, records, 8, kept))), expected)
+    assert torch.equal(torch.cat(list(kept_batches(easy_dataset, ids, records, kept))), expected)
     assert file.read_bytes() == whole
 
 
@@ -113,7 +119,7 @@ def test_the_least_recently_used_go_when_the_limit_is_reached(tmp_path: Path) ->
     for key in ("a", "b", "c"):
         fill(cache, key, images)
         time.sleep(0.01)
-    assert cache.find("a", 4) is not None  # used: b is now the oldest
+    cache.touch("a")  # b is now the oldest
     fill(cache, "d", images)
 
     assert {key for key in "abcd" if cache.find(key, 4) is not None} == {"a", "c", "d"}
@@ -130,20 +136,15 @@ def test_what_is_larger_than_the_limit_is_not_kept_and_takes_nobodys_place(tmp_p
 
 
 def test_images_are_kept_only_where_the_last_was_made(easy_dataset: Dataset, tmp_path: Path) -> None:
-    """A run that is broken off, or finds a broken image, keeps none."""
+    """Where an image is broken, or a step fails on one, none is kept."""
     records = records_of([v2.Resize((9, 7)), *FLOAT])
     kept = KeptImages(folder=tmp_path, limit_mb=10, fingerprint="sha256:easy")
     ids = easy_dataset.test_ids()
-    batches = image_batches(easy_dataset.root, ids, records, 8, kept)
-    next(batches)
-    batches.close()  # type: ignore[attr-defined]
-    assert list(tmp_path.iterdir()) == []
-
     with pytest.raises(UsageError, match=r"none\.jpg"):
-        list(image_batches(easy_dataset.root, [*ids, "none.jpg"], records, 8, kept))
+        list(kept_batches(easy_dataset, [*ids, "none.jpg"], records, kept))
     small = records_of([v2.ToImage(), v2.Pad(13, padding_mode="reflect"), v2.Resize((9, 7)), FLOAT[1]])
     with pytest.raises(ParticipantError):
-        list(image_batches(easy_dataset.root, ids, small, 8, kept))
+        list(kept_batches(easy_dataset, ids, small, kept))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -161,7 +162,7 @@ def test_where_nothing_can_be_kept_nothing_fails(
     kept = KeptImages(folder=folder, limit_mb=10, fingerprint="sha256:easy")
     records, ids = records_of([v2.Resize((9, 7)), *FLOAT]), easy_dataset.test_ids()
 
-    assert len(torch.cat(list(image_batches(easy_dataset.root, ids, records, 8, kept)))) == len(ids)
+    assert len(torch.cat(list(kept_batches(easy_dataset, ids, records, kept)))) == len(ids)
     assert not folder.is_dir() or list(folder.iterdir()) == []
 
 

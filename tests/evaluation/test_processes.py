@@ -26,7 +26,7 @@ from starter.contract.submissions import Kind, SubmissionSource
 from starter.data.dataset import Dataset
 from starter.evaluation.evaluate import Evaluator
 from starter.evaluation.runner.client import Exported, _read_report, _split, export
-from starter.evaluation.runner.process import Runner
+from starter.evaluation.runner.process import Runner, readable
 from starter.sandbox.choice import choose
 from starter.sandbox.protocol import Sandbox
 from starter.sandbox.unlocked import UnlockedSandbox
@@ -83,9 +83,9 @@ def request_for(folder: Path, dataset: Dataset) -> RunnerRequest:
 
 
 @pytest.fixture(scope="module")
-def runner() -> Iterator[Runner]:
+def runner(easy_dataset: Dataset) -> Iterator[Runner]:
     """One runner for all replies that it must survive."""
-    with Runner(LIMITS, threads=1) as shared:
+    with Runner(LIMITS, threads=1, readable=readable(easy_dataset.root, None)) as shared:
         yield shared
 
 
@@ -400,14 +400,13 @@ def test_a_graph_that_ends_two_runners_is_at_fault_and_one_end_is_no_verdict(
     assert run(folder, GOOD, sandbox).report.problems == ()
     request = request_for(folder, easy_dataset)
     long = request.model_copy(update={"image_ids": request.image_ids * 300})
-    place = request.logits.with_suffix(".where")
-    with Runner(LIMITS, threads=1) as runner:
+    with Runner(LIMITS, threads=1, readable=readable(easy_dataset.root, None)) as runner:
+        place = runner._written / "where"
         first = runner.ask(request)
         once = killed_while_it_runs(runner, place, 1)
         assert runner.ask(long).problems == ()
         once.join(60)
         assert not once.is_alive()
-        place.unlink()
 
         twice = killed_while_it_runs(runner, place, 2)
         (ended,) = runner.ask(long).problems
@@ -424,7 +423,7 @@ def test_an_answer_of_the_runner_that_cannot_be_read_is_the_entrys_fault(
     """A graph that has come at the runner's memory can make it say anything."""
     assert run(folder, GOOD, sandbox).report.problems == ()
     request = request_for(folder, easy_dataset)
-    with Runner(LIMITS, threads=1) as runner:
+    with Runner(LIMITS, threads=1, readable=readable(easy_dataset.root, None)) as runner:
         first = runner.ask(request)
         for _ in range(2):  # the answer to a line that it cannot read is its end
             runner._child.send(b"not a request")
@@ -437,7 +436,7 @@ def test_the_runner_survives_a_limit(folder: Path, sandbox: Sandbox, easy_datase
     """It is the submission's problem; then a new runner answers as before."""
     assert run(folder, GOOD, sandbox).report.problems == ()
     request = request_for(folder, easy_dataset)
-    with Runner(LIMITS, threads=1) as runner:
+    with Runner(LIMITS, threads=1, readable=readable(easy_dataset.root, None)) as runner:
         first, before = runner.ask(request), runner._child.process.pid
         assert first.problems == ()
         assert first.cost is not None

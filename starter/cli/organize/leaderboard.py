@@ -46,12 +46,7 @@ def verify(
     if not paths:
         raise usage_error(Code.BAD_REPORT, where=str(result), got=f"no {RECORD}")
     problems, rows = [], []
-    costs = [rules.path(name) for name in rules.operator_costs]
-    version = rules.counted_as(reference).score.cost_version
-    with (
-        Runner(rules.limits, cost_rules=costs, cost_version=version) as runner,
-        progress("verifying") as tick,
-    ):
+    with Runner.of(rules.counted_as(reference), dataset.root) as runner, progress("verifying") as tick:
         for count, path in enumerate(paths, 1):
             record, evidence = read_report(path, dataset)
             found = list(

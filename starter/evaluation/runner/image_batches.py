@@ -14,8 +14,10 @@ from starter.contract.errors import Code, UsageError, problem
 from starter.contract.protocol import KeptImages
 from starter.data.image_store import ImageError, ImageStore
 from starter.evaluation.runner.image_cache import ImageCache, key_of
-from starter.submission.pipeline import part
+from starter.submission.pipeline import Stages, part
 from starter.submission.transforms import TransformRecord
+
+_KEPT_AT_ONCE = 32
 
 
 def image_batches(
@@ -32,7 +34,7 @@ def image_batches(
         ids: which images, in order.
         records: what is done with each, accepted by `pipeline.input_shape`.
         size: of a batch, at most.
-        kept: where decoded images are kept for the next who wants the same.
+        kept: where they may lie decoded already; nothing is written there, see keeper.py.
 
     Raises:
         ParticipantError: a step fails on an image.
@@ -40,13 +42,10 @@ def image_batches(
     """
     stages, broken = part(records), list[str]()
     with ExitStack() as stack:
-        found, keep = None, None
+        found = None
         if kept is not None:
-            cache = ImageCache(kept.folder, kept.limit_mb * 2**20)
-            key = key_of(kept.fingerprint, *ids, stages.kept, PIL.__version__, torchvision.__version__)
-            found = cache.find(key, len(ids))
-            keep = stack.enter_context(cache.writer(key, len(ids))).add if found is None else None
-        decode = _decoder(ImageStore(dataset), stages.keep, broken)
+            found = ImageCache(kept.folder, kept.limit_mb * 2**20).find(key_for(ids, stages, kept), len(ids))
+        decode = decoder(ImageStore(dataset), stages.keep, broken)
 
         def make(start: int) -> torch.Tensor:
             if found is not None:
@@ -54,10 +53,7 @@ def image_batches(
             tensors = [t for t in map(decode, ids[start : start + size]) if t is not None]
             if broken:
                 return torch.empty(0)
-            batch = torch.stack(tensors)
-            if keep is not None:
-                keep(batch.numpy())
-            return stages.finish(batch)
+            return stages.finish(torch.stack(tensors))
 
         # One thread decodes, with one thread's operators: more would fight the graph for the cores.
         pool = stack.enter_context(ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)))
@@ -73,7 +69,30 @@ def image_batches(
             raise UsageError([problem(Code.BROKEN_IMAGES, where="images", got=b) for b in broken])
 
 
-def _decoder(
+def key_for(ids: Sequence[str], stages: Stages, kept: KeptImages) -> str:
+    """Return the name under which decoded images are kept."""
+    return key_of(kept.fingerprint, *ids, stages.kept, PIL.__version__, torchvision.__version__)
+
+
+def keep_images(
+    dataset: Path, ids: Sequence[str], records: Sequence[TransformRecord], kept: KeptImages
+) -> None:
+    """Decode images and keep them, where they are not kept already, are whole, and there is room."""
+    stages, broken = part(records), list[str]()
+    cache, key = ImageCache(kept.folder, kept.limit_mb * 2**20), key_for(ids, stages, kept)
+    if cache.find(key, len(ids)) is not None:
+        cache.touch(key)
+        return
+    decode = decoder(ImageStore(dataset), stages.keep, broken)
+    with cache.writer(key, len(ids)) as writer:
+        for start in range(0, len(ids), _KEPT_AT_ONCE):
+            tensors = [t for t in map(decode, ids[start : start + _KEPT_AT_ONCE]) if t is not None]
+            if broken:
+                return
+            writer.add(torch.stack(tensors).numpy())
+
+
+def decoder(
     images: ImageStore, keep: Callable[..., torch.Tensor], broken: list[str]
 ) -> Callable[[str], torch.Tensor | None]:
     """Return what decodes one image; of one that cannot be, the reason goes to `broken`."""

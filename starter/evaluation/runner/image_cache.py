@@ -54,11 +54,15 @@ class ImageCache:
         path = self._folder / f"{key}.npy"
         try:
             found: Images = np.load(path, mmap_mode="r", allow_pickle=False)
-            os.utime(path)  # now the most recently used
         except (OSError, ValueError, EOFError):  # not there, or not what a writer left
             return None
         whole = found.dtype in (np.uint8, np.float32) and found.ndim == 4 and len(found) == count
         return found if whole else None
+
+    def touch(self, key: str) -> None:
+        """Make what is kept under a key the most recently used."""
+        with contextlib.suppress(OSError):
+            os.utime(self._folder / f"{key}.npy")
 
     def writer(self, key: str, count: int) -> "CacheWriter":
         """Return what keeps `count` images under a key, batch after batch."""

@@ -18,7 +18,7 @@ import torchvision
 
 from starter.contract.competition import NEWEST_COST_VERSION
 from starter.contract.errors import Code, ParticipantError, UsageError, participant_error, problem
-from starter.contract.protocol import RunnerHello, RunnerReply, RunnerRequest
+from starter.contract.protocol import RunnerHello, RunnerReply, RunnerRequest, RunnerSetup
 from starter.evaluation.runner.image_batches import image_batches
 from starter.graph.analysis import trace
 from starter.graph.cost_rules import load_rules, rule_in_force
@@ -37,13 +37,30 @@ def main() -> None:
     # Nothing but replies may reach the parent: what a library prints goes to stderr.
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     os.dup2(2, 1)
-    cost_version = int(sys.argv[1])
-    hello, operators = _hello(cost_version, [Path(name) for name in sys.argv[2:]])
+    setup = RunnerSetup.model_validate_json(sys.argv[1])
+    if setup.locked:
+        _lock(setup)
+    cost_version = setup.cost_version
+    hello, operators = _hello(cost_version, setup.cost_rules)
     print(hello.model_dump_json(), file=replies, flush=True)
     for line in sys.stdin.buffer:
         request = RunnerRequest.model_validate_json(line)
         print(answer(request, operators, cost_version).model_dump_json(), file=replies, flush=True)
     os._exit(0)
+
+
+def _lock(setup: RunnerSetup) -> None:
+    """Give up everything but what graphs are run with: images, and a folder for what comes out.
+
+    Raises:
+        OSError: the kernel refuses a step.
+        SystemExit: a library has started a thread, which would stay outside.
+    """
+    if len(list(Path("/proc/self/task").iterdir())) != 1:
+        raise SystemExit("a library has started a thread at import: set OPENBLAS_NUM_THREADS=1")
+    from starter.sandbox.lockdown import lock_down  # noqa: PLC0415 - Linux alone has it
+
+    lock_down(setup.readable, Path.cwd(), boxed=True, ours=True)
 
 
 def _hello(cost_version: int, cost_rules: Sequence[Path]) -> tuple[RunnerHello, OperatorTable]:

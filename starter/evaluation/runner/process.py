@@ -1,10 +1,12 @@
-"""Keep our label-free process (main.py), which counts and runs graphs, and read what it answers.
+"""Keep our label-free processes: the one that runs graphs (main.py), the one that keeps images (keeper.py).
 
 It runs hostile graphs with native kernels, so its end is the graph's doing: one more try in a fresh
 process tells that from a machine that fails.
 """
 
+import contextlib
 import queue
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,27 +15,43 @@ from typing import Self
 
 from pydantic import ValidationError
 
-from starter.contract.competition import NEWEST_COST_VERSION, CostVersion, Limits
+from starter.contract.competition import NEWEST_COST_VERSION, CompetitionFile, CostVersion, Limits
 from starter.contract.errors import Code, HostError, Problem, UsageError, host_error, problem
-from starter.contract.protocol import RunnerHello, RunnerReply, RunnerRequest
+from starter.contract.protocol import (
+    KeepRequest,
+    KeptImages,
+    RunnerHello,
+    RunnerReply,
+    RunnerRequest,
+    RunnerSetup,
+)
 from starter.contract.system.processors import available
 from starter.evaluation.runner.client import WINDOWS_CRASH, limit_problem, signal_name
 from starter.sandbox.child import Allowance, MonitoredProcess
+from starter.sandbox.choice import absent
 from starter.sandbox.protocol import LimitExceeded
+from starter.sandbox.usage import empty_folder
 
 _POLL_SECONDS = 0.05
 _START_SECONDS = 120.0
 _LONGEST_PLACE = 300
+_WHERE = "where"
+_FILES = ("graph", "weights", "transforms")
 
 
 class Runner:
     """Our own child that counts and runs graphs; it starts at once, and loads while others work.
+
+    Where the kernel can, it locks itself in before anything hostile reaches it: it reads the
+    images, the request in hand and the Python environment, and writes to one folder.
 
     Args:
         limits: evaluate_seconds for each request, and the memory.
         threads: how many threads it computes with; None: as many as processors are available.
         cost_rules: an organizer's files, for operators that have no rule.
         cost_version: the cost rule that graphs are counted and run by.
+        readable: what it reads beside its requests: the images, and where decoded ones are kept.
+        device: what graphs are run on; where that is a GPU, nothing is locked.
     """
 
     def __init__(
@@ -43,15 +61,47 @@ class Runner:
         threads: int | None = None,
         cost_rules: Sequence[Path] = (),
         cost_version: CostVersion | None = None,
+        readable: Sequence[Path] = (),
+        device: str = "cpu",
     ) -> None:
         self._limits = limits
-        rules = [str(path.resolve()) for path in cost_rules]
-        self._arguments = [str(cost_version or NEWEST_COST_VERSION), *rules]
         self._threads = threads or available().threads
-        self._scratch = tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True)
+        self._place = tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True)
+        self._given, self._written = (
+            Path(self._place.name).resolve() / name for name in ("given", "written")
+        )
+        self._given.mkdir()
+        self._written.mkdir()
+        rules = tuple(path.resolve() for path in cost_rules)
+        self._setup = RunnerSetup(
+            cost_version=cost_version or NEWEST_COST_VERSION,
+            cost_rules=rules,
+            readable=(self._given, *rules, *(path.resolve() for path in readable)),
+            locked=device == "cpu" and _can_lock(),
+        )
         self._hello: RunnerHello | None = None
         self._log = ""
         self._child = self._start()
+
+    @classmethod
+    def of(
+        cls,
+        competition: CompetitionFile,
+        dataset: Path,
+        *,
+        kept: KeptImages | None = None,
+        threads: int | None = None,
+        device: str = "cpu",
+    ) -> Self:
+        """Return a runner that counts and runs graphs by a competition's rules on a data set's images."""
+        return cls(
+            competition.limits,
+            threads=threads,
+            cost_rules=[competition.path(name) for name in competition.operator_costs],
+            cost_version=competition.score.cost_version,
+            readable=readable(dataset, kept),
+            device=device,
+        )
 
     def __enter__(self) -> Self:
         """Return the runner."""
@@ -66,7 +116,7 @@ class Runner:
     def close(self) -> None:
         """End the child."""
         self._child.kill()
-        self._scratch.cleanup()
+        self._place.cleanup()
 
     @property
     def hello(self) -> RunnerHello:
@@ -77,7 +127,7 @@ class Runner:
             UsageError: a cost rule of the organizer's is not valid.
         """
         if self._hello is None:
-            line = self._read_line(_START_SECONDS)
+            line = _read_line(self._child, _START_SECONDS)
             if not isinstance(line, bytes):
                 self._restart()
                 raise host_error(Code.RUNNER_FAILED, where="start of the runner", got=self._log[-2000:])
@@ -97,14 +147,30 @@ class Runner:
         Raises:
             HostError: a fresh child does not start or fails its self test, or the machine cannot write.
         """
-        reply = self._asked(request)
-        if isinstance(reply, int):
-            reply = self._asked(request.model_copy(update={"where": request.logits.with_suffix(".where")}))
-        if isinstance(reply, int):
-            self.hello  # noqa: B018 - a machine that ends every child is found here
-            return RunnerReply(problems=(_end_problem(request, reply),))
+        given = {name: self._given / name for name in _FILES}
+        logits = self._written / "logits.npy"
+        inside = request.model_copy(update={**given, "logits": logits})
+        for name, place in given.items():
+            shutil.move(getattr(request, name), place)
+        try:
+            reply = self._tried_twice(inside)
+            if logits.is_file():
+                shutil.move(logits, request.logits)
+        finally:
+            for name, place in given.items():
+                shutil.move(place, getattr(request, name))
+            empty_folder(self._written)
         if reply.host_problems:
             raise HostError(reply.host_problems)
+        return reply
+
+    def _tried_twice(self, request: RunnerRequest) -> RunnerReply:
+        reply = self._asked(request)
+        if isinstance(reply, int):
+            reply = self._asked(request.model_copy(update={"where": self._written / _WHERE}))
+        if isinstance(reply, int):
+            self.hello  # noqa: B018 - a machine that ends every child is found here
+            return RunnerReply(problems=(self._end_problem(reply),))
         return reply
 
     def _asked(self, request: RunnerRequest) -> RunnerReply | int:
@@ -113,7 +179,7 @@ class Runner:
         self._child.restart_clock()
         try:
             self._child.send(request.model_dump_json().encode())
-            line = self._read_line()
+            line = _read_line(self._child)
         except OSError:  # it has ended; Windows calls that an invalid argument
             line = None
         if isinstance(line, bytes):
@@ -129,8 +195,8 @@ class Runner:
     def _start(self) -> MonitoredProcess:
         return MonitoredProcess(
             "starter.evaluation.runner.main",
-            self._arguments,
-            scratch=Path(self._scratch.name),
+            [self._setup.model_dump_json()],
+            scratch=self._written,
             allowance=Allowance.for_runner(self._limits),
             threads=self._threads,
         )
@@ -143,22 +209,78 @@ class Runner:
         ended, self._child = self._child, self._start()
         return ended.process.returncode
 
-    def _read_line(self, seconds: float | None = None) -> bytes | LimitExceeded | None:
-        """Return the next line, the limit exceeded while waiting for it, or None if the child ended."""
-        while True:
-            try:
-                return self._child.receive(_POLL_SECONDS)
-            except queue.Empty:
-                if limit := self._child.check(seconds):
-                    return limit
+    def _end_problem(self, status: int) -> Problem:
+        """Return what a graph is told that has ended two children."""
+        try:
+            with (self._written / _WHERE).open("rb") as file:
+                place = file.read(_LONGEST_PLACE).decode(errors="replace")
+        except OSError:
+            place = "the graph"
+        got = f"exit status {status}" if 0 <= status < WINDOWS_CRASH else signal_name(status)
+        return problem(Code.RUNNER_ENDED, where=place, got=f"{got}, twice")
 
 
-def _end_problem(request: RunnerRequest, status: int) -> Problem:
-    """Return what a graph is told that has ended two children."""
-    try:
-        with request.logits.with_suffix(".where").open("rb") as file:
-            place = file.read(_LONGEST_PLACE).decode(errors="replace")
-    except OSError:
-        place = "the graph"
-    got = f"exit status {status}" if 0 <= status < WINDOWS_CRASH else signal_name(status)
-    return problem(Code.RUNNER_ENDED, where=place, got=f"{got}, twice")
+def _read_line(child: MonitoredProcess, seconds: float | None = None) -> bytes | LimitExceeded | None:
+    """Return a child's next line, the limit exceeded while waiting for it, or None if the child ended."""
+    while True:
+        try:
+            return child.receive(_POLL_SECONDS)
+        except queue.Empty:
+            if limit := child.check(seconds):
+                return limit
+
+
+class Keeper:
+    """Our own child that decodes images and keeps them, before a runner wants them; it runs no graph.
+
+    Args:
+        limits: evaluate_seconds for each request, and the memory.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._scratch = tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True)
+        self._child: MonitoredProcess | None = None
+
+    def close(self) -> None:
+        """End the child."""
+        if self._child is not None:
+            self._child.kill()
+        self._scratch.cleanup()
+
+    def keep(self, request: KeepRequest) -> None:
+        """Have images decoded and kept; where that fails, the runner decodes for itself."""
+        if self._child is None:
+            self._child = MonitoredProcess(
+                "starter.evaluation.runner.keeper",
+                scratch=Path(self._scratch.name),
+                allowance=Allowance.for_runner(self._limits),
+            )
+        self._child.restart_clock()
+        try:
+            self._child.send(request.model_dump_json().encode())
+            done = _read_line(self._child)
+        except OSError:
+            done = None
+        if not isinstance(done, bytes):  # ended, or at a limit: the next request starts another
+            self._child.kill()
+            self._child = None
+
+
+def readable(dataset: Path, kept: KeptImages | None) -> list[Path]:
+    """Return what a runner reads: the images of a data set, and where decoded ones are kept."""
+    paths = [dataset / "images", dataset / "images.zip"]
+    if kept is not None:
+        with contextlib.suppress(OSError):  # then nothing is kept
+            kept.folder.mkdir(parents=True, exist_ok=True)
+        paths.append(kept.folder)
+    return paths
+
+
+def _can_lock() -> bool:
+    """Say whether a process can lock itself in on this machine."""
+    if absent():
+        return False
+    from starter.sandbox.lockdown import missing  # noqa: PLC0415 - Linux alone has it
+
+    return not missing(boxed=True)  # without Landlock the filter alone: no network, no other process

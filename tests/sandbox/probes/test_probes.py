@@ -14,9 +14,11 @@ import pytest
 from attacks import ATTACKS, NUMBERS, PREAMBLE
 
 from starter.contract.competition import CompetitionFile
+from starter.contract.errors import UsageError
 from starter.contract.hookspecs import Competition
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.evaluation.runner.client import export
+from starter.evaluation.runner.process import Runner
 from starter.sandbox.sandbox import LockedSandbox
 
 RULES = CompetitionFile(name="probes")
@@ -107,6 +109,22 @@ def test_an_attack_succeeds_in_plain_python_and_fails_in_a_sandbox(
     }
     assert {isolation for isolation, log in held.items() if "succeeded" in log} == set()
     assert in_plain_python(targets + ATTACKS[name]) == ""
+
+
+def test_an_attack_fails_in_the_process_that_runs_graphs(
+    targets: str, tmp_path: Path, sandboxes: dict[str, LockedSandbox]
+) -> None:
+    """An organizer's rule is the one file of Python that it runs: here each is an attack."""
+    if not sandboxes:
+        pytest.skip(isolations.lacks("lockdown"))
+    files = [tmp_path / f"{name.replace('/', '_')}.py" for name in ATTACKS]
+    for file, attack in zip(files, ATTACKS.values(), strict=True):
+        file.write_text(f"{targets}\n{attack}\nraise RuntimeError('succeeded')\n", encoding="utf-8")
+    with Runner(RULES.limits, threads=1, cost_rules=files) as runner, pytest.raises(UsageError) as refused:
+        runner.hello  # noqa: B018 - waits until it has loaded them
+    found = {Path(problem.where).stem: problem.got for problem in refused.value.problems}
+    assert len(found) == len(ATTACKS)
+    assert [name for name, got in found.items() if got.startswith("RuntimeError: succeeded")] == []
 
 
 @pytest.mark.parametrize("name", isolations.NAMES)
