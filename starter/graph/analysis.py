@@ -14,19 +14,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from starter.contract.errors import Code, ParticipantError, Problem, participant_error, problem
-from starter.graph.alternatives import hint
 from starter.graph.format import INPUT, AtenValue, Graph, Node, Ref, refs_in
 from starter.graph.formulas import Call, CostClass, tensors_of
-from starter.graph.operators import (
-    BATCH_STATISTICS,
-    OPERATORS,
-    TORCH_ERRORS,
-    OperatorRule,
-    OperatorTable,
-    bind,
-    call_kernel,
-    declared_arguments,
-)
+from starter.graph.kernels import TORCH_ERRORS, bind, call_kernel, declared_arguments
+from starter.graph.operators import BATCH_STATISTICS, OPERATORS, OperatorRule, OperatorTable, hint
 
 MAX_ELEMENTS = 2**26
 """Elements of one value for one image; 256 MiB as float32."""
@@ -192,6 +183,7 @@ def _shape(walk: Trace, node: Node, rule: OperatorRule) -> Step:
     _check_parts(walk, node, without_data)
     if signature not in walk.shaped:
         walk.shaped[signature] = call_kernel(node.op, args, kwargs, _META)
+    _refuse_unpriced(node, rule, depends)
     result = walk.shaped[signature]
     _check_size(_where(node), result)
     if isinstance(result, torch.Tensor) and result.dtype not in IMAGE_DTYPES:
@@ -227,6 +219,17 @@ def _refuse(node: Node, rule: OperatorRule, depends: frozenset[str]) -> None:
         )
     if node.op == "aten.dropout.default" and bind(node.op, node.args, node.kwargs)["train"] is not False:
         raise participant_error(Code.RANDOM_OPERATOR, where=where, got="dropout in training mode")
+
+
+def _refuse_unpriced(node: Node, rule: OperatorRule, depends: frozenset[str]) -> None:
+    unpriced = depends.difference(depends if rule.operands is None else rule.operands)
+    if unpriced:
+        raise participant_error(
+            Code.NO_COST_RULE,
+            where=_where(node),
+            got=f"{node.op}, whose argument {min(unpriced)!r} depends on the image",
+            hint=f"Keep {min(unpriced)!r} constant, or write the arithmetic out.",
+        )
 
 
 def _dependent_arguments(walk: Trace, node: Node) -> frozenset[str]:

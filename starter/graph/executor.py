@@ -19,7 +19,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from starter.contract.errors import Code, participant_error
 from starter.graph.analysis import Trace, substitute
 from starter.graph.format import GETITEM, INPUT, AtenValue, Node, Ref
-from starter.graph.operators import TORCH_ERRORS, bind, kernel
+from starter.graph.kernels import TORCH_ERRORS, bind, kernel
 
 ATTENTION = "aten.scaled_dot_product_attention.default"
 BATCH_NORM = "aten._native_batch_norm_legit_no_training.default"
