@@ -123,7 +123,7 @@ def _fused(trace: Trace, constants: dict[str, AtenValue]) -> list[Node]:
         if node.op in _CONVOLUTIONS and users[node.name] == 1 and next(iter(node.refs())) not in constants
     }
     replaced: dict[str, Node] = {}
-    norms = {n.name: n for n in nodes if n.op == BATCH_NORM and isinstance(n.args[0], Ref)}
+    norms = {n.name: n for n in nodes if n.op == BATCH_NORM and _is_constant(n, constants)}
     for norm in norms.values():
         convolution = convolutions.get(norm.args[0].name)
         if convolution is not None and _is_constant(convolution, constants):

@@ -274,7 +274,7 @@ def _free_rules() -> Iterator[tuple[str, OperatorRule]]:
     yield from _each(_JOINS, OperatorRule(CostClass.MOVEMENT, moved_cost, "free; n, if types are mixed"))
     at_places = "reads elements at constant places"
     for names, indices in _INDEXING.items():
-        yield from _each(names, OperatorRule(CostClass.MOVEMENT, no_cost, at_places, indices))
+        yield from _each(names, OperatorRule(CostClass.MOVEMENT, no_cost, at_places, indices=indices))
     yield from _each(
         _SHAPE_ONLY, OperatorRule(CostClass.CONSTANT, no_cost, "reads only a shape", ignores_values=True)
     )
