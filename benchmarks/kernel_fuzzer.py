@@ -42,6 +42,10 @@ IMAGE = (1, 4, 8, 8)
 SECONDS = 20
 """For one case; most take milliseconds."""
 START_SECONDS = 60
+MAX_VALUES, MAX_MACS = 2**18, 2**30
+"""Elements of one tensor that have values of their own; what is run."""
+ROWS_AT_ONCE = 40
+"""One child runs their cases."""
 
 Json = dict[str, Any]
 
@@ -321,8 +325,9 @@ def _all_alike(args: list[Any], rng: random.Random) -> list[Any]:
             return value
         if "type" in kinds:
             value = value._replace(dtype=dtype, depends=False)
-        if "longer" in kinds:
-            return value._replace(shape=(*value.shape[:2], *(side * times for side in value.shape[2:])))
+        longer = (*value.shape[:2], *(side * times for side in value.shape[2:]))
+        if "longer" in kinds and math.prod(longer) < MAX_VALUES:
+            return value._replace(shape=longer)
         return value._replace(shape=shape) if "shape" in kinds else value
 
     return [alike(value) for value in args]
@@ -390,7 +395,7 @@ class Builder:
         return made if dtype == "float32" else self.add("aten.to.dtype", made, DTYPES[dtype])
 
     def _constant(self, shape: list[int], dtype: str) -> Json:
-        large = math.prod(shape) > 2**20
+        large = math.prod(shape) > MAX_VALUES
         small = [1] * len(shape) if large else shape
         made = (_values if self.extreme else _small_values)(small, DTYPES[dtype], self.rng)
         name = f"t{len(self.tensors)}"
@@ -476,7 +481,8 @@ def run_case(op: str, case: int, seed: int, folder: Path) -> tuple[str, str]:
     values: list[Any] = []
     try:
         walk = trace(read_graph(*paths), num_classes=None)
-        count_macs(walk)
+        if count_macs(walk).macs > MAX_MACS:
+            return "costly", ""  # it takes the time that it is priced at
         values.append(walk.constants.get(name))
         program = Program(walk)
         images = torch.rand(2, *IMAGE[1:], generator=torch.Generator().manual_seed(case))
@@ -550,7 +556,7 @@ def _one_child(
             command, stdin=lines, stdout=subprocess.PIPE, stderr=errors, env=environment, text=True
         )
     current: tuple[str, int] | None = None
-    with process, _alarm(process) as beat:
+    with _ended(process), _alarm(process) as beat:
         assert process.stdout is not None
         for line in process.stdout:
             beat()
@@ -584,6 +590,16 @@ class _Beat:
             if time.monotonic() - self._heard > SECONDS:
                 self.late = True
                 self._process.kill()
+
+
+@contextlib.contextmanager
+def _ended(process: subprocess.Popen[str]) -> Iterator[None]:
+    """End a process with us, however we end."""
+    try:
+        yield
+    finally:
+        process.kill()
+        process.communicate()
 
 
 @contextlib.contextmanager
@@ -638,16 +654,16 @@ def main() -> None:
     if args.show is not None:
         show(args.rows[0], args.show, args.seed)
         return
-    rows = fuzz(args.rows, args.cases, args.seed, twice=args.twice)
-    for op, row in rows.items():
-        print(f"{op:60} {', '.join(f'{n} {what}' for what, n in row.outcomes.most_common())}")
-    bad = [line for row in rows.values() for line in row.bad]
-    print(*bad, sep="\n")
-    total = Counter[str]()
-    for row in rows.values():
-        total += row.outcomes
-    print(f"{len(rows)} rows, {total.total():,} cases, {total['accepted']:,} accepted", end=", ")
-    print(f"{total['SIGNAL'] + total['EXIT']} crashes, {total['TIME-OUT']} time-outs, {len(bad)} bad")
+    total, bad = Counter[str](), 0
+    for start in range(0, len(args.rows), ROWS_AT_ONCE):
+        rows = fuzz(args.rows[start : start + ROWS_AT_ONCE], args.cases, args.seed, twice=args.twice)
+        for op, row in rows.items():
+            print(f"{op:52} {', '.join(f'{n} {what}' for what, n in row.outcomes.most_common())}")
+            print(*(f"    {line}\n" for line in row.bad), sep="", end="", flush=True)
+            total, bad = total + row.outcomes, bad + len(row.bad)
+    crashes, late = total["SIGNAL"] + total["EXIT"], total["TIME-OUT"]
+    print(f"{len(args.rows)} rows, {total.total():,} cases, {total['accepted']:,} accepted", end=", ")
+    print(f"{crashes} crashes, {late} time-outs, {bad - crashes - late} results that differ")
 
 
 if __name__ == "__main__":

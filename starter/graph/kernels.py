@@ -168,6 +168,8 @@ class Declared(NamedTuple):
     only_by_name: bool
     numbers: bool = False
     """Whether it takes a number or a list of numbers."""
+    tensors: bool = False
+    """Whether it takes a tensor or a list of tensors."""
 
 
 def call_kernel(
@@ -186,7 +188,13 @@ def declared_arguments(op: str) -> tuple[Declared, ...]:
         return (Declared("values", None, only_by_name=False), Declared("index", None, only_by_name=False))
     schema = kernel(op)._schema  # type: ignore[attr-defined]  # noqa: SLF001 - torch's only way to ask
     return tuple(
-        Declared(a.name, a.default_value, a.kwarg_only, numbers=bool(_NUMBERS.search(str(a.real_type))))
+        Declared(
+            a.name,
+            a.default_value,
+            a.kwarg_only,
+            numbers=bool(_NUMBERS.search(str(a.real_type))),
+            tensors="Tensor" in str(a.real_type),
+        )
         for a in schema.arguments
     )
 

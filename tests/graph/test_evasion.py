@@ -29,6 +29,9 @@ from starter.graph.reader import read_graph
 from starter.sandbox.protocol import Sandbox
 from starter.submission import pipeline, transforms
 
+# torch's advice on the speed of an operator that it runs image by image
+pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+
 FOLDER = Path(__file__).parents[1] / "submissions"
 NAMES = sorted(path.name for path in FOLDER.iterdir())
 COMPETITION = Competition(
