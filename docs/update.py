@@ -18,7 +18,9 @@ from starter.contract.errors import CATALOGUE
 from starter.contract.hookspecs import Competition, Submission
 from starter.contract.isolation import TRUST, Level, Trust
 from starter.evaluation.scoring import RankKey
+from starter.graph.format import GETITEM
 from starter.graph.formulas import CostClass
+from starter.graph.kernels import declared_arguments
 from starter.graph.operators import OPERATORS
 from starter.submission import transforms
 
@@ -76,6 +78,22 @@ def operators() -> str:
     return "\n".join(lines)
 
 
+def operands() -> str:
+    """Return which arguments of an operator may depend on the image, where there are several."""
+    groups: dict[str, list[str]] = {}
+    for op, row in OPERATORS.items():
+        if row.kind is CostClass.CONSTANT or op == GETITEM:
+            continue
+        tensors = [a.name for a in declared_arguments(op) if a.tensors]
+        priced = [name for name in tensors if row.operands is None or name in row.operands]
+        if len(tensors) > 1:
+            groups.setdefault(", ".join(priced), []).append(
+                f"`{op.removeprefix('aten.').removesuffix('.default')}`"
+            )
+    lines = ["| may depend on the image | operators |", "|---|---|"]
+    return "\n".join([*lines, *(f"| {names} | {' '.join(sorted(ops))} |" for names, ops in groups.items())])
+
+
 def trust() -> str:
     """Return whose code each command runs, and how little isolation is accepted."""
     lines = ["| runs | commands | accepts |", "|---|---|---|"]
@@ -121,6 +139,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "transforms": allowed_transforms,
     "errors": errors,
     "operators": operators,
+    "operands": operands,
     "order": lambda: fields(RankKey),
     "plugin": plugin,
     "trust": trust,

@@ -8,11 +8,13 @@ from pathlib import Path
 import ablation
 import busy
 import front
+import kernel_fuzzer
 import pytest
 
 from starter.contract.hookspecs import Competition
 from starter.contract.submissions import discover_one
 from starter.data.dataset import Dataset
+from starter.graph.operators import OPERATORS
 from starter.plugin.count import count_model
 from starter.plugin.load import load_plugin_apart
 
@@ -67,6 +69,25 @@ def test_the_front_reaches_from_half_a_million_to_more_than_fifty_million(tmp_pa
     assert min(macs) < 500_000
     assert max(macs) > 50_000_000
     assert len(set(macs)) == len(front.MEMBERS) == 8
+
+
+@pytest.mark.slow
+def test_no_row_of_the_table_ends_the_process_on_a_few_extreme_calls() -> None:
+    rows = kernel_fuzzer.fuzz(sorted(OPERATORS), 3, seed=0, twice=False)
+    assert [line for row in rows.values() for line in row.bad] == []
+    assert {row.outcomes.total() for row in rows.values()} == {3}
+    assert [op for op, row in rows.items() if not row.outcomes["accepted"]] == []
+
+
+@pytest.mark.slow
+def test_a_child_of_the_fuzzer_that_ends_is_told_and_the_others_go_on() -> None:
+    """An operator that is not in the table is more than a child can bear."""
+    rows = kernel_fuzzer.fuzz(
+        ["aten.relu.default", "aten.no_such.default", "aten.neg.default"], 1, 0, twice=False
+    )
+    assert rows["aten.no_such.default"].outcomes == {"EXIT": 1}
+    assert rows["aten.no_such.default"].bad[0].startswith("aten.no_such.default 0: EXIT 1: ")
+    assert [rows[f"aten.{name}.default"].outcomes["accepted"] for name in ("relu", "neg")] == [1, 1]
 
 
 def test_the_other_program_ends_when_the_benchmark_is_interrupted() -> None:

@@ -14,19 +14,10 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from starter.contract.errors import Code, ParticipantError, Problem, participant_error, problem
-from starter.graph.alternatives import hint
 from starter.graph.format import INPUT, AtenValue, Graph, Node, Ref, refs_in
 from starter.graph.formulas import Call, CostClass, tensors_of
-from starter.graph.operators import (
-    BATCH_STATISTICS,
-    OPERATORS,
-    TORCH_ERRORS,
-    OperatorRule,
-    OperatorTable,
-    bind,
-    call_kernel,
-    declared_arguments,
-)
+from starter.graph.kernels import TORCH_ERRORS, bind, call_kernel, declared_arguments, undefined_division
+from starter.graph.operators import BATCH_STATISTICS, OPERATORS, OperatorRule, OperatorTable, hint
 
 MAX_ELEMENTS = 2**26
 """Elements of one value for one image; 256 MiB as float32."""
@@ -44,7 +35,7 @@ _META = torch.device("meta")
 _CUTS: dict[str, Callable[[int, dict[str, AtenValue]], int]] = {
     "aten.unbind.int": lambda side, _: side,
     "aten.split.Tensor": lambda side, bound: -(-side // max(bound["split_size"], 1)),
-    "aten.chunk.default": lambda side, bound: min(side, bound["chunks"]),
+    "aten.chunk.default": lambda side, bound: min(side, bound["chunks"]) or bound["chunks"],
 }
 """How many parts an operator makes of a side."""
 _LAYOUT = ("layout", "memory_format", "pin_memory")
@@ -83,8 +74,8 @@ class Trace:
 
     @property
     def peak_elements(self) -> int:
-        """Elements of the largest image-dependent value, for one image."""
-        return max((t.numel() for s in self.steps for t in s.call.outputs), default=1)
+        """Elements of the largest image-dependent value, for one image; at least 1."""
+        return max((1, *(t.numel() for s in self.steps for t in s.call.outputs)))
 
 
 def trace(graph: Graph, *, num_classes: int | None, operators: OperatorTable = OPERATORS) -> Trace:
@@ -152,6 +143,8 @@ def _check_arguments(node: Node) -> None:
         raise ValueError(f"an argument of the memory layout: {', '.join(_LAYOUT)}")
     if not isinstance(given.get("dtype"), torch.dtype | None):
         raise TypeError(f"dtype {given['dtype']!r}")
+    if node.op == "aten.dropout.default" and given.get("train") is not False:
+        raise participant_error(Code.RANDOM_OPERATOR, where=_where(node), got="dropout in training mode")
 
 
 def _fold(walk: Trace, node: Node) -> AtenValue:
@@ -172,12 +165,18 @@ def _fold(walk: Trace, node: Node) -> AtenValue:
     _check_parts(walk, node, without_data)
     try:
         with _Bounded(_where(node)):
-            elements = _elements(run(without_data, _META))
+            elements = sum(t.numel() for t in tensors_of(run(without_data, _META)))
     except NotImplementedError:  # there is no shape without the data where a mask selects
         elements = _most_selected(substitute(node.args, without_data))
         _check_limit(_where(node), elements, MAX_ELEMENTS, "elements in one value")
     walk.constant_elements += elements
     _check_limit(_where(node), walk.constant_elements, MAX_CONSTANT_ELEMENTS, "elements in all constants")
+    bound = substitute(bind(node.op, node.args, node.kwargs), with_data)
+    if bound.get("dropout_p"):
+        raise participant_error(Code.RANDOM_OPERATOR, where=_where(node), got="attention with dropout")
+    undefined = undefined_division(node.op, bound)
+    if undefined:
+        raise participant_error(Code.NUMBER_OUT_OF_BOUNDS, where=_where(node), got=undefined)
     return run(with_data, torch.device("cpu"))
 
 
@@ -192,6 +191,7 @@ def _shape(walk: Trace, node: Node, rule: OperatorRule) -> Step:
     _check_parts(walk, node, without_data)
     if signature not in walk.shaped:
         walk.shaped[signature] = call_kernel(node.op, args, kwargs, _META)
+    _refuse_unpriced(node, rule, depends)
     result = walk.shaped[signature]
     _check_size(_where(node), result)
     if isinstance(result, torch.Tensor) and result.dtype not in IMAGE_DTYPES:
@@ -225,8 +225,17 @@ def _refuse(node: Node, rule: OperatorRule, depends: frozenset[str]) -> None:
         raise participant_error(
             Code.COMPUTED_INDEX, where=where, got=f"argument {min(computed)!r} depends on the image"
         )
-    if node.op == "aten.dropout.default" and bind(node.op, node.args, node.kwargs)["train"] is not False:
-        raise participant_error(Code.RANDOM_OPERATOR, where=where, got="dropout in training mode")
+
+
+def _refuse_unpriced(node: Node, rule: OperatorRule, depends: frozenset[str]) -> None:
+    unpriced = depends.difference(depends if rule.operands is None else rule.operands)
+    if unpriced:
+        raise participant_error(
+            Code.NO_COST_RULE,
+            where=_where(node),
+            got=f"{node.op}, whose argument {min(unpriced)!r} depends on the image",
+            hint=f"Keep {min(unpriced)!r} constant, or write the arithmetic out.",
+        )
 
 
 def _dependent_arguments(walk: Trace, node: Node) -> frozenset[str]:
@@ -289,10 +298,6 @@ def _most_selected(args: AtenValue) -> int:
     return values.numel() * math.prod(
         max(t.dim(), 1) if t.dtype is torch.bool else t.numel() for t in indices
     )
-
-
-def _elements(result: AtenValue) -> int:
-    return sum(t.numel() for t in tensors_of(result))
 
 
 def _where(node: Node) -> str:

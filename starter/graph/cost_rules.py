@@ -18,7 +18,8 @@ import pluggy
 from starter.contract.errors import Code, Problem, UsageError, problem
 from starter.contract.hookspecs import PROJECT, hookspec
 from starter.graph.formulas import CostClass, Formula
-from starter.graph.operators import OPERATORS, OperatorRule, OperatorTable, kernel
+from starter.graph.kernels import kernel
+from starter.graph.operators import OPERATORS, OperatorRule, OperatorTable
 from starter.graph.self_test import SelfTestGraph, check_self_test
 
 

@@ -22,7 +22,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from starter.contract.errors import Code, participant_error
 from starter.graph.analysis import Trace, substitute
 from starter.graph.format import GETITEM, INPUT, AtenValue, Node, Ref
-from starter.graph.operators import TORCH_ERRORS, bind, kernel
+from starter.graph.kernels import TORCH_ERRORS, bind, kernel
 
 ATTENTION = "aten.scaled_dot_product_attention.default"
 BATCH_NORM = "aten._native_batch_norm_legit_no_training.default"
@@ -163,7 +163,7 @@ def _fused(trace: Trace, constants: dict[str, AtenValue]) -> list[Node]:
         if node.op in _CONVOLUTIONS and users[node.name] == 1 and next(iter(node.refs())) not in constants
     }
     replaced: dict[str, Node] = {}
-    norms = {n.name: n for n in nodes if n.op == BATCH_NORM and isinstance(n.args[0], Ref)}
+    norms = {n.name: n for n in nodes if n.op == BATCH_NORM and _is_constant(n, constants)}
     for norm in norms.values():
         convolution = convolutions.get(norm.args[0].name)
         if convolution is not None and _is_constant(convolution, constants):

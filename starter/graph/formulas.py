@@ -168,6 +168,77 @@ def scaled_product_cost(call: Call) -> Cost:
     return Cost(pointwise=call.size * (1 if call.arguments["value"] == 1 else 2))
 
 
+def batch_norm_cost(call: Call) -> Cost:
+    """One product and sum for each element while all but the input is constant.
+
+    Otherwise what is written out: subtract the mean, multiply by the root, then by the weight
+    with the bias added; and the root of the variance and epsilon once for each channel.
+    """
+    if call.depends <= {"input"}:
+        return Cost(pointwise=call.size)
+    return Cost(pointwise=3 * call.size + 2 * call.shape("running_var").numel())
+
+
+def norm_cost(call: Call) -> Cost:
+    """Three reads of the input; a weight or bias from the image is one more product or sum each."""
+    affine = [name for name in ("weight", "bias") if call.arguments.get(name) is not None]
+    scaled = len(affine) if call.depends.intersection(affine) else 0
+    return Cost(pointwise=scaled * call.size, reduction=3 * call.input_size)
+
+
+def clamp_cost(call: Call) -> Cost:
+    """One operation for each element; two with two bounds that are not both constant."""
+    bounds = sum(call.arguments[name] is not None for name in ("min", "max"))
+    return Cost(pointwise=call.size * (1 if len(call.depends) == 1 else max(bounds, 1)))
+
+
+def lerp_cost(call: Call) -> Cost:
+    """One product and sum while two of three operands are constant; otherwise a subtraction before it."""
+    return Cost(pointwise=call.size * (1 if len(call.depends) == 1 else 2))
+
+
+def power_operations(exponent: float) -> int:
+    """Operations for one x ** exponent.
+
+    An integer takes its squarings and products, and a reciprocal where it is negative; a half takes a
+    root; anything else log, product and exp.
+
+    >>> [power_operations(exponent) for exponent in (1, 2, 3, 10, 1000, -2, 0.5, 2.5)]
+    [1, 1, 2, 4, 14, 2, 1, 3]
+    """
+    if abs(exponent) == 0.5:
+        return 1
+    if not float(exponent).is_integer():
+        return 3
+    whole = abs(int(exponent))
+    return max(1, whole.bit_length() + whole.bit_count() - 2) + (exponent < -1)
+
+
+def power_cost(call: Call) -> Cost:
+    """Each output element takes the operations of its exponent.
+
+    A tensor of exponents takes the absolute value, log, product, exp, sign and one more product:
+    its values are not looked at. A constant base takes a product and exp.
+    """
+    if not isinstance(call.arguments["self"], torch.Tensor):
+        return Cost(pointwise=2 * call.size)
+    exponent = call.arguments["exponent"]
+    operations = 6 if isinstance(exponent, torch.Tensor) else power_operations(exponent)
+    return Cost(pointwise=operations * call.size)
+
+
+def vector_norm_cost(order: str) -> Formula:
+    """Two reads of the input for p = 0, 1, 2 or infinity; otherwise the powers and roots as well."""
+
+    def cost(call: Call) -> Cost:
+        p = call.arguments[order]
+        if p is None or p in {0, 1, 2, math.inf, -math.inf}:
+            return Cost(reduction=2 * call.input_size)
+        return Cost(pointwise=3 * call.size, reduction=(2 + power_operations(p)) * call.input_size)
+
+    return cost
+
+
 def _spatial(value: int | Sequence[int], rank: int) -> tuple[int, ...]:
     values = (value,) if isinstance(value, int) else tuple(value)
     return values * rank if len(values) == 1 else values

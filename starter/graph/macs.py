@@ -5,9 +5,9 @@ Formulas: formulas.py. Shapes and what depends on the image: analysis.py.
 
 from starter.contract.errors import Code, ParticipantError, Problem, problem
 from starter.contract.results import CostReport, NodeCost
-from starter.graph.alternatives import hint
 from starter.graph.analysis import Trace
 from starter.graph.formulas import Cost
+from starter.graph.operators import hint
 
 
 def count_macs(trace: Trace) -> CostReport:

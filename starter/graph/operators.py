@@ -4,47 +4,40 @@ What has no rule is refused by name; nothing is ever free by omission, so a rule
 nothing carries the reason. The formulas: formulas.py. An organizer's rules: cost_rules.py.
 """
 
-import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from types import MappingProxyType
-from typing import NamedTuple
 
-import torch
-
-from starter.graph.format import GETITEM, AtenValue
+from starter.graph.format import GETITEM
 from starter.graph.formulas import (
     Cost,
     CostClass,
     Formula,
     adaptive_pool_cost,
     attention_cost,
+    batch_norm_cost,
     cast_cost,
+    clamp_cost,
     conv_cost,
     conv_transpose_cost,
     convolution_cost,
     einsum_cost,
+    lerp_cost,
     linear_cost,
     matmul_cost,
     moved_cost,
     no_cost,
+    norm_cost,
     pointwise_cost,
     pool_cost,
+    power_cost,
     reduction_cost,
     scaled_product_cost,
+    vector_norm_cost,
 )
-
-TORCH_ERRORS = (
-    RuntimeError,
-    TypeError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    AssertionError,
-    MemoryError,
-)
-"""What torch raises for arguments that do not fit an operator."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +48,8 @@ class OperatorRule:
     cost: Formula
     rule: str
     """The formula in words, n the output's elements and i the input's; for a free row, why it is free."""
+    operands: tuple[str, ...] | None = None
+    """Arguments that may depend on the image, because the formula prices them; None: all."""
     indices: tuple[str, ...] = ()
     """Arguments that select elements: these must not depend on the image."""
     ignores_values: bool = False
@@ -100,16 +95,15 @@ _CONTRACTIONS: dict[str, tuple[Formula, str]] = {
 _POINTWISE: dict[str, int] = {
     """add.Tensor add.Scalar sub.Tensor sub.Scalar rsub.Tensor rsub.Scalar mul.Tensor mul.Scalar
     div.Tensor div.Scalar neg abs reciprocal exp exp2 expm1 log log1p log2 sqrt rsqrt square
-    pow.Tensor_Scalar pow.Tensor_Tensor pow.Scalar sin cos tan asin acos atan sinh cosh tanh
+    sin cos tan asin acos atan sinh cosh tanh
     sigmoid erf relu relu6 hardswish hardsigmoid hardtanh silu mish gelu elu selu celu leaky_relu
     softplus log_sigmoid threshold  hardshrink softshrink prelu _prelu_kernel
-    clamp clamp.Tensor clamp_min clamp_min.Tensor clamp_max clamp_max.Tensor minimum maximum
+    clamp clamp_min clamp_min.Tensor clamp_max clamp_max.Tensor minimum maximum
     fmin fmax where.self where.ScalarSelf where.ScalarOther where.Scalar
     eq.Tensor eq.Scalar ne.Tensor ne.Scalar lt.Tensor lt.Scalar le.Tensor le.Scalar
     gt.Tensor gt.Scalar ge.Tensor ge.Scalar logical_and logical_or logical_not logical_xor
-    masked_fill.Scalar masked_fill.Tensor lerp.Scalar lerp.Tensor
-    floor ceil round trunc sign frac isnan isinf nan_to_num
-    _native_batch_norm_legit_no_training""": 1,
+    masked_fill.Scalar masked_fill.Tensor
+    floor ceil round trunc sign frac isnan isinf nan_to_num""": 1,
     "glu": 2,
     "upsample_linear1d upsample_linear1d.vec": 2,
     "upsample_bilinear2d upsample_bilinear2d.vec": 4,
@@ -123,13 +117,39 @@ _EXACT = """relu relu6 hardtanh threshold neg abs sign clamp clamp.Tensor clamp_
     max_pool3d_with_indices adaptive_max_pool2d adaptive_max_pool3d"""
 """Operators with a price whose results are among the values that they are given, or whole numbers."""
 
+_POINTWISE_BY_CALL: dict[str, tuple[Formula, str]] = {
+    "addcmul addcdiv": (scaled_product_cost, "n, or 2 n with a factor `value`"),
+    "_to_copy to.dtype type_as": (cast_cost, "n, if the type changes"),
+    "clamp.Tensor": (clamp_cost, "n, or 2 n with two bounds if several operands depend on the image"),
+    "lerp.Scalar lerp.Tensor": (lerp_cost, "n, or 2 n if several operands depend on the image"),
+    "pow.Tensor_Scalar": (
+        power_cost,
+        "n x squarings and products of the exponent (of 10: 4), + n below -1; n for a root; else 3 n",
+    ),
+    "pow.Tensor_Tensor": (power_cost, "6 n"),
+    "pow.Scalar": (power_cost, "2 n"),
+    "_native_batch_norm_legit_no_training": (
+        batch_norm_cost,
+        "n, or 3 n + 2 x channels if anything but the input depends on the image",
+    ),
+}
+
 _REDUCTIONS: dict[str, int] = {
     """sum sum.dim_IntList mean mean.dim amax amin max max.dim min min.dim prod prod.dim_int
     any any.dim any.dims all all.dim all.dims col2im cumsum""": 1,
-    """var.correction var.dim var std.correction std.dim std var_mean.correction std_mean.correction
-    linalg_vector_norm norm.Scalar norm.ScalarOpt_dim""": 2,
-    """softmax.int _softmax log_softmax.int _log_softmax logsumexp layer_norm native_layer_norm
-    group_norm native_group_norm instance_norm rms_norm""": 3,
+    """var.correction var.dim var std.correction std.dim std var_mean.correction
+    std_mean.correction""": 2,
+    "softmax.int _softmax log_softmax.int _log_softmax logsumexp": 3,
+}
+
+_VECTOR_NORM = "2 i, or (2 + cost of pow) i + 3 n if p is not 0, 1, 2 or infinity"
+_REDUCTIONS_BY_CALL: dict[str, tuple[Formula, str]] = {
+    "linalg_vector_norm": (vector_norm_cost("ord"), _VECTOR_NORM),
+    "norm.Scalar norm.ScalarOpt_dim": (vector_norm_cost("p"), _VECTOR_NORM),
+    "layer_norm native_layer_norm group_norm native_group_norm instance_norm rms_norm": (
+        norm_cost,
+        "3 i, + n pointwise for each of weight and bias if one depends on the image",
+    ),
 }
 
 _POOLS: dict[str, Formula] = {
@@ -170,6 +190,35 @@ _INDEXING: dict[str, tuple[str, ...]] = {
     "embedding": ("indices",),
 }
 
+_ONE_OPERAND = ("self", "input", "tensors", "values")
+"""What may depend on the image where `_OPERANDS` does not say more."""
+
+_OPERANDS: dict[str, str] = {
+    """conv1d conv2d conv3d conv1d.padding conv2d.padding conv3d.padding convolution conv_transpose1d
+    conv_transpose2d.input conv_transpose3d.input linear layer_norm native_layer_norm group_norm
+    native_group_norm instance_norm rms_norm""": "input weight bias",
+    "_native_batch_norm_legit_no_training": "input weight bias running_mean running_var",
+    "mm bmm": "self mat2",
+    "mv": "self vec",
+    "dot": "self tensor",
+    "addmm": "self mat1 mat2",
+    "baddbmm": "self batch1 batch2",
+    "scaled_dot_product_attention": "query key value attn_mask",
+    """matmul add.Tensor sub.Tensor rsub.Tensor mul.Tensor div.Tensor minimum maximum fmin fmax eq.Tensor
+    ne.Tensor lt.Tensor le.Tensor gt.Tensor ge.Tensor logical_and logical_or logical_xor type_as
+    expand_as view_as""": "self other",
+    "pow.Tensor_Tensor pow.Scalar": "self exponent",
+    "prelu _prelu_kernel": "self weight",
+    "clamp.Tensor clamp_min.Tensor clamp_max.Tensor": "self min max",
+    "where.self where.ScalarSelf where.ScalarOther where.Scalar": "condition self other",
+    "masked_fill.Scalar masked_fill.Tensor": "self mask value",
+    "lerp.Scalar lerp.Tensor": "self end weight",
+    "addcmul addcdiv": "self tensor1 tensor2",
+    "copy select_scatter slice_scatter": "self src",
+    "embedding": "weight",
+}
+_OPERANDS_OF = {name: tuple(of.split()) for names, of in _OPERANDS.items() for name in names.split()}
+
 # No `empty`: memory that nobody has written differs from run to run.
 _SHAPE_ONLY = """zeros_like ones_like full_like new_zeros new_ones new_full zero fill.Scalar"""
 
@@ -203,8 +252,9 @@ def operator_table(rules: Iterable[tuple[str, OperatorRule]]) -> OperatorTable:
 def _each(names: str, rule: OperatorRule) -> Iterator[tuple[str, OperatorRule]]:
     free = rule.kind in {CostClass.MOVEMENT, CostClass.CONSTANT}
     for name in names.split():
-        overload = name if "." in name else f"{name}.default"
-        yield f"aten.{overload}", replace(rule, is_exact=free or name in _EXACT.split())
+        op = f"aten.{name}" if "." in name else f"aten.{name}.default"
+        operands = _OPERANDS_OF.get(name, _ONE_OPERAND)
+        yield op, replace(rule, operands=operands, is_exact=free or name in _EXACT.split())
 
 
 def _rules() -> Iterator[tuple[str, OperatorRule]]:
@@ -212,15 +262,12 @@ def _rules() -> Iterator[tuple[str, OperatorRule]]:
         yield from _each(names, OperatorRule(CostClass.CONTRACTION, formula, rule))
     for names, count in _POINTWISE.items():
         yield from _each(names, OperatorRule(CostClass.POINTWISE, pointwise_cost(count), _scaled(count, "n")))
-    yield from _each(
-        "addcmul addcdiv",
-        OperatorRule(CostClass.POINTWISE, scaled_product_cost, "n, or 2 n with a factor `value`"),
-    )
-    yield from _each(
-        "_to_copy to.dtype type_as", OperatorRule(CostClass.POINTWISE, cast_cost, "n, if the type changes")
-    )
+    for names, (formula, rule) in _POINTWISE_BY_CALL.items():
+        yield from _each(names, OperatorRule(CostClass.POINTWISE, formula, rule))
     for names, count in _REDUCTIONS.items():
         yield from _each(names, OperatorRule(CostClass.REDUCTION, reduction_cost(count), _scaled(count, "i")))
+    for names, (formula, rule) in _REDUCTIONS_BY_CALL.items():
+        yield from _each(names, OperatorRule(CostClass.REDUCTION, formula, rule))
     for names, formula in _POOLS.items():
         rule = "the sum of the window sizes" if "adaptive" in names else "n x window"
         yield from _each(names, OperatorRule(CostClass.REDUCTION, formula, rule))
@@ -235,7 +282,7 @@ def _free_rules() -> Iterator[tuple[str, OperatorRule]]:
     yield from _each(_JOINS, OperatorRule(CostClass.MOVEMENT, moved_cost, "free; n, if types are mixed"))
     at_places = "reads elements at constant places"
     for names, indices in _INDEXING.items():
-        yield from _each(names, OperatorRule(CostClass.MOVEMENT, no_cost, at_places, indices))
+        yield from _each(names, OperatorRule(CostClass.MOVEMENT, no_cost, at_places, indices=indices))
     yield from _each(
         _SHAPE_ONLY, OperatorRule(CostClass.CONSTANT, no_cost, "reads only a shape", ignores_values=True)
     )
@@ -263,61 +310,15 @@ BATCH_STATISTICS = frozenset(
 )
 """Operators that are refused on the image because they mix a batch, with a message of their own."""
 
-
-# A view asks for a memory layout; the layout is ours to choose, the values are the same.
-_RUN_AS = {
-    "aten.view.default": "aten.reshape.default",
-    "aten._unsafe_view.default": "aten.reshape.default",
-}
+_INSTEAD: Mapping[str, str] = tomllib.loads(
+    files("starter.graph").joinpath("alternatives.toml").read_text(encoding="utf-8")
+)
 
 
-def kernel(op: str) -> Callable[..., AtenValue]:
-    """Return the callable of an operator.
-
-    Raises:
-        AttributeError: this version of torch does not have it.
-    """
-    if op == GETITEM:
-        return _getitem
-    _, name, overload = _RUN_AS.get(op, op).split(".")
-    found: Callable[..., AtenValue] = getattr(getattr(torch.ops.aten, name), overload)
-    return found
-
-
-def _getitem(values: Sequence[AtenValue], index: int) -> AtenValue:
-    if isinstance(values, torch.Tensor):
-        raise TypeError("getitem reads one of several results, not a tensor")
-    return values[index]
-
-
-class Declared(NamedTuple):
-    """One argument as the operator's schema declares it."""
-
-    name: str
-    default: AtenValue
-    only_by_name: bool
-
-
-def call_kernel(
-    op: str, args: Sequence[AtenValue], kwargs: Mapping[str, AtenValue], device: torch.device
-) -> AtenValue:
-    """Call an operator; one that makes a tensor out of nothing makes it on `device`."""
-    if any(argument.name == "device" for argument in declared_arguments(op)):
-        kwargs = {**kwargs, "device": device}
-    return kernel(op)(*args, **kwargs)
-
-
-@functools.cache
-def declared_arguments(op: str) -> tuple[Declared, ...]:
-    """Return the arguments of an operator of the table, in order."""
-    if op == GETITEM:
-        return (Declared("values", None, only_by_name=False), Declared("index", None, only_by_name=False))
-    schema = kernel(op)._schema  # type: ignore[attr-defined]  # noqa: SLF001 - torch's only way to ask
-    return tuple(Declared(a.name, a.default_value, a.kwarg_only) for a in schema.arguments)
-
-
-def bind(op: str, args: Sequence[AtenValue], kwargs: Mapping[str, AtenValue]) -> dict[str, AtenValue]:
-    """Name the arguments of a call by the operator's schema, defaults included."""
-    declared = declared_arguments(op)
-    given = {a.name: value for a, value in zip(declared, args, strict=False)} | dict(kwargs)
-    return {a.name: given.get(a.name, a.default) for a in declared}
+def hint(op: str) -> str:
+    """Return the next step for the author of a refused operator; empty where there is no special one."""
+    name = op.removeprefix("aten.").removesuffix(".default")
+    for pattern, instead in _INSTEAD.items():
+        if re.search(rf"(?<![a-zA-Z])(?:{pattern})(?![a-zA-Z])", name):
+            return f"Write {instead}."
+    return ""

@@ -35,6 +35,7 @@ from starter.graph.format import (
     Ref,
     TensorSpec,
 )
+from starter.graph.kernels import MAX_RANK, check_bounds
 
 MAX_GRAPH_BYTES = 32 * 2**20
 MAX_WEIGHTS_BYTES = 2 * 2**30
@@ -115,6 +116,7 @@ def _decoded(node: Node) -> Node:
         raise _malformed(node.place, f"argument: {error}"[:300]) from error
     if node.op == GETITEM and not _is_getitem(args, kwargs):
         raise _malformed(node.place, "getitem takes a reference and a number that is not negative")
+    check_bounds(node.op, args, kwargs, f"{node.op} at {node.place}")
     return node.model_copy(update={"args": args, "kwargs": kwargs})
 
 
@@ -196,6 +198,15 @@ def _check_header(name: str, data: BinaryIO) -> None:
         dtype = entry.get("dtype") if isinstance(entry, dict) else None
         if key != "__metadata__" and (not isinstance(dtype, str) or dtype not in STORED_DTYPES.values()):
             raise participant_error(Code.DTYPE_REFUSED, where=f"weights {key[:300]!r}", got=repr(dtype)[:80])
+        if key != "__metadata__" and not _is_shape(entry.get("shape")):
+            raise _malformed(f"weights {key[:300]!r}", f"the shape {str(entry.get('shape'))[:80]}")
+
+
+def _is_shape(value: object) -> bool:
+    """Say whether a shape has few sides, each below what any value may have."""
+    if not isinstance(value, list) or len(value) > MAX_RANK:
+        return False
+    return all(type(side) is int and 0 <= side <= MAX_WEIGHTS_BYTES for side in value)
 
 
 def _check_weights(spec: TensorSpec, tensor: torch.Tensor) -> None:

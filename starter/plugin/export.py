@@ -28,7 +28,6 @@ from torch.fx.proxy import TracerBase
 
 from starter.contract.errors import Code, ParticipantError, Problem, participant_error, problem
 from starter.contract.submissions import SubmissionSource
-from starter.graph import alternatives
 from starter.graph.format import (
     GETITEM,
     INPUT,
@@ -40,6 +39,7 @@ from starter.graph.format import (
     TensorSpec,
     encode,
 )
+from starter.graph.operators import hint
 from starter.plugin import refusals
 from starter.plugin.load import own_line
 
@@ -273,7 +273,7 @@ def _graph_problems(exported: ExportedProgram, source: SubmissionSource) -> list
         if cause is not None and key not in seen:
             seen.add(key)
             where = _place(fx_node, source)
-            problems.append(cause.problem(where=where, got=op, hint=alternatives.hint(op)))
+            problems.append(cause.problem(where=where, got=op, hint=hint(op)))
     return problems
 
 

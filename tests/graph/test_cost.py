@@ -10,7 +10,8 @@ from torch import nn
 from tracing import Forward, Function, cost_of, to_logits
 
 from starter.graph.formulas import CostClass
-from starter.graph.operators import OPERATORS, kernel
+from starter.graph.kernels import kernel
+from starter.graph.operators import OPERATORS
 
 PIXELS = 3 * 8 * 8
 
@@ -106,6 +107,56 @@ def test_factors_of_a_matrix_product_are_products_of_their_own(
     )
     report = cost_of(model)
     assert (report.contraction, report.pointwise) == (PIXELS * 6, 6 * per_element)
+
+
+BATCH_NORM = torch.ops.aten._native_batch_norm_legit_no_training.default
+
+
+def normalized(source: Function) -> int:
+    """Price a batch norm of 48 channels of one pixel; `source` gives the other operands."""
+
+    def forward(model: nn.Module, image: torch.Tensor) -> torch.Tensor:
+        others = [source(model, image)] * 4
+        return BATCH_NORM(image.reshape(1, PIXELS)[:, :48], *others, 0.1, 1e-5)[0][:, :6]
+
+    return cost_of(Forward(forward, constant=torch.ones(48))).pointwise
+
+
+def test_a_batch_norm_whose_statistics_come_from_the_image_is_written_out() -> None:
+    """A subtraction, epsilon, a root, a product, and a product with a sum, for each of 48 pixels."""
+    assert normalized(lambda _, image: image.reshape(PIXELS)[:48]) == 5 * 48 == 240
+    assert normalized(lambda model, _: model.constant) == 48
+
+
+@pytest.mark.parametrize(
+    ("function", "per_element"),
+    [
+        (lambda x: x.pow(1), 1),
+        (lambda x: x.pow(2), 1),
+        (lambda x: x.pow(3), 2),
+        (lambda x: x.pow(64), 6),
+        (lambda x: x.pow(1000), 14),  # 9 squarings, 5 products
+        (lambda x: x.pow(-2), 2),
+        (lambda x: x.pow(0.5), 1),
+        (lambda x: x.pow(-0.5), 1),
+        (lambda x: x.pow(2.5), 3),
+        (lambda x: x.pow(x), 6),
+        (lambda x: torch.pow(2.0, x), 2),
+    ],
+)
+def test_a_power_costs_what_is_multiplied(function: Function, per_element: int) -> None:
+    report = cost_of(Forward(lambda _, x: to_logits(function(x))))
+    assert report.macs == report.pointwise == per_element * PIXELS
+
+
+@pytest.mark.parametrize(
+    ("p", "per_input", "per_output"),
+    [(1, 2, 0), (2, 2, 0), (float("inf"), 2, 0), (0, 2, 0), (3, 4, 3), (10, 6, 3), (2.5, 5, 3)],
+)
+def test_a_norm_costs_its_powers_and_roots(p: float, per_input: int, per_output: int) -> None:
+    """Absolute value and sum for each of 3 inputs, with the power between; a root for each output."""
+    report = cost_of(Forward(lambda _, x: to_logits(torch.linalg.vector_norm(x, p, dim=1))))
+    assert (report.reduction, report.pointwise) == (per_input * PIXELS, per_output * PIXELS // 3)
 
 
 def test_multiply_then_sum_is_no_cheaper_than_the_product_that_it_replaces() -> None:

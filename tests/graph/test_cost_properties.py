@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from starter.graph.formulas import Call, Cost
-from starter.graph.operators import OPERATORS, bind, kernel
+from starter.graph.kernels import bind, kernel
+from starter.graph.operators import OPERATORS
 
 FAST = settings(max_examples=60, deadline=None)
 SIDE = st.integers(1, 9)

@@ -29,6 +29,9 @@ from starter.graph.reader import read_graph
 from starter.sandbox.protocol import Sandbox
 from starter.submission import pipeline, transforms
 
+# torch's advice on the speed of an operator that it runs image by image
+pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+
 FOLDER = Path(__file__).parents[1] / "submissions"
 NAMES = sorted(path.name for path in FOLDER.iterdir())
 COMPETITION = Competition(
@@ -157,5 +160,5 @@ def test_every_evasion_has_a_verdict_and_its_arithmetic() -> None:
     for name in NAMES:
         expected = verdict(name)
         assert expected["what"]
-        assert ("refused" in expected) != ("multiplications" in expected), name
+        assert len(expected.keys() & {"refused", "multiplications", "rounded_away"}) == 1, name
         assert expected.get("arithmetic", "-")

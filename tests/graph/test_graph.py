@@ -18,8 +18,8 @@ from starter.contract.errors import Code, ParticipantError
 from starter.graph.analysis import trace
 from starter.graph.executor import Program
 from starter.graph.format import MAX_NODES, Graph
+from starter.graph.kernels import bind
 from starter.graph.macs import count_macs
-from starter.graph.operators import bind
 from starter.graph.reader import read_graph
 
 Json = dict[str, Any]

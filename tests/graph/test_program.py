@@ -10,7 +10,8 @@ from tracing import Forward, to_logits, trace_of
 
 from starter.graph.executor import Program
 from starter.graph.formulas import CostClass
-from starter.graph.operators import OPERATORS, kernel
+from starter.graph.kernels import kernel
+from starter.graph.operators import OPERATORS
 
 TORCHVISION = [
     "alexnet",

@@ -41,12 +41,32 @@ MOVES = frozenset(_MOVES.split())
 PRODUCTS = frozenset({"mm", "bmm", "mv", "matmul", "dot"})
 ATTENTION = "scaled_dot_product_attention"
 POOLS = frozenset({"avg_pool1d", "avg_pool2d", "avg_pool3d", "max_pool1d", "max_pool2d", "max_pool3d"})
-MERGED = frozenset({"aten._native_batch_norm_legit_no_training.default", "aten.einsum.default"})
-"""May do less than is counted: a norm is merged into its convolution, an einsum sums what it can first."""
+EASY_NORMS = frozenset({None, 0, 1, 2, math.inf, -math.inf})
+AT_MOST = frozenset(
+    f"aten.{name}"
+    for name in (
+        *("_native_batch_norm_legit_no_training.default", "einsum.default"),
+        *("clamp.Tensor", "lerp.Scalar", "lerp.Tensor"),
+    )
+)
+"""May do less than is counted: a norm is merged into its convolution, an einsum sums what it can first; a
+kernel that does several operations for each element is one call."""
 BY_CONVENTION = frozenset(
     f"aten.{name}.default" for name in ("linear", "addmm", "baddbmm", "rms_norm", "instance_norm")
 )
 """Counted by a rule in words (a constant bias is free), not by the steps that torch takes."""
+
+APART = {
+    f"aten.{name}": steps
+    for names, steps in {
+        """conv1d.default conv2d.default conv3d.default conv1d.padding conv2d.padding conv3d.padding
+        convolution.default conv_transpose1d.default conv_transpose2d.input conv_transpose3d.input
+        select_scatter.default""": 1,
+        "group_norm.default native_group_norm.default": 2,
+    }.items()
+    for name in names.split()
+}
+"""Steps for each output that vmap may take apart: a constant weight or bias, a choice of places."""
 
 
 class Recount(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own is not annotated
@@ -107,9 +127,24 @@ def _rest(name: str, func: Any, args: tuple[Any, ...], output: torch.Tensor) -> 
         rank = int(name[-2])
         sides = zip(image.shape[-rank:], output.shape[-rank:], strict=True)
         return math.prod(image.shape[:-rank]) * math.prod(_reads(side, n) for side, n in sides)
+    if name in {"linalg_vector_norm", "norm"} and args[1:2] and args[1] not in EASY_NORMS:
+        return image.numel() * (2 + _power(args)) + 3 * size
     if name in PER_INPUT:
         return PER_INPUT[name] * image.numel()
-    return size * PER_OUTPUT.get(name, torch.Tag.pointwise in func.tags)
+    return size * (_power(args) if name == "pow" else PER_OUTPUT.get(name, torch.Tag.pointwise in func.tags))
+
+
+def _power(args: tuple[Any, ...]) -> int:
+    """Operations of x ** args[1], counted one squaring and product at a time."""
+    base, exponent = args[:2]
+    if isinstance(exponent, torch.Tensor):
+        return 6 if isinstance(base, torch.Tensor) else 2
+    if not float(exponent).is_integer():
+        return 1 if abs(exponent) == 0.5 else 3
+    steps, rest = 0, abs(int(exponent))
+    while rest > 1:
+        steps, rest = steps + 1 + rest % 2, rest // 2
+    return max(steps, 1) + (exponent < -1)
 
 
 def _has_price(func: Any, name: str) -> bool:
@@ -166,9 +201,13 @@ def assert_priced_as_run(walk: Trace, report: CostReport, images: torch.Tensor) 
         if node.op.split(".")[-2:][0] in MOVES:  # elsewhere a change of type is within the price
             rest += casts
         counted = node.contraction, node.pointwise + node.reduction
-        if node.op in MERGED:
+        if node.op in AT_MOST:
             assert products + rest <= sum(counted), f"{node} does {products} + {rest}"
         elif node.op in BY_CONVENTION:
             assert products == counted[0], f"{node} does {products}"
+        elif node.op in APART:
+            assert products == counted[0], f"{node} does {products}"
+            most = counted[1] + APART[node.op] * math.prod(node.shape)
+            assert counted[1] <= rest <= most, f"{node} does {rest}"
         else:
             assert (products, rest) == counted, f"{node} does {products} + {rest}"

@@ -7,7 +7,7 @@ from torch import nn
 from tracing import Forward, Function, cost_of, to_logits, trace_of
 
 from starter.contract.errors import Code, ParticipantError
-from starter.graph.alternatives import hint
+from starter.graph.operators import hint
 
 
 def codes(function: Function, **tensors: torch.Tensor) -> list[Code]:
