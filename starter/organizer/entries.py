@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from starter.contract.competition import Limits
 from starter.contract.errors import Code, Problem, usage_error
 from starter.contract.submissions import PLUGIN_FILE, Kind, SubmissionSource, is_name
+from starter.organizer.unpacking import extract_in_child
 from starter.submission.archive import unpack
 from starter.submission.content import submission_digest
 
@@ -142,7 +143,7 @@ def staged(entry: EntrySource, limits: Limits) -> Iterator[tuple[str, Submission
     with tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True) as place:
         folder = Path(place)
         if entry.path.suffix.lower() == ".zip" and entry.path.is_file():
-            unpacked = unpack(entry.path, folder, limits)
+            unpacked = unpack(entry.path, folder, limits, extract=extract_in_child)
             source = unpacked.source or SubmissionSource(entry.name, entry.path, Kind.FILE)
             problems = unpacked.problems
         else:
