@@ -138,15 +138,19 @@ class Explanation:
     fix: str
 
 
-def _read_catalogue() -> dict[Code, Explanation]:
+def _read_catalogue() -> tuple[dict[Code, Explanation], dict[str, str]]:
     text = files("starter.contract").joinpath("errors.toml").read_text(encoding="utf-8")
-    return {
+    tables = tomllib.loads(text)
+    hints = tables.pop("hints")
+    explained = {
         Code(code): Explanation(**(entry | {"status": Status(entry["status"])}))
-        for code, entry in tomllib.loads(text).items()
+        for code, entry in tables.items()
     }
+    return explained, hints
 
 
-CATALOGUE: dict[Code, Explanation] = _read_catalogue()
+CATALOGUE, HINTS = _read_catalogue()
+"""What each code means; and what to do where a code has several causes, by a name for the cause."""
 
 
 class Problem(BaseModel):

@@ -30,6 +30,10 @@ _INSTEAD = {
 }
 
 
+HINTS = frozenset(f"Write {instead}." for instead in _INSTEAD.values())
+"""Everything that `hint` says."""
+
+
 def hint(op: str) -> str:
     """Return the next step for the author of a refused operator; empty where there is no special one."""
     name = op.removeprefix("aten.").removesuffix(".default")

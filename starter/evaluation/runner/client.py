@@ -33,6 +33,7 @@ from starter.contract.protocol import (
 )
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.contract.system.processors import available
+from starter.evaluation.runner.claims import read_report
 from starter.sandbox.child import Allowance, MonitoredProcess
 from starter.sandbox.protocol import LimitExceeded, Payload, Sandbox, SandboxError
 from starter.submission.content import submission_files
@@ -102,7 +103,7 @@ def export(
     if found is not None:
         return Exported(WorkerReport(problems=(found,)), folder, printed, used)
     report = sandbox.without_names((folder / "report").read_bytes()) if (folder / "report").exists() else b""
-    exported = Exported(_read_report(report), folder, printed, used)
+    exported = Exported(read_report(report), folder, printed, used)
     if exported.report.problems or exported.is_complete:
         return exported
     got = f"no {' and no '.join(part for part in PARTS if not (folder / part).is_file())}"
@@ -207,19 +208,6 @@ def _copy(source: BinaryIO, target: BinaryIO, length: int) -> None:
     while length > 0 and (piece := source.read(min(length, 1 << 20))):
         target.write(piece)
         length -= len(piece)
-
-
-def _read_report(text: bytes) -> WorkerReport:
-    try:
-        report = WorkerReport.model_validate_json(text, strict=False)
-    except ValidationError as error:
-        wrong = problem(Code.MALFORMED_GRAPH, where="report", got=str(error)[:200])
-        return WorkerReport(problems=(wrong,))
-    for found in report.problems:
-        if not found.code.startswith("E"):  # a stranger cannot say that we have failed
-            wrong = problem(Code.MALFORMED_GRAPH, where="report", got=f"a problem {found.code}")
-            return WorkerReport(problems=(wrong,))
-    return report
 
 
 class Runner:
