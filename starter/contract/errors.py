@@ -122,6 +122,7 @@ class Code(StrEnum):
     NO_ISOLATION = "H104"
     MACHINE_FAILS = "H105"
     NO_WORKERS = "H106"
+    NO_SPACE = "H107"
     STORE_FAILED = "H201"
     STORE_FULL = "H202"
     STORE_READ_ONLY = "H203"

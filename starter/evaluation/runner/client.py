@@ -32,6 +32,7 @@ from starter.contract.protocol import (
     WorkerReport,
 )
 from starter.contract.submissions import Kind, SubmissionSource
+from starter.contract.system.files import is_full
 from starter.contract.system.processors import available
 from starter.evaluation.runner.claims import read_report
 from starter.sandbox.child import Allowance, MonitoredProcess
@@ -93,8 +94,9 @@ def export(
         try:
             verdict = sandbox.run(packed, reply, log, limits, stop or threading.Event())
         except SandboxError as error:
+            code = Code.NO_SPACE if is_full(Path(place)) else Code.WORKER_FAILED
             where = f"isolation {sandbox.level}"
-            raise host_error(Code.WORKER_FAILED, where=where, got=str(error)) from error
+            raise host_error(code, where=where, got=str(error)) from error
         found = verdict.exceeded and _limit_problem(verdict.exceeded, _WHERE)
         found = found or _exit_problem(verdict.status, limits)
         found = found or _split(reply, folder, limits)
