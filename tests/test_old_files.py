@@ -16,12 +16,13 @@ import pytest
 
 from starter.contract.competition import Limits, load_competition
 from starter.contract.errors import Status
+from starter.contract.names import MANIFEST
 from starter.contract.results import EvaluationResult
 from starter.evaluation.evaluate import read_reference
 from starter.evaluation.records import EvaluationRecord
 from starter.organizer.leaderboard.model import Board
 from starter.submission.archive import Manifest, unpack
-from starter.submission.content import MANIFEST, submission_digest
+from starter.submission.content import submission_digest
 
 OLD = Path(__file__).parent / "old_files" / "0.1.0.tar.xz"
 

@@ -4,11 +4,15 @@ Exit codes: 0 all is well, 1 a participant's fault, 2 usage, 3 ours. A command's
 command is typed, so `starter --help` is quick; COMMANDS is what it shows.
 """
 
+import errno
 import importlib
 import io
 import os
+import shutil
 import sys
+import tempfile
 import traceback
+from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
@@ -40,6 +44,9 @@ COMMANDS = {
     "baseline": ("organize.baseline", "Measure the baseline that scores are relative to."),
 }
 """Name: its module in this package, and the first line of its help."""
+
+TEMPORARY = {"score", "validate", "profile", "pack", "batch", "verify", "compress", "search", "baseline"}
+"""Commands with files that may be large, in the system's temporary folder."""
 
 PARTS = {"data": ("data.taco", "data.show")}
 """Modules that add commands to a group when they are imported."""
@@ -96,11 +103,16 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def _options(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
         sys.stdout.write(f"{__version__}\n")
         raise typer.Exit
+    if context.invoked_subcommand in TEMPORARY:
+        from starter.contract.system.files import own_temporary_folder
+
+        context.with_resource(own_temporary_folder())
 
 
 def _shortened(text: str, width: int) -> str:
@@ -145,9 +157,11 @@ def _interrupted() -> int:
 def _failed(error: Exception) -> int:
     """Print an error of the participant's, of the caller's or of ours; return the exit code."""
     from starter.cli.common import err
-    from starter.contract.errors import HostError, ParticipantError, StarterError
+    from starter.contract.errors import Code, HostError, ParticipantError, StarterError, host_error
     from starter.report.terminal import print_line, show_error
 
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        error = host_error(Code.NO_SPACE, where=_full_folder(error), got=str(error))
     if not isinstance(error, StarterError):
         if os.environ.get("STARTER_DEBUG"):
             traceback.print_exc()
@@ -158,3 +172,10 @@ def _failed(error: Exception) -> int:
     if isinstance(error, ParticipantError):
         return EXIT_PARTICIPANT
     return EXIT_HOST if isinstance(error, HostError) else EXIT_USAGE
+
+
+def _full_folder(error: OSError) -> str:
+    """Return the folder whose disk is full: the file's own, or else the one of ours with the least space."""
+    if isinstance(error.filename, str):
+        return str(Path(error.filename).parent)
+    return min({tempfile.gettempdir(), str(Path.cwd())}, key=lambda folder: shutil.disk_usage(folder).free)

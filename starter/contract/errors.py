@@ -48,6 +48,7 @@ class Code(StrEnum):
     ARCHIVE_LAYOUT = "E113"
     MANIFEST_DIFFERS = "E114"
     CONFIDENTIAL = "E115"
+    LINKED_ENTRY = "E116"
     WEIGHTS_MISSING = "E201"
     WEIGHTS_UNREADABLE = "E202"
     WEIGHTS_MISFIT = "E203"
@@ -123,6 +124,7 @@ class Code(StrEnum):
     NO_ISOLATION = "H104"
     MACHINE_FAILS = "H105"
     NO_WORKERS = "H106"
+    NO_SPACE = "H107"
     STORE_FAILED = "H201"
     STORE_FULL = "H202"
     STORE_READ_ONLY = "H203"
@@ -140,15 +142,20 @@ class Explanation:
     fix: str
 
 
-def _read_catalogue() -> dict[Code, Explanation]:
+def _read_catalogue() -> tuple[dict[Code, Explanation], dict[str, str], dict[str, str]]:
     text = files("starter.contract").joinpath("errors.toml").read_text(encoding="utf-8")
-    return {
+    tables = tomllib.loads(text)
+    hints, instead = tables.pop("hints"), tables.pop("instead")
+    explained = {
         Code(code): Explanation(**(entry | {"status": Status(entry["status"])}))
-        for code, entry in tomllib.loads(text).items()
+        for code, entry in tables.items()
     }
+    return explained, hints, {name: f"Write {what}." for name, what in instead.items()}
 
 
-CATALOGUE: dict[Code, Explanation] = _read_catalogue()
+CATALOGUE, HINTS, INSTEAD = _read_catalogue()
+"""What each code means; what to do where a code has several causes, by a name for the cause; what to write
+instead of an operator that has no cost rule, by a pattern for its name."""
 
 
 class Problem(BaseModel):

@@ -5,12 +5,11 @@ nothing carries the reason. The formulas: formulas.py. An organizer's rules: cos
 """
 
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from types import MappingProxyType
 
+from starter.contract.errors import INSTEAD
 from starter.graph.format import GETITEM
 from starter.graph.formulas import (
     Cost,
@@ -310,15 +309,11 @@ BATCH_STATISTICS = frozenset(
 )
 """Operators that are refused on the image because they mix a batch, with a message of their own."""
 
-_INSTEAD: Mapping[str, str] = tomllib.loads(
-    files("starter.graph").joinpath("alternatives.toml").read_text(encoding="utf-8")
-)
-
 
 def hint(op: str) -> str:
     """Return the next step for the author of a refused operator; empty where there is no special one."""
     name = op.removeprefix("aten.").removesuffix(".default")
-    for pattern, instead in _INSTEAD.items():
+    for pattern, instead in INSTEAD.items():
         if re.search(rf"(?<![a-zA-Z])(?:{pattern})(?![a-zA-Z])", name):
-            return f"Write {instead}."
+            return instead
     return ""

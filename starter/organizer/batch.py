@@ -6,18 +6,15 @@ with a sandbox and a runner of its own.
 
 import contextlib
 import queue
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Protocol
 
 from starter.contract.competition import CompetitionFile
 from starter.contract.errors import Code, Status, host_error, problem
 from starter.contract.submissions import SubmissionSource
-from starter.contract.system.files import own_folder, remove_abandoned
 from starter.evaluation.evaluate import Evaluation, Evaluator
 from starter.evaluation.measure import WorkerLostError
 from starter.evaluation.recording import evidence_of, record_of, refusal
@@ -34,21 +31,6 @@ _LOST_WORKERS = 3
 
 _PATIENCE = 20.0
 """How long a stopped batch waits for its jobs, in seconds."""
-
-
-@contextlib.contextmanager
-def own_temporary_folder() -> Iterator[Path]:
-    """Keep this process's temporary files in a folder of its own; remove those of killed batches."""
-    above, prefix = Path(tempfile.gettempdir()), "starter-batch-"
-    remove_abandoned(above, prefix)
-    before = tempfile.tempdir
-    with own_folder(above, prefix) as folder:
-        folder.chmod(0o711)  # a submission's process becomes another user, and has its own folder in it
-        tempfile.tempdir = str(folder)
-        try:
-            yield folder
-        finally:
-            tempfile.tempdir = before
 
 
 @dataclass

@@ -6,6 +6,7 @@ hashed and evaluated.
 
 import contextlib
 import csv
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -16,10 +17,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from starter.contract.competition import Limits
-from starter.contract.errors import Code, Problem, usage_error
+from starter.contract.errors import Code, Problem, problem, usage_error
 from starter.contract.submissions import PLUGIN_FILE, Kind, SubmissionSource, is_name
+from starter.organizer.unpacking import extract_in_child
 from starter.submission.archive import unpack
-from starter.submission.content import submission_digest
+from starter.submission.content import sha256, submission_digest
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,28 @@ class EntrySource:
     """When its file was last written, or what the index says."""
     selected: bool = False
     """Whether the index says so."""
+    below: Path = Path()
+    """The folder that was named, or the entry itself where it was."""
 
     @property
     def name(self) -> str:
         """The entry's name."""
-        return self.path.name if self.path.is_dir() else self.path.stem
+        return _own_name(self.path)
+
+    @property
+    def kind(self) -> Kind:
+        """A folder, or a file."""
+        return Kind.FOLDER if self.path.is_dir() else Kind.FILE
+
+    @property
+    def links(self) -> list[str]:
+        """What is a link in it, or on the way to it from the folder that was named."""
+        way = [path for path in (self.path, *self.path.parents) if path.is_relative_to(self.below)]
+        led = [path.relative_to(self.below) for path in reversed(way[:-1]) if path.is_symlink()]
+        source = SubmissionSource(self.name, self.path, self.kind)
+        within = sorted(self.path.rglob("*")) if self.kind is Kind.FOLDER else source.files()
+        led = led or [path.relative_to(self.path.parent) for path in within if path.is_symlink()]
+        return [path.as_posix() for path in led]
 
 
 class _IndexRow(BaseModel):
@@ -77,7 +96,7 @@ def find(paths: Sequence[Path], index: Path | None = None) -> list[EntrySource]:
         if not path.exists():
             raise usage_error(Code.NO_SUCH_PATH, where=str(path), got="nothing there")
         for team, file in _entries(path.resolve()):
-            sources.setdefault(file, EntrySource(team, file, _written_at(file)))
+            sources.setdefault(file, EntrySource(team, file, _written_at(file), below=path.resolve()))
     if not sources:
         raise usage_error(Code.NO_SUBMISSIONS, where=", ".join(map(str, paths)), got="no entry")
     for path, row in _read_index(index).items() if index else ():
@@ -111,7 +130,7 @@ def _is_entry(path: Path) -> bool:
 
 def _written_at(path: Path) -> datetime:
     file = path / PLUGIN_FILE if path.is_dir() else path
-    return datetime.fromtimestamp(file.stat().st_mtime, UTC)
+    return datetime.fromtimestamp(file.lstat().st_mtime, UTC)
 
 
 def _read_index(index: Path) -> dict[Path, _IndexRow]:
@@ -139,15 +158,18 @@ def _read_index(index: Path) -> dict[Path, _IndexRow]:
 @contextlib.contextmanager
 def staged(entry: EntrySource, limits: Limits) -> Iterator[tuple[str, SubmissionSource, tuple[Problem, ...]]]:
     """Copy an entry to a folder of ours; yield its hash, the copy, and what is wrong with it."""
+    original = SubmissionSource(entry.name, entry.path, entry.kind)
+    if links := entry.links:
+        where = str(entry.path)
+        found = [problem(Code.LINKED_ENTRY, where=where, got=f"{name}: a link") for name in links[:20]]
+        yield sha256(os.fsencode(entry.path)), original, tuple(found)  # what a link leads to is not read
+        return
     with tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True) as place:
         folder = Path(place)
-        if entry.path.suffix.lower() == ".zip" and entry.path.is_file():
-            unpacked = unpack(entry.path, folder, limits)
-            source = unpacked.source or SubmissionSource(entry.name, entry.path, Kind.FILE)
-            problems = unpacked.problems
+        if entry.path.suffix.lower() == ".zip" and entry.kind is Kind.FILE:
+            unpacked = unpack(entry.path, folder, limits, extract=extract_in_child)
+            source, problems = unpacked.source or original, unpacked.problems
         else:
-            kind = Kind.FOLDER if entry.path.is_dir() else Kind.FILE
-            original = SubmissionSource(entry.name, entry.path, kind)
             problems = tuple(original.problems(limits))
             source = original if problems else _copied(original, folder)
         source = replace(source, name=entry.name)
@@ -159,9 +181,9 @@ def staged(entry: EntrySource, limits: Limits) -> Iterator[tuple[str, Submission
 def _copied(source: SubmissionSource, folder: Path) -> SubmissionSource:
     above = source.path.parent
     for path in source.files():
-        if path.is_symlink():
-            continue  # as evaluation/runner/client.py does: a submission has no link to the outside
         target = folder / path.relative_to(above)
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
+        shutil.copyfile(
+            path, target, follow_symlinks=False
+        )  # one that has become a link stays one: not its own
     return replace(source, path=folder / source.path.name)

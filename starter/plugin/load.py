@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from starter.contract import hookspecs
-from starter.contract.errors import Code, ParticipantError, Problem, participant_error, problem
+from starter.contract.errors import HINTS, Code, ParticipantError, Problem, participant_error, problem
 from starter.contract.hookspecs import Competition, Submission
 from starter.contract.submissions import PLUGIN_FILE, Kind, SubmissionSource
 
@@ -226,10 +226,7 @@ def _hook_failed(error: BaseException, source: SubmissionSource) -> ParticipantE
 def _raised(code: Code, error: BaseException, source: SubmissionSource) -> ParticipantError:
     details = {"where": own_line(error, source), "got": describe_error(error)}
     if isinstance(error, PermissionError):
-        details["hint"] = (
-            "A submission reads its own files only, writes to the temporary folder only, and has no network "
-            "and no other processes: put what it needs into its folder."
-        )
+        details["hint"] = HINTS["own_files_only"]
     return participant_error(code, **details)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch.fx import Node as FxNode
 
-from starter.contract.errors import Code, Problem, problem
+from starter.contract.errors import HINTS, Code, Problem, problem
 from starter.plugin.load import describe_error
 
 
@@ -33,69 +33,24 @@ class Cause:
 
 
 UNKNOWN = Cause(Code.EXPORT_FAILED)
-VALUES = Cause(
-    Code.EXPORT_FAILED,
-    hint="forward needs a tensor's numbers to know how to continue. Replace `if`, `while` and loops over "
-    "tensor values by torch.where; .item(), float() and .tolist() by tensor operations; x[mask] and nonzero "
-    "by a product with the mask. A number that no image changes is a Python number, computed in __init__.",
-)
+VALUES = Cause(Code.EXPORT_FAILED, hint=HINTS["tensor_values"])
 RAISED = Cause(Code.MODEL_RAISED)
-INPUT_CHANGED = Cause(
-    Code.STATE_CHANGED,
-    hint="forward may not change its argument: write x = x * 2 for x.mul_(2), and nn.ReLU() for "
-    "nn.ReLU(inplace=True) where it is the first layer.",
-)
+INPUT_CHANGED = Cause(Code.STATE_CHANGED, hint=HINTS["input_changed"])
 QUANTIZED = Cause(Code.QUANTIZED)
-OBSERVED = Cause(
-    Code.QUANTIZED,
-    hint="Return the model as it was before torch.ao.quantization.prepare, prepare_qat or prepare_fx: "
-    "their observers record every image.",
-)
-QUANTIZED_VALUE = Cause(
-    Code.QUANTIZED,
-    hint="Keep parameters, buffers and values in float32: no torch.quantize_per_tensor, no "
-    "torch.ops.quantized; make a quantized weight float once, in __init__: weight.dequantize().",
-)
+OBSERVED = Cause(Code.QUANTIZED, hint=HINTS["observers"])
+QUANTIZED_VALUE = Cause(Code.QUANTIZED, hint=HINTS["quantized_value"])
 SCRIPTED = Cause(Code.TORCHSCRIPT)
 NUMPY = Cause(Code.LEAVES_TORCH)
-MEMORY = Cause(
-    Code.LEAVES_TORCH,
-    hint="Leave out data_ptr(), storage(), DLPack, pickle and kernels of your own; copy.deepcopy of a layer "
-    "or tensor belongs in __init__.",
-)
+MEMORY = Cause(Code.LEAVES_TORCH, hint=HINTS["leaves_memory"])
 UNTRACED = Cause(Code.UNTRACED_TENSOR)
-FAKE = Cause(
-    Code.UNTRACED_TENSOR,
-    hint="Make the model and its tensors outside of FakeTensorMode, and open no such mode in forward: "
-    "their numbers do not exist.",
-)
-META = Cause(
-    Code.UNTRACED_TENSOR,
-    hint="Make the model and its tensors without torch.device('meta'): their numbers do not exist. "
-    "A model made there becomes real with model.to_empty(device='cpu') and its weights.",
-)
-DEVICE = Cause(
-    Code.UNTRACED_TENSOR,
-    hint="Leave out .cuda(), .to('cuda') and device='cuda': a submission runs on the processor. "
-    "A new tensor takes the image's device: torch.zeros(3, device=x.device).",
-)
-INFERENCE = Cause(
-    Code.UNTRACED_TENSOR,
-    hint="Make the model and its tensors outside of torch.inference_mode(); torch.no_grad() is no obstacle.",
-)
-SUBCLASS = Cause(
-    Code.UNTRACED_TENSOR,
-    hint="Compute with plain tensors in forward: no tv_tensors.Image(x) and no x.as_subclass(...).",
-)
-LAZY = Cause(
-    Code.UNTRACED_TENSOR,
-    hint="A lazy layer has no shape before its first call: write its sizes out (nn.Linear for "
-    "nn.LazyLinear), or call the model once in the hook.",
-)
+FAKE = Cause(Code.UNTRACED_TENSOR, hint=HINTS["fake_mode"])
+META = Cause(Code.UNTRACED_TENSOR, hint=HINTS["meta_device"])
+DEVICE = Cause(Code.UNTRACED_TENSOR, hint=HINTS["device"])
+INFERENCE = Cause(Code.UNTRACED_TENSOR, hint=HINTS["inference_mode"])
+SUBCLASS = Cause(Code.UNTRACED_TENSOR, hint=HINTS["tensor_subclass"])
+LAZY = Cause(Code.UNTRACED_TENSOR, hint=HINTS["lazy_layer"])
 COMPILED = Cause(Code.COMPILED)
-EXPORTED = Cause(
-    Code.COMPILED, hint="Return the nn.Module that was exported, not torch.export.export(...).module()."
-)
+EXPORTED = Cause(Code.COMPILED, hint=HINTS["exported_module"])
 
 _BY_TYPE = {
     "torch.fx.experimental.symbolic_shapes.GuardOnDataDependentSymNode": VALUES,

@@ -5,23 +5,13 @@ import unicodedata
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from starter.contract.names import MANIFEST, is_ignored
 from starter.contract.submissions import Kind, SubmissionSource
-
-MANIFEST = "starter-manifest.json"
-"""The member in which `starter pack` says what a zip holds."""
-
-IGNORED = ("__MACOSX", "__pycache__", ".DS_Store", "Thumbs.db", "desktop.ini")
-"""What operating systems and Python leave behind; never part of a submission."""
 
 
 def sha256(data: bytes) -> str:
     """Return a content hash as it is written everywhere: "sha256:" and 64 hex digits."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-def is_ignored(path: PurePosixPath) -> bool:
-    """Say whether a file is none of a submission's own."""
-    return any(part in IGNORED for part in path.parts) or path.suffix == ".pyc"
 
 
 def digest(files: Mapping[str, Path]) -> str:

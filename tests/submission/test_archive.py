@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from starter.contract.competition import Limits
 from starter.contract.errors import Code
+from starter.contract.names import MANIFEST
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.submission.archive import Manifest, PackedFile, Unpacked, unpack
-from starter.submission.content import MANIFEST, own_files, sha256, submission_digest, submission_files
+from starter.submission.content import own_files, sha256, submission_digest, submission_files
 
 LIMITS = Limits(submission_mb=2, submission_files=20)
 PLUGIN = b"# a plugin\n"

@@ -12,9 +12,10 @@ from conftest import GOOD
 
 from starter.contract.competition import Limits
 from starter.contract.errors import Code, ParticipantError
+from starter.contract.names import MANIFEST
 from starter.contract.submissions import Kind, SubmissionSource, discover_one
 from starter.submission.archive import unpack
-from starter.submission.content import MANIFEST, submission_digest
+from starter.submission.content import submission_digest
 from starter.submission.packing import choose, write_zip
 
 ROOT = Path(__file__).parents[2]

@@ -111,7 +111,7 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     """Evaluate many entries into a store, each one once."""
     from starter.evaluation.evaluate import Evaluator, read_reference
     from starter.evaluation.records import Context
-    from starter.organizer.batch import Batch, own_temporary_folder
+    from starter.organizer.batch import Batch
     from starter.organizer.entries import find
     from starter.organizer.plan import Action, plan
     from starter.organizer.store.store import Store
@@ -123,7 +123,7 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     dataset = open_data(data, rules)
     sources = find(paths, index)
     holds_under = Context.of(rules, dataset.fingerprint(), reference)
-    with own_temporary_folder(), Store(store_url(store, rules)) as kept:
+    with Store(store_url(store, rules)) as kept:
         context = kept.context_id(holds_under)
         again = retry.takes if retry else lambda _: False
         with progress("reading") as tick:

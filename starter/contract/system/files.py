@@ -7,12 +7,14 @@ is a file of its own. The system releases it when its owner ends, however that i
 import contextlib
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 _LOCK = ".lock"
+_TEMPORARY = "starter-command-"
 
 
 @contextlib.contextmanager
@@ -45,6 +47,11 @@ def replace_with(path: Path, source: Path) -> None:
     """Copy a file to `path`, from any disk; a kill leaves the old file or the new one."""
     with atomic_write(path) as partial:
         shutil.copyfile(source, partial)
+
+
+def is_full(folder: Path) -> bool:
+    """Say whether the disk of a folder takes no more than a megabyte."""
+    return shutil.disk_usage(folder).free < 2**20
 
 
 def _remove(path: Path) -> None:
@@ -94,3 +101,18 @@ def remove_abandoned(above: Path, prefix: str) -> None:
         with contextlib.suppress(OSError), locked(lock) as is_abandoned:
             if is_abandoned:
                 shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+
+
+@contextlib.contextmanager
+def own_temporary_folder() -> Iterator[Path]:
+    """Keep this process's temporary files in a folder of its own; remove those of killed ones."""
+    above = Path(tempfile.gettempdir())
+    remove_abandoned(above, _TEMPORARY)
+    before = tempfile.tempdir
+    with own_folder(above, _TEMPORARY) as folder:
+        folder.chmod(0o711)  # a submission's process becomes another user, and has its own folder in it
+        tempfile.tempdir = str(folder)
+        try:
+            yield folder
+        finally:
+            tempfile.tempdir = before

@@ -24,6 +24,8 @@ from starter.contract.protocol import (
     WorkerReport,
 )
 from starter.contract.submissions import Kind, SubmissionSource
+from starter.contract.system.files import is_full
+from starter.evaluation.runner.claims import read_report
 from starter.sandbox.protocol import LimitExceeded, Payload, Sandbox, SandboxError
 from starter.submission.content import submission_files
 
@@ -83,8 +85,9 @@ def export(
         try:
             verdict = sandbox.run(packed, reply, log, limits, stop or threading.Event())
         except SandboxError as error:
+            code = Code.NO_SPACE if is_full(Path(place)) else Code.WORKER_FAILED
             where = f"isolation {sandbox.level}"
-            raise host_error(Code.WORKER_FAILED, where=where, got=str(error)) from error
+            raise host_error(code, where=where, got=str(error)) from error
         found = verdict.exceeded and limit_problem(verdict.exceeded, _WHERE)
         found = found or _exit_problem(verdict.status, limits)
         found = found or _split(reply, folder, limits)
@@ -93,7 +96,7 @@ def export(
     if found is not None:
         return Exported(WorkerReport(problems=(found,)), folder, printed, used)
     report = sandbox.without_names((folder / "report").read_bytes()) if (folder / "report").exists() else b""
-    exported = Exported(_read_report(report), folder, printed, used)
+    exported = Exported(read_report(report), folder, printed, used)
     if exported.report.problems or exported.is_complete:
         return exported
     got = f"no {' and no '.join(part for part in PARTS if not (folder / part).is_file())}"
@@ -199,16 +202,3 @@ def _copy(source: BinaryIO, target: BinaryIO, length: int) -> None:
     while length > 0 and (piece := source.read(min(length, 1 << 20))):
         target.write(piece)
         length -= len(piece)
-
-
-def _read_report(text: bytes) -> WorkerReport:
-    try:
-        report = WorkerReport.model_validate_json(text, strict=False)
-    except ValidationError as error:
-        wrong = problem(Code.MALFORMED_GRAPH, where="report", got=str(error)[:200])
-        return WorkerReport(problems=(wrong,))
-    for found in report.problems:
-        if not found.code.startswith("E"):  # a stranger cannot say that we have failed
-            wrong = problem(Code.MALFORMED_GRAPH, where="report", got=f"a problem {found.code}")
-            return WorkerReport(problems=(wrong,))
-    return report

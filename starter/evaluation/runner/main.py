@@ -5,6 +5,7 @@ submissions. Requests and replies are lines of JSON on stdin and stdout. It read
 image files, never a label: what it returns are logits, in a file of the parent's.
 """
 
+import errno
 import os
 import platform
 import sys
@@ -115,7 +116,8 @@ def answer(
     except UsageError as error:
         return RunnerReply(data_problems=error.problems, cost=cost, params=params, input_shape=shape)
     except OSError as error:  # a full disk, a failing one
-        ours = problem(Code.RUNNER_FAILED, where="the runner", got=f"{type(error).__name__}: {error}")
+        code = Code.NO_SPACE if error.errno in {errno.ENOSPC, errno.EDQUOT} else Code.RUNNER_FAILED
+        ours = problem(code, where="the runner", got=f"{type(error).__name__}: {error}")
         return RunnerReply(host_problems=(ours,))
     except Exception as error:  # noqa: BLE001 - whatever hostile data does to a library is the entry's own
         got = f"{type(error).__name__} while it was read or run"

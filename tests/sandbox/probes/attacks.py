@@ -126,6 +126,12 @@ ATTACKS = {
     "read the kernel's command line": "assert Path('/proc/cmdline').read_text()",
     "watch files": "done(libc.inotify_init())",
     "be told of a folder's changes": "fcntl.fcntl(os.open(victim.parent, 0), 1026, 1)",
+    # one bit to another submission: both read the same installed files
+    "lock a file that all read": "fcntl.flock(os.open(os.__file__, 0), fcntl.LOCK_EX)",
+    "lock a part of a file that all read": "fcntl.lockf(os.open(os.__file__, 0), fcntl.LOCK_SH)",
+    "own a lock by an open file": (
+        "fcntl.fcntl(os.open(os.__file__, 0), 37, struct.pack('hhqqixxxx', fcntl.F_RDLCK, 0, 0, 1, 0))"
+    ),
     # the network
     "connect by TCP": "socket.create_connection(('127.0.0.1', tcp), 2)",
     "listen by TCP": "s = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen()",

@@ -1,0 +1,107 @@
+"""Read a stranger's zip in a small process of its own, with limits: memory, time, and what it may write.
+
+So the process that holds the labels parses no zip, and one that makes the library busy without end is
+refused like any other. Where the system has a lock-down the process has that, too. Standard library only.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from starter.submission.zip_reader import BYTES_PER_ENTRY, DAMAGED, Finding, extract
+
+_SECONDS, _BYTES_PER_SECOND = 30, 16 * 2**20
+_MEMORY_MB, _DIRECTORY_BYTES_PER_BYTE = 256, 8
+_MAX_ANSWER = 2**20
+
+
+def extract_in_child(
+    path: Path,
+    folder: Path,
+    most_files: int,
+    most_bytes: int,
+    *,
+    seconds: int = _SECONDS,
+    memory_mb: int = _MEMORY_MB,
+) -> list[Finding]:
+    """Do what zip_reader.extract does; a limit that the process exceeds is a finding.
+
+    Args:
+        path: the zip.
+        folder: where to; its parent exists.
+        most_files: how many files it may hold, and how many folders.
+        most_bytes: how large they may be together.
+        seconds: wall-clock and processor time, beside what so many bytes take.
+        memory_mb: address space of the process, beside what so long a directory takes.
+    """
+    seconds += most_bytes // _BYTES_PER_SECOND
+    memory = memory_mb * 2**20 + _DIRECTORY_BYTES_PER_BYTE * BYTES_PER_ENTRY * most_files
+    places = [str(path.resolve()), str(folder.resolve())]
+    numbers = [str(number) for number in (most_files, most_bytes, seconds, memory)]
+    with tempfile.TemporaryFile() as answer:
+        try:
+            child = subprocess.run(  # noqa: S603 - our own module, in our own interpreter
+                [sys.executable, "-I", "-m", "starter.organizer.unpacking", *places, *numbers],
+                stdin=subprocess.DEVNULL,
+                stdout=answer,
+                stderr=subprocess.DEVNULL,
+                cwd=folder.parent,
+                timeout=seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return [Finding(DAMAGED, "", f"not read within {seconds} s")]
+        answer.seek(0)
+        written = answer.read(_MAX_ANSWER)
+    if child.returncode:
+        return [Finding(DAMAGED, "", f"the process that reads it ended with status {child.returncode}")]
+    return [Finding(*map(str, finding)) for finding in json.loads(written)]
+
+
+def give_up(path: Path, above: Path, most_bytes: int, seconds: int, memory: int) -> None:
+    """Give up what reading one zip does not need, as far as this system knows how.
+
+    Args:
+        path: the zip, which alone may be read.
+        above: the folder that alone may be written.
+        most_bytes: the longest file.
+        seconds: processor time.
+        memory: address space, bytes.
+    """
+    if os.name != "posix":
+        return
+    import resource  # noqa: PLC0415 - POSIX only
+
+    limits = {
+        resource.RLIMIT_AS: memory,
+        resource.RLIMIT_CPU: seconds,
+        resource.RLIMIT_FSIZE: max(most_bytes, _MAX_ANSWER),
+        resource.RLIMIT_CORE: 0,
+    }
+    for kind, most in limits.items():
+        with contextlib.suppress(ValueError, OSError):  # macOS takes no limit of the address space
+            resource.setrlimit(kind, (most, most))
+    from starter.sandbox import lockdown  # noqa: PLC0415 - its import needs POSIX
+
+    if not lockdown.missing():
+        lockdown.lock_down([path], above)
+
+
+def main(arguments: list[str]) -> None:
+    """Read the zip that the arguments name; write the findings as JSON to stdout."""
+    path, folder = Path(arguments[0]), Path(arguments[1])
+    most_files, most_bytes, seconds, memory = map(int, arguments[2:])
+    try:
+        give_up(path, folder.parent, most_bytes, seconds, memory)
+        findings = extract(path, folder, most_files, most_bytes)
+    except MemoryError:
+        findings = [Finding(DAMAGED, "", f"reading it needs more than {memory >> 20} MiB of memory")]
+    sys.stdout.write(json.dumps(findings))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
