@@ -37,6 +37,13 @@ APART: dict[str, Any] = {
 }
 """Ctrl-C is for the command, which then ends its children."""
 
+_KEEP_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),  # the most that glibc takes
+    "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
+"""A graph allocates and frees the same large tensors again and again: glibc gives none back to the kernel."""
+
 _MAX_LINE = 64 * 2**20
 _CLOSING_SECONDS = 0.5
 
@@ -236,6 +243,7 @@ def clean_environment(scratch: Path, threads: int) -> dict[str, str]:
         "PATH": os.defpath,  # ours names folders of ours
         **kept,
         **waiting(os.environ),
+        **_KEEP_MEMORY,
         **home,
         "TORCHINDUCTOR_CACHE_DIR": str(scratch),  # torch makes this folder, and a submission pays for it
         "LANG": "C.UTF-8",
