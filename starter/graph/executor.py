@@ -33,7 +33,7 @@ _BATCH_ELEMENTS = 2**22
 _BATCH_SIZES = (8, 128)
 """The fewest and the most images of a batch, unless it would not fit into memory."""
 _MAX_BATCH_ELEMENTS = 2**27
-_MAY_ALIAS = frozenset({"aten.einsum.default"})
+_MAY_ALIAS = frozenset({"aten.einsum.default", "aten.to.dtype", "aten.type_as.default"})
 """Operators that compute, but may return their operand's own memory."""
 
 Rounding = Callable[[torch.Tensor], torch.Tensor]

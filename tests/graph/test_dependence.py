@@ -16,6 +16,7 @@ from recount import assert_priced_as_run
 from starter.contract.errors import Code, ParticipantError
 from starter.contract.results import CostReport
 from starter.graph.analysis import Trace, trace
+from starter.graph.executor import Program
 from starter.graph.format import GETITEM
 from starter.graph.formulas import CostClass
 from starter.graph.kernels import declared_arguments, kernel
@@ -78,6 +79,21 @@ def cost_of_call(op: str, dependent: frozenset[str]) -> int:
         assert_priced_as_run(walk, report, torch.rand(1, *IMAGE[1:]))
     (node,) = (node for node in report.nodes if node.name == call["ref"])
     return node.contraction + node.pointwise + node.reduction
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+@pytest.mark.parametrize("op", ROWS)
+def test_no_row_changes_the_image_that_others_read_after_it(op: str) -> None:
+    """What is computed is rounded in place; an operator may return its operand's own memory."""
+    builder = Builder(random.Random(0), extreme=False)
+    indices = OPERATORS[op].indices
+    args = arguments(builder, op, frozenset(operands_of(op)).difference(indices))
+    builder.add(op, *args, **sound_call(op).kwargs)
+    walk, _ = traced(builder, builder.add("aten.flatten.using_ints", {"ref": "image"}, 0))
+    images = torch.rand(2, *IMAGE[1:]).contiguous(memory_format=torch.channels_last)
+    before = images.clone()
+    Program(walk)(images)
+    assert torch.equal(images, before)
 
 
 def choices(names: list[str]) -> Iterator[frozenset[str]]:
