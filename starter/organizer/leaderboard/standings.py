@@ -21,6 +21,9 @@ from starter.organizer.store.store import Labels, Store
 MOST_OTHERS = 500
 """How many unranked and stale entries a board shows."""
 
+_NO_CONTEXT = 0
+"""Under which no result holds: the store counts from 1."""
+
 
 class Standings:
     """Reads the leaderboard of one competition out of a store.
@@ -49,7 +52,7 @@ class Standings:
         self._scorer = Scorer(reference, competition.score)
         self._now = now or datetime.now(UTC)
         self._holds_under = Context.of(competition, dataset.fingerprint(), reference)
-        self.context = store.context_id(self._holds_under)
+        self.context = store.known_context(self._holds_under) or _NO_CONTEXT
 
     def board(self, *, reveal: bool = False) -> Board:
         """Return the public board, or the final one on the private images."""
