@@ -110,20 +110,22 @@ class Standings:
         from sklearn.metrics import confusion_matrix  # noqa: PLC0415 - a second of import
 
         images = LabelledImages.of(self._dataset, board.usage)
+        withheld = self._competition.leaderboard.withhold_predictions
         usages = ("Public", "Private") if board.usage == "Private" else ("Public",)
         for row in (*board.rows, *board.others):
             kept = self._store.record(self.context, row.submission) if row.submission else None
             if kept is None:
                 continue
             record, evidence = kept
+            copy = record.for_participant(withhold_predictions=withheld)
             confusion = None
-            if evidence is not None:
+            if evidence is not None and not withheld:
                 answers = evidence.labels[list(images.positions)]
                 table = confusion_matrix(images.labels, answers, labels=range(len(board.classes)))
                 confusion = tuple(map(tuple, table.tolist()))
             yield Details(
                 row=row,
-                result=record.for_participant().result,
+                result=copy.result,
                 scores={usage: score for usage, score in record.scores.items() if usage in usages},
                 confusion=confusion,
                 evaluated_at=record.evaluated_at,
@@ -133,7 +135,7 @@ class Standings:
                 hashes={
                     "submission": record.submission,
                     **record.context.model_dump(),
-                    "predictions": record.predictions,
+                    "predictions": copy.predictions,
                     "program": record.program,
                 },
             )
