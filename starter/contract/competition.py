@@ -80,6 +80,8 @@ class Leaderboard(BaseModel):
     """How many entries of a team count on the private images: those it selected, or else its best."""
     max_per_day: int = Field(default=0, ge=0)
     """How many entries a team may hand in on one day (UTC); 0: any number."""
+    withhold_predictions: bool = False
+    """Whether participants get no answer of single images: neither predictions.csv nor a confusion matrix."""
 
 
 class CompetitionFile(BaseModel):

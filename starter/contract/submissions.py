@@ -6,7 +6,6 @@ entry point in the group starter.submissions. NAME is its row on the leaderboard
 
 import importlib.metadata
 import importlib.util
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,14 +14,9 @@ from pathlib import Path
 from starter.contract.competition import Limits
 from starter.contract.errors import Code, Problem, UsageError, problem, usage_error
 from starter.contract.hookspecs import ENTRY_POINT_GROUP
+from starter.contract.names import entry_fault, normalized, path_fault
 
 PLUGIN_FILE = "plugin.py"
-_NAME = re.compile(r"[^\W_][\w.\-]{0,63}")
-
-
-def is_name(name: str) -> bool:
-    """Say whether a text can be a row's name."""
-    return _NAME.fullmatch(name) is not None
 
 
 class Kind(StrEnum):
@@ -42,6 +36,10 @@ class SubmissionSource:
     path: Path
     """NAME.py or the folder."""
     kind: Kind
+
+    def __post_init__(self) -> None:
+        """Take the name as it is shown and compared, however the disk spells it."""
+        object.__setattr__(self, "name", normalized(self.name))
 
     @property
     def file(self) -> Path:
@@ -72,12 +70,17 @@ class SubmissionSource:
 
     def problems(self, limits: Limits) -> list[Problem]:
         """Return what can be said without importing anything."""
-        if not is_name(self.name):
-            return [problem(Code.BAD_NAME, where=str(self.path), got=repr(self.name))]
+        if found := entry_fault(self.name):
+            return [problem(Code.BAD_NAME, where=str(self.path), got=f"{self.name!r}: {found}")]
         if self.kind is Kind.FOLDER and not self.file.is_file():
             return [problem(Code.NO_PLUGIN_FILE, where=str(self.path), got=f"no {PLUGIN_FILE}")]
         # The kit's own commands compile Python there: that is not the participant's.
-        files = (path for path in self.files() if "__pycache__" not in path.parts)
+        files = [path for path in self.files() if "__pycache__" not in path.parts]
+        names = sorted(self.relative(str(path)) for path in files)
+        if faults := [(name, found) for name in names if (found := path_fault(name))]:
+            return [
+                problem(Code.BAD_NAME, where=str(self.path), got=f"{n!r}: {why}") for n, why in faults[:20]
+            ]
         sizes = {path: path.stat().st_size for path in files}
         if len(sizes) <= limits.submission_files and sum(sizes.values()) <= limits.submission_mb * 2**20:
             return []

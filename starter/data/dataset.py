@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from starter.contract.errors import Code, Problem, UsageError, problem, usage_error
 from starter.contract.hookspecs import Competition
+from starter.contract.names import skeleton
 from starter.data.image_store import ImageError, ImageStore, decode_image, id_problem
 
 __all__ = [
@@ -59,6 +60,8 @@ class DatasetInfo(BaseModel):
     def _unique(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(classes)) != len(classes) or "" in classes:
             raise ValueError("class names must be unique and not empty")
+        if len(set(map(skeleton, classes))) != len(classes):
+            raise ValueError("class names must differ to the eye: 1 and l, or two alphabets' letters, do not")
         return classes
 
 

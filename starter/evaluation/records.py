@@ -87,11 +87,16 @@ class EvaluationRecord(Record):
     program: str = ""
     """The hash of the program that was counted and run; empty where there is none."""
 
-    def for_participant(self) -> "EvaluationRecord":
-        """Return the copy that its author may have: no private figures, no path of the organizer's."""
-        result = self.result.model_copy(update={"path": self.result.name})
+    def for_participant(self, *, withhold_predictions: bool = False) -> "EvaluationRecord":
+        """Return the copy that its author may have: no private figures, no path of the organizer's.
+
+        Nor the time that it took: a network can take longer for some images than for others. Without
+        predictions their hash is left out as well.
+        """
+        result = self.result.model_copy(update={"path": self.result.name, "seconds": 0.0})
         scores = {usage: score for usage, score in self.scores.items() if usage == "Public"}
-        return self.model_copy(update={"result": result, "scores": scores})
+        predictions = "" if withhold_predictions else self.predictions
+        return self.model_copy(update={"result": result, "scores": scores, "predictions": predictions})
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from starter.contract.competition import CompetitionFile
 from starter.contract.errors import Code, usage_error
 from starter.contract.protocol import RunnerRequest
 from starter.contract.results import EvaluationResult, Reference, UsageScore
+from starter.contract.system.files import write_whole
 from starter.data.dataset import Dataset
 from starter.evaluation.labelled import USAGES, LabelledImages
 from starter.evaluation.records import (
@@ -63,19 +64,26 @@ class Check:
         return bool(self.said == self.found)
 
 
-def write_report(folder: Path, record: EvaluationRecord, evidence: Evidence | None, dataset: Dataset) -> Path:
-    """Write the participant's copy of a result, with its answers and its program.
+def write_report(
+    folder: Path,
+    record: EvaluationRecord,
+    evidence: Evidence | None,
+    dataset: Dataset,
+    *,
+    withhold_predictions: bool = False,
+) -> Path:
+    """Write the participant's copy of a result, with its program, and with its answers if it may have them.
 
     Returns:
         Path: result.json.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if evidence is not None:
+    if evidence is not None and not withhold_predictions:
         (folder / PREDICTIONS).write_text(answers_csv(evidence, dataset), encoding="utf-8", newline="\n")
+    if evidence is not None:
         (folder / PROGRAM).write_bytes(evidence.program)
-    path = folder / RECORD
-    path.write_text(record.for_participant().model_dump_json(indent=2) + "\n", encoding="utf-8", newline="\n")
-    return path
+    copy = record.for_participant(withhold_predictions=withhold_predictions)
+    return write_whole(folder / RECORD, copy.model_dump_json(indent=2) + "\n")
 
 
 def answers_csv(evidence: Evidence, dataset: Dataset) -> str:

@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from starter.contract.competition import Limits
 from starter.contract.errors import Code, Problem, problem, usage_error
-from starter.contract.submissions import PLUGIN_FILE, Kind, SubmissionSource, is_name
+from starter.contract.names import entry_fault, normalized
+from starter.contract.submissions import PLUGIN_FILE, Kind, SubmissionSource
 from starter.organizer.unpacking import extract_in_child
 from starter.submission.archive import unpack
 from starter.submission.content import sha256, submission_digest
@@ -74,7 +75,7 @@ class _IndexRow(BaseModel):
         at = self.submitted or source.submitted_at
         return replace(
             source,
-            team=self.team or source.team,
+            team=normalized(self.team or source.team),
             submitted_at=(at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC),
             selected=source.selected if self.selected is None else self.selected,
         )
@@ -113,11 +114,13 @@ def _entries(path: Path) -> Iterator[tuple[str, Path]]:
         if _is_entry(child):
             yield _own_name(child), child
         elif child.is_dir() and not child.name.startswith("."):
-            yield from ((child.name, entry) for entry in sorted(child.iterdir()) if _is_entry(entry))
+            yield from (
+                (normalized(child.name), entry) for entry in sorted(child.iterdir()) if _is_entry(entry)
+            )
 
 
 def _own_name(path: Path) -> str:
-    return path.name if path.is_dir() else path.stem
+    return normalized(path.name if path.is_dir() else path.stem)
 
 
 def _is_entry(path: Path) -> bool:
@@ -173,7 +176,7 @@ def staged(entry: EntrySource, limits: Limits) -> Iterator[tuple[str, Submission
             problems = tuple(original.problems(limits))
             source = original if problems else _copied(original, folder)
         source = replace(source, name=entry.name)
-        if not problems and not is_name(entry.name):
+        if not problems and entry_fault(entry.name):
             problems = tuple(source.problems(limits))
         yield submission_digest(source), source, problems
 

@@ -1,12 +1,13 @@
 """The plan of a batch: what will be done with each entry, before anything is evaluated."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from starter.contract.competition import CompetitionFile
-from starter.contract.errors import Status
+from starter.contract.errors import Code, Status
+from starter.contract.names import skeleton, team_fault
 from starter.organizer.entries import EntrySource, staged
 from starter.organizer.store.model import Entry
 from starter.organizer.store.store import Store
@@ -21,7 +22,7 @@ class Action(StrEnum):
     DUPLICATE = "duplicate"
     """Another entry of this batch has the same content: one evaluation serves both."""
     REFUSED = "refused"
-    """Its team has handed in more than it may."""
+    """Its team has handed in more than it may, or its name or its team's passes for another's."""
     LATER = "later"
     """Beyond --limit."""
 
@@ -75,11 +76,11 @@ def plan(
     done = store.statuses(context)
     entries: list[PlannedEntry] = []
     seen: set[str] = set()
-    over = _over_the_limit(sources, store, competition)
+    refused = _over_the_limit(sources, store, competition) | _badly_named(sources, store)
     for source in sources:
         with staged(source, competition.limits) as (submission, _, _):
             pass
-        if source in over:
+        if source in refused:
             action = Action.REFUSED
         elif submission in done and not retry(done[submission]):
             action = Action.DONE
@@ -90,7 +91,7 @@ def plan(
         else:
             action = Action.EVALUATE
             seen.add(submission)
-        entries.append(PlannedEntry(source, submission, action, over.get(source, "")))
+        entries.append(PlannedEntry(source, submission, action, refused.get(source, "")))
         on_progress(len(entries), len(sources))
     return entries
 
@@ -112,3 +113,28 @@ def _over_the_limit(
         if counts[day] > most:
             over[source] = f"more than {most} on {day[1]}"
     return over
+
+
+def _badly_named(sources: Sequence[EntrySource], store: Store) -> dict[EntrySource, str]:
+    """Return entries whose team's name is none, or whose own or team's name looks like another."""
+    known = [entry for entry in store.entries() if not entry.refused]
+    teams, names = _Looks(entry.team for entry in known), _Looks(entry.name for entry in known)
+    found = {}
+    for source in sources:
+        if fault := team_fault(source.team):
+            found[source] = f"{Code.BAD_NAME} team {source.team!r}: {fault}"
+        elif other := teams.taken(source.team) or names.taken(source.name):
+            found[source] = f"{Code.NAME_LOOKS_ALIKE} {other}"
+    return found
+
+
+class _Looks:
+    """Names by what they look like; who came first has the looks."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._owners = {skeleton(name): name for name in names}
+
+    def taken(self, name: str) -> str:
+        """Say whose looks a name has; nothing where they are its own."""
+        owner = self._owners.setdefault(skeleton(name), name)
+        return "" if owner == name else f"{name!r} looks like {owner!r}"

@@ -1,11 +1,10 @@
 """What a submission consists of: the files that its process gets, and the hash of exactly those."""
 
 import hashlib
-import unicodedata
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from starter.contract.names import MANIFEST, is_ignored
+from starter.contract.names import MANIFEST, is_ignored, normalized
 from starter.contract.submissions import Kind, SubmissionSource
 
 
@@ -44,7 +43,7 @@ def own_files(source: SubmissionSource) -> dict[str, Path]:
     """
     above, found = source.folder, {}
     for path in source.files():
-        name = unicodedata.normalize("NFC", path.relative_to(above).as_posix())
+        name = normalized(path.relative_to(above).as_posix())
         if not (_is_linked(path, above) or is_ignored(PurePosixPath(name)) or name == MANIFEST):
             found[name] = path
     return found

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from starter.contract.errors import Code, usage_error
-from starter.contract.submissions import is_name
+from starter.contract.names import entry_fault
 
 TEMPLATE = Path(__file__).parent / "first"
 
@@ -19,8 +19,8 @@ def write_template(name: str, folder: Path) -> Path:
     Raises:
         UsageError: the name cannot be a row's name, or the target exists.
     """
-    if not is_name(name):
-        raise usage_error(Code.BAD_NAME, where="starter init", got=repr(name))
+    if found := entry_fault(name):
+        raise usage_error(Code.BAD_NAME, where="starter init", got=f"{name!r}: {found}")
     target = folder / name
     if target.exists():
         raise usage_error(Code.TARGET_EXISTS, where=str(target), got="a file or folder of that name")

@@ -6,7 +6,6 @@ organizer/unpacking.py runs this in a small, limited process, which has nothing 
 
 import stat
 import struct
-import unicodedata
 import zipfile
 import zlib
 from collections import Counter
@@ -15,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from starter.contract.names import is_ignored
+from starter.contract.names import is_ignored, normalized, path_fault
 
 DAMAGED, UNSAFE, TOO_LARGE = "E111", "E112", "E110"
 """Codes of contract/errors.py, whose records are not loaded here."""
@@ -141,9 +140,7 @@ def _size_findings(members: list[zipfile.ZipInfo], most_files: int, most_bytes: 
 def _member_findings(members: list[zipfile.ZipInfo]) -> list[Finding]:
     """Return every member that a submission may not have, with the reason."""
     reasons = [(m.orig_filename, reason) for m in members if (reason := _member_problem(m))]
-    files = [
-        unicodedata.normalize("NFC", m.filename).casefold() for m in members if not m.filename.endswith("/")
-    ]
+    files = [normalized(m.filename).casefold() for m in members if not m.filename.endswith("/")]
     reasons += [(name, "twice, or in two spellings") for name, n in Counter(files).items() if n > 1]
     folders = {str(above) for name in files for above in PurePosixPath(name).parents}
     reasons += [(name, "a file and a folder") for name in files if name in folders]
@@ -163,7 +160,7 @@ def _member_problem(member: zipfile.ZipInfo) -> str:
         len(name.encode()) - (_MAX_NAME - _MAX_PART), *(len(part.encode()) for part in path.parts), 0
     )
     reasons = {
-        "a control character in its name": any(unicodedata.category(c).startswith("C") for c in name),
+        f"{path_fault(name)} in its name": path_fault(name) != "",
         "a path that leads out of the folder": "\\" in name
         or ":" in name
         or ".." in path.parts

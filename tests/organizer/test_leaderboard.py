@@ -5,9 +5,12 @@ import csv
 import hashlib
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -79,6 +82,46 @@ def public(store: Store, dataset: Dataset, reference: Reference) -> tuple[Board,
     made = standings(store, dataset, reference)
     board = made.board()
     return board, list(made.details(board))
+
+
+@pytest.fixture
+def read_only(tmp_path: Path, inventor: Inventor) -> Iterator[Path]:
+    """A store in a folder of its own, neither of which can be written."""
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    with Store(f"sqlite:///{folder / 'results.sqlite'}") as written:
+        context = written.context_id(inventor.context)
+        for team in range(3):
+            entry, record, evidence = inventor.entry(team, 0)
+            written.add(context, [entry])
+            written.put(context, record, evidence)
+    if sys.platform == "win32":
+        pytest.skip("a folder's mode keeps nobody out there")
+    if os.getuid() == 0:  # whom no mode keeps out
+        bind = ["mount", "--bind", "-o", "ro", str(folder), str(folder)]
+        if subprocess.run(bind, check=False, capture_output=True).returncode:
+            pytest.skip("this container mounts nothing")
+        yield folder / "results.sqlite"
+        subprocess.run(["umount", "-l", str(folder)], check=True)  # noqa: S607 - as mount
+    else:
+        (folder / "results.sqlite").chmod(0o400)
+        folder.chmod(0o500)
+        yield folder / "results.sqlite"
+        folder.chmod(0o700)
+
+
+def test_a_store_that_cannot_be_written_has_its_board(
+    read_only: Path, dataset: Dataset, reference: Reference
+) -> None:
+    with pytest.raises(OSError, match=r"[Rr]ead-only|ermission"):
+        (read_only.parent / "new").touch()
+    with Store(f"sqlite:///{read_only}") as kept:
+        board = standings(kept, dataset, reference).board()
+        others = standings(kept, dataset, reference.model_copy(update={"macs": 1}))
+        assert [row.place for row in board.rows if not row.is_baseline] == [1, 2, 3]
+        assert [
+            row.place for row in others.board().rows if not row.is_baseline
+        ] == []  # under rules that nothing was evaluated by
 
 
 def test_each_team_has_one_place_and_the_baseline_its_row(public: tuple[Board, list[Details]]) -> None:

@@ -131,7 +131,11 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - the command's options, one to one
         if html_to is not None:
             print_line(err, f"{write_board(board, html_to, standings.details(board))}")
         if reports is not None:
-            written = [write_report(reports / place, *kept, dataset) for place, kept in standings.reports()]
+            withheld = rules.leaderboard.withhold_predictions
+            written = [
+                write_report(reports / place, *kept, dataset, withhold_predictions=withheld)
+                for place, kept in standings.reports()
+            ]
             print_line(err, f"{reports}: {len(written)} reports")
     if csv_to is not None:
         csv_to.write_text(to_csv(board), encoding="utf-8", newline="\n")

@@ -21,6 +21,9 @@ from starter.organizer.store.store import Labels, Store
 MOST_OTHERS = 500
 """How many unranked and stale entries a board shows."""
 
+_NO_CONTEXT = 0
+"""Under which no result holds: the store counts from 1."""
+
 
 class Standings:
     """Reads the leaderboard of one competition out of a store.
@@ -49,7 +52,7 @@ class Standings:
         self._scorer = Scorer(reference, competition.score)
         self._now = now or datetime.now(UTC)
         self._holds_under = Context.of(competition, dataset.fingerprint(), reference)
-        self.context = store.context_id(self._holds_under)
+        self.context = store.known_context(self._holds_under) or _NO_CONTEXT
 
     def board(self, *, reveal: bool = False) -> Board:
         """Return the public board, or the final one on the private images."""
@@ -107,20 +110,22 @@ class Standings:
         from sklearn.metrics import confusion_matrix  # noqa: PLC0415 - a second of import
 
         images = LabelledImages.of(self._dataset, board.usage)
+        withheld = self._competition.leaderboard.withhold_predictions
         usages = ("Public", "Private") if board.usage == "Private" else ("Public",)
         for row in (*board.rows, *board.others):
             kept = self._store.record(self.context, row.submission) if row.submission else None
             if kept is None:
                 continue
             record, evidence = kept
+            copy = record.for_participant(withhold_predictions=withheld)
             confusion = None
-            if evidence is not None:
+            if evidence is not None and not withheld:
                 answers = evidence.labels[list(images.positions)]
                 table = confusion_matrix(images.labels, answers, labels=range(len(board.classes)))
                 confusion = tuple(map(tuple, table.tolist()))
             yield Details(
                 row=row,
-                result=record.for_participant().result,
+                result=copy.result,
                 scores={usage: score for usage, score in record.scores.items() if usage in usages},
                 confusion=confusion,
                 evaluated_at=record.evaluated_at,
@@ -130,7 +135,7 @@ class Standings:
                 hashes={
                     "submission": record.submission,
                     **record.context.model_dump(),
-                    "predictions": record.predictions,
+                    "predictions": copy.predictions,
                     "program": record.program,
                 },
             )

@@ -60,6 +60,12 @@ class Store:
         """Close all connections."""
         self._database.close()
 
+    def known_context(self, context: Context) -> int | None:
+        """Return the number of what results hold under; None where no result ever did. Nothing is written."""
+        with self._database.reading() as connection:
+            query = sa.select(contexts.c.id).filter_by(**context.model_dump())
+            return connection.execute(query).scalar_one_or_none()
+
     def context_id(self, context: Context) -> int:
         """Return the number of what results hold under, a new one where it is new."""
         row = context.model_dump()
