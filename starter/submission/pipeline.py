@@ -11,10 +11,11 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms import transforms as v1
 
-from starter.contract.errors import HINTS, Code, ParticipantError, participant_error
+from starter.contract.errors import HINTS, Code, ParticipantError, Problem, participant_error, problem
 from starter.submission.transforms import (
     CenterCrop,
     ConvertImageDtype,
+    Grayscale,
     Normalize,
     Pad,
     Plain,
@@ -121,7 +122,8 @@ def input_shape(records: Sequence[TransformRecord]) -> tuple[int, int, int]:
     """Return (C, H, W), found by running the pipeline on images of three sizes.
 
     Raises:
-        ParticipantError: it raises (E305), or gives anything but float32 of one fixed shape (E304).
+        ParticipantError: it raises (E305), gives anything but float32 of one fixed shape (E304), or does more
+            than prepare an image (E306).
     """
     pipeline = build(records)
     outputs = {size: pipeline(Image.new("RGB", size)) for size in _TRIAL_SIZES}
@@ -131,7 +133,40 @@ def input_shape(records: Sequence[TransformRecord]) -> tuple[int, int, int]:
     shape = outputs[_TRIAL_SIZES[0]].shape
     if len(shape) != 3 or shape[0] not in (1, 3) or max(shape) > MAX_SIDE:
         raise _wrong_shape(texts[_TRIAL_SIZES[0]])
+    if problems := _order_problems(records):
+        raise ParticipantError(problems)
     return shape[0], shape[1], shape[2]
+
+
+_ONCE = (Resize, CenterCrop, Pad, Grayscale, Normalize)
+_BEFORE_NORMALIZE = (Resize, CenterCrop, Pad, Grayscale)
+
+
+def _order_problems(records: Sequence[TransformRecord]) -> list[Problem]:
+    """Return the steps that do more than prepare an image: what is free must do no network's work.
+
+    One resize, crop, pad, reduction to gray and normalisation, which is the last of them; and never back to
+    uint8, whose wrap-around would give a value a sign, a square wave or a threshold.
+    """
+    found: list[Problem] = []
+    seen: set[type] = set()
+    is_float = False
+    for i, record in enumerate(records):
+        kind = type(record)
+        if kind in _ONCE and kind in seen:
+            reason = f"a second {_name(record)}"
+        elif kind in _BEFORE_NORMALIZE and Normalize in seen:
+            reason = f"{_name(record)} after Normalize"
+        elif is_float and isinstance(record, ConvertImageDtype | ToDtype) and record.dtype == "uint8":
+            reason = "from float32 back to uint8"
+        else:
+            reason = ""
+        if reason:
+            where = f"transforms[{i}]: {_name(record)}"
+            found.append(problem(Code.TRANSFORM_ORDER, where=where, got=reason))
+        seen.add(kind)
+        is_float = is_float or _makes_float(record)
+    return found
 
 
 def _step(record: TransformRecord) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torchvision
 from hypothesis import given, settings
@@ -426,6 +427,57 @@ def test_a_chain_that_would_fill_the_memory_is_refused_before_it_runs(pipeline: 
 
     assert code is Code.TRANSFORM_FAILED
     assert "pixels" in text
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "got"),
+    [
+        ([*[v2.Resize((64, 64), InterpolationMode.LANCZOS)] * 30, *FLOAT], ["a second Resize"] * 29),
+        ([v2.Resize(70), v2.CenterCrop(64), v2.CenterCrop(32), *FLOAT], ["a second CenterCrop"]),
+        ([v2.Resize((32, 32)), v2.Pad(1), v2.Pad(1), *FLOAT], ["a second Pad"]),
+        ([v2.Resize((32, 32)), v2.Grayscale(3), v2.Grayscale(), *FLOAT], ["a second Grayscale"]),
+        (
+            [v2.Resize((32, 32)), *FLOAT, v2.Normalize(MEAN, STD), v2.Normalize(MEAN, STD)],
+            ["a second Normalize"],
+        ),
+        ([*FLOAT, v2.Normalize(MEAN, STD), v2.Resize((32, 32))], ["Resize after Normalize"]),
+        (
+            [v2.Resize((32, 32)), *FLOAT, v2.Normalize(MEAN, STD), v2.Grayscale(3)],
+            ["Grayscale after Normalize"],
+        ),
+        (  # a channel with a sign for nothing: what is below 0 wraps to above 127
+            [
+                v2.Resize((32, 32)),
+                *FLOAT,
+                v2.Normalize([0.5] * 3, [0.01] * 3),
+                v2.ToDtype(torch.uint8),
+                v2.ToDtype(torch.float32),
+            ],
+            ["from float32 back to uint8"],
+        ),
+        (
+            [v1.Resize((32, 32)), v1.ToTensor(), v1.ConvertImageDtype(torch.uint8), *FLOAT[1:]],
+            ["from float32 back to uint8"],
+        ),
+    ],
+)
+def test_what_does_more_than_prepare_an_image_is_refused_by_name(pipeline: list[Any], got: list[str]) -> None:
+    with pytest.raises(ParticipantError) as refused:
+        rebuilding.input_shape(transforms.describe(pipeline))
+    assert [problem.code for problem in refused.value.problems] == [Code.TRANSFORM_ORDER] * len(got)
+    assert [problem.got for problem in refused.value.problems] == got
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18", "mobilenetv4_conv_small", "vit_tiny_patch16_224", "ghostnet_100"]
+)
+def test_the_evaluation_transforms_of_timm_prepare_an_image(name: str) -> None:
+    """With torchvision's ToTensor for the class of timm's own that stands in its place."""
+    library: Any = timm.data
+    data = library.resolve_data_config(timm.get_pretrained_cfg(name).to_dict())
+    made = library.create_transform(**data, is_training=False).transforms
+    plain = [v1.ToTensor() if type(step).__module__.startswith("timm") else step for step in made]
+    assert rebuilding.input_shape(transforms.describe(plain)) == data["input_size"]
 
 
 def test_a_partial_of_anything_else_is_unknown() -> None:

@@ -1,6 +1,7 @@
 """`starter leaderboard` and `starter verify`: show what a store holds, and prove it."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -131,11 +132,8 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - the command's options, one to one
         if html_to is not None:
             print_line(err, f"{write_board(board, html_to, standings.details(board))}")
         if reports is not None:
-            withheld = rules.leaderboard.withhold_predictions
-            written = [
-                write_report(reports / place, *kept, dataset, withhold_predictions=withheld)
-                for place, kept in standings.reports()
-            ]
+            write = partial(write_report, withhold_predictions=rules.leaderboard.withhold_predictions)
+            written = [write(reports / place, *kept, dataset) for place, kept in standings.reports()]
             print_line(err, f"{reports}: {len(written)} reports")
     if csv_to is not None:
         csv_to.write_text(to_csv(board), encoding="utf-8", newline="\n")
