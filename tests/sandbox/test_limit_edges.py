@@ -61,7 +61,7 @@ def test_a_reply_of_just_the_limit_passes_and_one_byte_more_says_so(sandbox: San
     assert fits.report.problems == ()
     assert reply_size(fits) == MIB
     (found,) = over.report.problems
-    assert (found.code, found.expected) == (Code.OUTPUT, "at most 1 MiB")
+    assert (found.code, found.expected) == (Code.OUTPUT, "\u201cat most 1 MiB\u201d")
     assert found.got == "1.0 MiB, 1 bytes too many"
 
 
