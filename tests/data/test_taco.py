@@ -356,6 +356,10 @@ def test_a_killed_download_goes_on_and_repeats_nothing(
     whole = {path.name: path.read_bytes() for path in photos.rglob("*.JPG")}
     assert 4 <= len(whole) < 12
     assert all(data == server.files[f"/p{int(name[:6])}.jpg"] for name, data in whole.items())
+    in_flight = -1
+    while in_flight != server.asked.total():  # the server still reads what the killed process has sent
+        in_flight = server.asked.total()
+        time.sleep(1)
     server.asked.clear()
     server.delay = 0
 
