@@ -77,7 +77,7 @@ class Runner:
             cost_version=cost_version or NEWEST_COST_VERSION,
             cost_rules=rules,
             readable=(self._given, *rules, *(path.resolve() for path in readable)),
-            locked=device == "cpu" and _can_lock(),
+            locked=device == "cpu" and can_lock(),
         )
         self._hello: RunnerHello | None = None
         self._log = ""
@@ -277,7 +277,7 @@ def readable(dataset: Path, kept: KeptImages | None) -> list[Path]:
     return paths
 
 
-def _can_lock() -> bool:
+def can_lock() -> bool:
     """Say whether a process can lock itself in on this machine."""
     if absent():
         return False
