@@ -45,7 +45,7 @@ def ours(name: str) -> int | str:
     from starter.graph.macs import count_macs
     from starter.graph.reader import read_graph
     from starter.submission.pipeline import input_shape
-    from starter.submission.transforms import load
+    from starter.submission.transform_records import load
 
     isolation = choose(CompetitionFile(name="evasion"))
     with (

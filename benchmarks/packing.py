@@ -36,6 +36,7 @@ from starter.plugin.export import export_model, write_graph
 from starter.plugin.load import load_plugin_apart
 from starter.recipes.training.augment import apply_view, draw_view
 from starter.submission import pipeline, transforms
+from starter.submission.transform_records import TransformRecord
 
 ROOT = Path(__file__).parents[1]
 
@@ -173,7 +174,7 @@ def for_export(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-def loaded(dataset: Dataset, ids: list[str], records: list[transforms.TransformRecord]) -> Tensor:
+def loaded(dataset: Dataset, ids: list[str], records: list[TransformRecord]) -> Tensor:
     """Return images as the network gets them."""
     transform = pipeline.build(records)
     return torch.stack([transform(dataset.images.open(image_id)) for image_id in ids])

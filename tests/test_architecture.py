@@ -34,7 +34,7 @@ MOST_MODULES, MOST_LINES, MOST_LINES_OF_A_FUNCTION = 10, 330, 60
 FORBIDDEN = {"evaluation": {"plugin"}, "organizer": {"plugin", "recipes"}}
 """Below them, and yet out of reach: a stranger's code runs in other processes only."""
 
-ADDRESSES = {"__init__", "__main__", "costs"}
+ADDRESSES = {"__init__", "__main__", "costs", "transforms"}
 """Modules of the root: what users import or run."""
 
 

@@ -5,7 +5,9 @@ names it. No label is known here, so a process that must not see labels can use 
 """
 
 import io
+import math
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from threading import Lock
 from warnings import catch_warnings, simplefilter
@@ -98,6 +100,32 @@ class ImageStore:
             ImageError: it is missing or cannot be decoded.
         """
         return decode_image(self.read(image_id), image_id)
+
+    def extremes(self, ids: Iterable[str]) -> list[str]:
+        """Return the images with the fewest and the most pixels, and the widest and the tallest for its size.
+
+        What cannot be read is left to whoever decodes it.
+        """
+        sizes: dict[str, tuple[int, int]] = {}
+        for image_id in ids:
+            try:
+                sizes[image_id] = self._size(image_id)
+            except (ImageError, OSError, SyntaxError, ValueError):
+                continue
+        if not sizes:
+            return []
+        measures = (math.prod, lambda size: size[0] / size[1])
+        found = (choose(sizes, key=lambda i: of(sizes[i])) for of in measures for choose in (min, max))
+        return list(dict.fromkeys(found))
+
+    def _size(self, image_id: str) -> tuple[int, int]:
+        """Return the width and height that a file's head names."""
+        if self._zip is not None or id_problem(image_id):
+            source: Path | io.BytesIO = io.BytesIO(self.read(image_id))
+        else:
+            source = self._folder / image_id
+        with Image.open(source) as image:
+            return image.size
 
     def ids(self) -> list[str]:
         """All files of the store, sorted."""

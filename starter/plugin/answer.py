@@ -161,10 +161,10 @@ def _export(
     import torch
 
     from starter.plugin.export import export_model, pack_graph, probe_model
-    from starter.submission import pipeline, transforms
+    from starter.submission import pipeline, transform_records, transforms
 
     records = transforms.describe(plugin.submission.transforms)
-    shape = pipeline.input_shape(records)
+    shape = pipeline.input_shape(records, extremes=True)
     model = plugin.submission.model
     if not isinstance(model, torch.nn.Module):
         return None, None  # reported by load_plugin
@@ -172,7 +172,7 @@ def _export(
     if problems:
         raise ParticipantError(problems)
     packed = pack_graph(export_model(model, shape, source), source)
-    return _count_with_thop(model, shape), (packed, transforms.dump(records).encode())
+    return _count_with_thop(model, shape), (packed, transform_records.dump(records).encode())
 
 
 def _count_with_thop(model: "torch.nn.Module", shape: tuple[int, int, int]) -> int | None:

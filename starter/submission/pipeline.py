@@ -12,10 +12,12 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms import transforms as v1
 
 from starter.contract.errors import HINTS, Code, ParticipantError, Problem, participant_error, problem
-from starter.submission.transforms import (
+from starter.submission import letterbox
+from starter.submission.transform_records import (
     CenterCrop,
     ConvertImageDtype,
     Grayscale,
+    Letterbox,
     Normalize,
     Pad,
     Plain,
@@ -27,8 +29,9 @@ from starter.submission.transforms import (
 
 MAX_SIDE = 1024
 # What a step in between may give: a chain of legal steps must not fill the memory.
-_MAX_STEP_SIDE, _MAX_STEP_PIXELS = 2**14, 2**25
+_MAX_STEP_SIDE, _MAX_STEP_PIXELS = 2**16, 2**26
 _TRIAL_SIZES = ((80, 60), (37, 113), (200, 200))
+_EXTREME_SIZES = ((1, 1), (500, 10), (10, 500))
 Size = tuple[int, int]
 
 
@@ -46,7 +49,8 @@ def build(
         size = (image.height, image.width)
         for i, (record, step) in enumerate(steps):
             where = f"transforms[{i}]: {_name(record)}, on an image of {image.width}x{image.height} pixels"
-            size = _checked(_size_after(record, size), size, where)
+            for after in _sizes_during(record, size):
+                size = _checked(after, size, where)
             try:
                 value = step(value)
             except Exception as error:
@@ -118,18 +122,24 @@ def _scaled(batch: torch.Tensor) -> torch.Tensor:
     return batch.to(torch.float32).div(255)
 
 
-def input_shape(records: Sequence[TransformRecord]) -> tuple[int, int, int]:
+def input_shape(records: Sequence[TransformRecord], *, extremes: bool = False) -> tuple[int, int, int]:
     """Return (C, H, W), found by running the pipeline on images of three sizes.
+
+    Args:
+        records: the pipeline.
+        extremes: whether it is run on one pixel and on very long images too.
 
     Raises:
         ParticipantError: it raises (E305), gives anything but float32 of one fixed shape (E304), or does more
             than prepare an image (E306).
     """
     pipeline = build(records)
-    outputs = {size: pipeline(Image.new("RGB", size)) for size in _TRIAL_SIZES}
+    sizes = (*_TRIAL_SIZES, *(_EXTREME_SIZES if extremes else ()))
+    outputs = {size: pipeline(Image.new("RGB", size)) for size in sizes}
     texts = {size: _describe(output) for size, output in outputs.items()}
     if len(set(texts.values())) > 1:
-        raise _wrong_shape(", ".join(f"{text} from {w}x{h} pixels" for (w, h), text in texts.items()))
+        shown = list(texts.items())[: len(_TRIAL_SIZES)]
+        raise _wrong_shape(", ".join(f"{text} from {w}x{h} pixels" for (w, h), text in shown))
     shape = outputs[_TRIAL_SIZES[0]].shape
     if len(shape) != 3 or shape[0] not in (1, 3) or max(shape) > MAX_SIDE:
         raise _wrong_shape(texts[_TRIAL_SIZES[0]])
@@ -139,22 +149,24 @@ def input_shape(records: Sequence[TransformRecord]) -> tuple[int, int, int]:
 
 
 _ONCE = (Resize, CenterCrop, Pad, Grayscale, Normalize)
-_BEFORE_NORMALIZE = (Resize, CenterCrop, Pad, Grayscale)
+_BEFORE_NORMALIZE = (Resize, CenterCrop, Pad, Letterbox, Grayscale)
 
 
 def _order_problems(records: Sequence[TransformRecord]) -> list[Problem]:
     """Return the steps that do more than prepare an image: what is free must do no network's work.
 
-    One resize, crop, pad, reduction to gray and normalisation, which is the last of them; and never back to
-    uint8, whose wrap-around would give a value a sign, a square wave or a threshold.
+    One resize, crop, pad (a Letterbox is one resize and one pad), reduction to gray and normalisation,
+    which is the last of them; and never back to uint8, whose wrap-around would give a value a sign, a
+    square wave or a threshold.
     """
     found: list[Problem] = []
     seen: set[type] = set()
     is_float = False
     for i, record in enumerate(records):
         kind = type(record)
-        if kind in _ONCE and kind in seen:
-            reason = f"a second {_name(record)}"
+        does = {Resize, Pad} if kind is Letterbox else {kind}
+        if again := does & seen & set(_ONCE):
+            reason = " and ".join(f"a second {name}" for name in sorted(k.__name__ for k in again))
         elif kind in _BEFORE_NORMALIZE and Normalize in seen:
             reason = f"{_name(record)} after Normalize"
         elif is_float and isinstance(record, ConvertImageDtype | ToDtype) and record.dtype == "uint8":
@@ -164,7 +176,7 @@ def _order_problems(records: Sequence[TransformRecord]) -> list[Problem]:
         if reason:
             where = f"transforms[{i}]: {_name(record)}"
             found.append(problem(Code.TRANSFORM_ORDER, where=where, got=reason))
-        seen.add(kind)
+        seen |= does
         is_float = is_float or _makes_float(record)
     return found
 
@@ -179,8 +191,10 @@ def _step(record: TransformRecord) -> Any:
     options = record.model_dump(exclude={"kind", "api"})
     if isinstance(record, ConvertImageDtype):
         options["dtype"] = getattr(torch, record.dtype)
-    if isinstance(record, Resize):
+    if isinstance(record, Resize | Letterbox):
         options["interpolation"] = InterpolationMode(record.interpolation)
+    if isinstance(record, Letterbox):
+        return letterbox.Letterbox(**options)
     if isinstance(record, Pad) and isinstance(record.fill, list):
         options["fill"] = tuple(record.fill)
     return getattr(v1 if record.api == "v1" else v2, record.kind)(**options)
@@ -199,6 +213,14 @@ def _size_after(record: TransformRecord, size: Size) -> Size:
     if record.max_size is not None and long > record.max_size:
         short, long = int(record.max_size * short / long), record.max_size
     return (short, long) if size[0] <= size[1] else (long, short)
+
+
+def _sizes_during(record: TransformRecord, size: Size) -> list[Size]:
+    """Return (height, width) of all that a step makes of an image of `size`; its result is the last."""
+    if not isinstance(record, Letterbox):
+        return [_size_after(record, size)]
+    height, width = _step(record).padded_size(*size)
+    return [*([(height, width)] if record.resize == "pad first" else []), (record.size[0], record.size[1])]
 
 
 def _checked(after: Size, before: Size, where: str) -> Size:

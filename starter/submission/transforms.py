@@ -6,130 +6,19 @@ on our side, where no code of the plugin ever meets an image.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ValidationError
 from torch import nn
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms import transforms as v1
 from torchvision.transforms._presets import ImageClassification
 
-from starter.contract.errors import HINTS, Code, ParticipantError, Problem, participant_error, problem
-
-MAX_RECORDS = 32
-
-Side = Annotated[int, Field(ge=1, le=2048)]
-Border = Annotated[int, Field(ge=0, le=2048)]
-Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e6, le=1e6)]
-Whole = Annotated[int, Field(ge=-255, le=255)]
-Positive = Annotated[float, Field(allow_inf_nan=False, gt=0, le=1e6)]
-Interpolation = Literal["nearest", "nearest-exact", "bilinear", "bicubic", "box", "hamming", "lanczos"]
-Dtype = Literal["float32", "uint8"]
-Api = Literal["v1", "v2"]
-
-
-def _not_three(padding: list[int]) -> list[int]:
-    if len(padding) == 3:
-        raise ValueError("one, two or four numbers")
-    return padding
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class _Versioned(_Record):
-    api: Api = "v2"
-    """Which of torchvision's two families; they differ in rounding on tensors."""
-
-
-class Resize(_Versioned):
-    """Scale to a size; one side keeps the aspect ratio."""
-
-    kind: Literal["Resize"] = "Resize"
-    size: list[Side] = Field(min_length=1, max_length=2)
-    """Height and width, or the shorter side."""
-    interpolation: Interpolation = "bilinear"
-    """How values between pixels are made."""
-    max_size: Side | None = None
-    """Where only the shorter side is given: the most that the longer one may be."""
-    antialias: bool = True
-    """Whether tensors are smoothed before they shrink; PIL images always are."""
-
-
-class CenterCrop(_Versioned):
-    """Cut out the middle; what is missing is padded with 0."""
-
-    kind: Literal["CenterCrop"] = "CenterCrop"
-    size: list[Side] = Field(min_length=1, max_length=2)
-    """Height and width, or the side of a square."""
-
-
-class Pad(_Versioned):
-    """Add a border."""
-
-    kind: Literal["Pad"] = "Pad"
-    padding: Annotated[list[Border], Field(min_length=1, max_length=4), AfterValidator(_not_three)]
-    """All sides; or left and right, top and bottom; or left, top, right, bottom."""
-    fill: Whole | Number | Annotated[list[Whole | Number], Field(min_length=1, max_length=3)] = 0
-    """The border's value, one or one for each channel, where the mode is constant."""
-    padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant"
-    """What the border shows."""
-
-
-class Grayscale(_Versioned):
-    """Reduce to luminance, in one channel or the same in three."""
-
-    kind: Literal["Grayscale"] = "Grayscale"
-    num_output_channels: Literal[1, 3] = 1
-    """Channels that come out."""
-
-
-class Normalize(_Versioned):
-    """Subtract the mean and divide by the standard deviation."""
-
-    kind: Literal["Normalize"] = "Normalize"
-    mean: list[Number] = Field(min_length=1, max_length=3)
-    """One for each channel."""
-    std: list[Positive] = Field(min_length=1, max_length=3)
-    """One for each channel."""
-
-
-class ConvertImageDtype(_Versioned):
-    """Change the type and scale to its range."""
-
-    kind: Literal["ConvertImageDtype"] = "ConvertImageDtype"
-    dtype: Dtype
-    """The new type."""
-
-
-class ToDtype(_Record):
-    """Change the type; with `scale`, 0-255 becomes 0-1."""
-
-    kind: Literal["ToDtype"] = "ToDtype"
-    dtype: Dtype
-    """The new type."""
-    scale: bool = False
-    """Whether values are scaled to the new type's range."""
-
-
-class Plain(_Record):
-    """A transform without options."""
-
-    kind: Literal["Plain"] = "Plain"
-    name: Literal["ToImage", "PILToTensor", "ToPureTensor", "ToTensor", "RGB", "Identity"]
-    """Its name in torchvision."""
-
-
-TransformRecord = Annotated[
-    Resize | CenterCrop | Pad | Grayscale | Normalize | ConvertImageDtype | ToDtype | Plain,
-    Field(discriminator="kind"),
-]
-_RECORDS: TypeAdapter[list[TransformRecord]] = TypeAdapter(
-    Annotated[list[TransformRecord], Field(max_length=MAX_RECORDS)]
-)
+from starter.contract.errors import HINTS, Code, ParticipantError, Problem, problem
+from starter.submission.letterbox import Letterbox
+from starter.submission.transform_records import MAX_RECORDS, TransformRecord, record_of
 
 _VERSIONED: dict[str, tuple[str, ...]] = {
     "Resize": ("size", "interpolation", "max_size", "antialias"),
@@ -140,7 +29,7 @@ _VERSIONED: dict[str, tuple[str, ...]] = {
     "ConvertImageDtype": ("dtype",),
 }
 _PLAIN = ("ToImage", "PILToTensor", "ToPureTensor", "ToTensor", "RGB", "Identity")
-ALLOWED = ("Compose", *_VERSIONED, "ToDtype", *_PLAIN)
+ALLOWED = ("Compose", *_VERSIONED, "ToDtype", "Letterbox", *_PLAIN)
 # Exact types: a subclass may do anything in its own __call__.
 _MODULES = {"v1": v1, "v2": v2}
 _TYPES = {
@@ -149,7 +38,14 @@ _TYPES = {
     for name in ALLOWED
     if hasattr(module, name)
 }
+_TYPES[Letterbox] = ("Letterbox", "v2")
+_LIBRARIES = {
+    "timm.data.transforms.MaybeToTensor": "ToTensor",
+    "timm.data.transforms.MaybePILToTensor": "PILToTensor",
+}
+"""What other libraries' transforms do to a PIL image, by the name of their type: none need be installed."""
 _PIL_MODES = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+_PADDED = re.compile("letterbox|square|pad|keep_?ratio|aspect", re.IGNORECASE)
 _RANDOM = re.compile(
     "Random|AutoAugment|RandAugment|TrivialAugment|AugMix|Jitter|Noise|ElasticTransform|MixUp|CutMix|"
     "GaussianBlur|JPEG"
@@ -180,25 +76,6 @@ def describe(transforms: object) -> list[TransformRecord]:
     return records
 
 
-def dump(records: Sequence[TransformRecord]) -> str:
-    """Write records as JSON."""
-    return _RECORDS.dump_json(list(records)).decode()
-
-
-def load(text: str) -> list[TransformRecord]:
-    """Read records from JSON that a stranger may have written.
-
-    Raises:
-        ParticipantError: E505; it is not a list of allowed records.
-    """
-    try:
-        return _RECORDS.validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(["transforms", *map(str, first["loc"])])[:200]
-        raise participant_error(Code.MALFORMED_GRAPH, where=where, got=first["msg"][:300]) from error
-
-
 def _flat(transforms: object) -> Iterator[object]:
     if isinstance(transforms, list | tuple):
         for item in transforms:
@@ -213,8 +90,15 @@ def _is_container(item: object) -> bool:
     return type(item) is nn.Sequential or _TYPES.get(type(item), ("",))[0] == "Compose"
 
 
+def _known(item: object) -> tuple[str, str]:
+    """Return the name of a transform of the list, and which of torchvision's families it is of."""
+    kind = type(item)
+    name = _LIBRARIES.get(f"{kind.__module__}.{kind.__qualname__}", "")
+    return _TYPES.get(kind, (name, "v2"))
+
+
 def _read(item: object, where: str) -> list[TransformRecord]:
-    name, api = _TYPES.get(type(item), ("", "v2"))
+    name, api = _known(item)
     known = name or type(item) is ImageClassification or _is_container(item)
     if not known:
         raise ParticipantError([_refusal(item, where)])
@@ -224,6 +108,9 @@ def _read(item: object, where: str) -> list[TransformRecord]:
     values = {key: _plain(value) for key, value in vars(item).items() if value is not None}
     if name in _PLAIN:
         return [_record("Plain", {"name": name}, where)]
+    if name == "Letterbox":
+        fields = ("size", "fill", "resize", "interpolation")
+        return [_record(name, {key: values.get(key) for key in fields}, where)]
     if name == "ToDtype":
         return [_record(name, {key: values.get(key) for key in ("dtype", "scale")}, where)]
     if name in _VERSIONED:
@@ -258,7 +145,7 @@ def _options(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _record(kind: str, options: Mapping[str, Any], where: str) -> TransformRecord:
     try:
-        return _RECORDS.validate_python([{"kind": kind, **options}])[0]
+        return record_of(kind, options)
     except ValidationError as error:
         wrong = {str(item["loc"][2]): item for item in reversed(error.errors())}
         raise ParticipantError(
@@ -304,6 +191,8 @@ def _refusal(item: object, where: str) -> Problem:
         return problem(Code.TRANSFORM_RANDOM, where=where, got=name)
     expected = f"one of {', '.join(ALLOWED)}"
     got, hint = _slip(item)
+    if not hint and _PADDED.search(name):
+        hint = HINTS["letterbox"]
     return problem(Code.TRANSFORM_UNKNOWN, where=where, expected=expected, got=got or name, hint=hint)
 
 

@@ -22,6 +22,7 @@ from starter.data.dataset import Dataset
 from starter.evaluation.runner.image_batches import image_batches, keep_images
 from starter.evaluation.runner.image_cache import ImageCache, Images
 from starter.submission import pipeline, transforms
+from starter.submission.transform_records import TransformRecord
 
 FLOAT = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
 NORMALIZE = v2.Normalize((0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
@@ -39,12 +40,12 @@ WHOLE: dict[str, list[Any]] = {
 }
 
 
-def records_of(steps: Sequence[Any]) -> list[transforms.TransformRecord]:
+def records_of(steps: Sequence[Any]) -> list[TransformRecord]:
     return transforms.describe(list(steps))
 
 
 def kept_batches(
-    dataset: Dataset, ids: Sequence[str], records: list[transforms.TransformRecord], kept: KeptImages
+    dataset: Dataset, ids: Sequence[str], records: list[TransformRecord], kept: KeptImages
 ) -> Iterator[torch.Tensor]:
     """Keep images as the keeper does, then read them as the runner does."""
     keep_images(dataset.root, ids, records, kept)

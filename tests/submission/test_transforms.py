@@ -19,8 +19,10 @@ from torchvision.transforms import InterpolationMode, v2
 
 from starter.contract.errors import Code, ParticipantError
 from starter.submission import pipeline as rebuilding
-from starter.submission import transforms
-from starter.submission.transforms import TransformRecord
+from starter.submission import transform_records, transforms
+from starter.submission.letterbox import Order
+from starter.submission.transform_records import TransformRecord
+from starter.transforms import Letterbox
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 FLOAT = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
@@ -44,7 +46,7 @@ def apply(pipeline: Any, image: Any) -> Any:
 
 def rebuilt(pipeline: object) -> Callable[[Image.Image], torch.Tensor]:
     """Go the whole way: read off, write, read back, build."""
-    return rebuilding.build(transforms.load(transforms.dump(transforms.describe(pipeline))))
+    return rebuilding.build(transform_records.load(transform_records.dump(transforms.describe(pipeline))))
 
 
 def problems_of(pipeline: object) -> list[tuple[Code, str, str]]:
@@ -131,38 +133,38 @@ NUMBERS = st.floats(-1e6, 1e6, allow_nan=False)
 BORDERS = st.integers(0, 40)
 RECORDS = st.one_of(
     st.builds(
-        transforms.Resize,
+        transform_records.Resize,
         api=APIS,
         size=SIDES,
         interpolation=st.sampled_from(["nearest", "bilinear", "bicubic", "lanczos", "box"]),
         max_size=st.none() | st.integers(1, 90),
         antialias=st.booleans(),
     ),
-    st.builds(transforms.CenterCrop, api=APIS, size=SIDES),
+    st.builds(transform_records.CenterCrop, api=APIS, size=SIDES),
     st.builds(
-        transforms.Pad,
+        transform_records.Pad,
         api=APIS,
         padding=st.lists(BORDERS, min_size=1, max_size=4).filter(lambda padding: len(padding) != 3),
         fill=st.integers(-255, 255) | NUMBERS | st.lists(NUMBERS, min_size=1, max_size=3),
         padding_mode=st.sampled_from(["constant", "edge", "reflect", "symmetric"]),
     ),
-    st.builds(transforms.Grayscale, api=APIS, num_output_channels=st.sampled_from([1, 3])),
+    st.builds(transform_records.Grayscale, api=APIS, num_output_channels=st.sampled_from([1, 3])),
     st.builds(
-        transforms.Normalize,
+        transform_records.Normalize,
         api=APIS,
         mean=st.lists(NUMBERS, min_size=1, max_size=3),
         std=st.lists(st.floats(1e-300, 1e6), min_size=1, max_size=3),
     ),
-    st.builds(transforms.ConvertImageDtype, api=APIS, dtype=st.sampled_from(["float32", "uint8"])),
-    st.builds(transforms.ToDtype, dtype=st.sampled_from(["float32", "uint8"]), scale=st.booleans()),
-    st.builds(transforms.Plain, name=st.sampled_from(["ToImage", "PILToTensor", "ToTensor", "RGB"])),
+    st.builds(transform_records.ConvertImageDtype, api=APIS, dtype=st.sampled_from(["float32", "uint8"])),
+    st.builds(transform_records.ToDtype, dtype=st.sampled_from(["float32", "uint8"]), scale=st.booleans()),
+    st.builds(transform_records.Plain, name=st.sampled_from(["ToImage", "PILToTensor", "ToTensor", "RGB"])),
 )
 
 
 @given(st.lists(RECORDS, max_size=6))
 @settings(deadline=None)
 def test_what_is_written_is_read_back(records: list[TransformRecord]) -> None:
-    assert transforms.load(transforms.dump(records)) == records
+    assert transform_records.load(transform_records.dump(records)) == records
 
 
 @given(st.lists(RECORDS, max_size=5), st.lists(RECORDS, max_size=2))
@@ -351,7 +353,7 @@ def test_more_steps_than_allowed_are_refused_where_they_are_written() -> None:
 )  # fmt: skip
 def test_hostile_text_is_refused(text: str) -> None:
     with pytest.raises(ParticipantError) as refused:
-        transforms.load(text)
+        transform_records.load(text)
     (found,) = refused.value.problems
     assert found.code is Code.MALFORMED_GRAPH
     assert len(found.where) <= 200
@@ -469,15 +471,124 @@ def test_what_does_more_than_prepare_an_image_is_refused_by_name(pipeline: list[
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet18", "mobilenetv4_conv_small", "vit_tiny_patch16_224", "ghostnet_100"]
+    "name",
+    ["resnet18", "mobilenetv4_conv_small", "vit_tiny_patch16_224", "ghostnet_100", "swinv2_cr_tiny_224"],
 )
-def test_the_evaluation_transforms_of_timm_prepare_an_image(name: str) -> None:
-    """With torchvision's ToTensor for the class of timm's own that stands in its place."""
+def test_the_evaluation_transforms_of_timm_are_taken_as_they_are(name: str) -> None:
     library: Any = timm.data
     data = library.resolve_data_config(timm.get_pretrained_cfg(name).to_dict())
-    made = library.create_transform(**data, is_training=False).transforms
-    plain = [v1.ToTensor() if type(step).__module__.startswith("timm") else step for step in made]
-    assert rebuilding.input_shape(transforms.describe(plain)) == data["input_size"]
+    made = library.create_transform(**data, is_training=False)
+
+    assert rebuilding.input_shape(transforms.describe(made)) == data["input_size"]
+    for image in IMAGES:
+        assert torch.equal(rebuilt(made)(image), made(image))
+
+
+SMALL = [noise(1, 1), noise(100, 2), noise(2, 100)]
+
+
+@pytest.mark.parametrize("resize", ["longer", "pad first"])
+@pytest.mark.parametrize("size", [32, (24, 40)])
+def test_a_letterbox_shows_the_whole_image_in_the_middle(resize: Order, size: Any) -> None:
+    box = Letterbox(size, fill=[9, 0, 255], resize=resize, interpolation=InterpolationMode.BICUBIC)
+    height, width = (size, size) if isinstance(size, int) else size
+
+    assert rebuilding.input_shape(transforms.describe([box, *FLOAT]), extremes=True) == (3, height, width)
+    for image in (*IMAGES, *SMALL):
+        letterboxed = box(image)
+        assert letterboxed.size == (width, height)
+        assert torch.equal(rebuilt([box, *FLOAT])(image), apply([*FLOAT], letterboxed))
+        scale = min(height / image.height, width / image.width)
+        bare = np.all(np.asarray(letterboxed) == [9, 0, 255], axis=2)
+        rows, columns = (int((~bare.all(axis=axis)).sum()) for axis in (1, 0))
+        assert abs(rows - max(1, image.height * scale)) <= 5  # the filter reaches two pixels
+        assert abs(columns - max(1, image.width * scale)) <= 5
+
+
+def test_padding_first_is_what_square_pad_and_resize_do() -> None:
+    """The preprocessing that is published with detectors' crops: F.pad to a square, then Resize."""
+    for image in (noise(80, 60), noise(36, 112), noise(48, 48)):
+        side = max(image.size)
+        across, down = (side - image.width) // 2, (side - image.height) // 2
+        expected = v2.Resize((32, 32))(v2.functional.pad(image, [across, down, across, down]))
+        assert np.array_equal(np.asarray(Letterbox(32, resize="pad first")(image)), np.asarray(expected))
+
+
+def test_a_letterbox_works_on_tensors_as_well() -> None:
+    image = v2.functional.pil_to_tensor(noise(80, 60))
+    for resize in ("longer", "pad first"):
+        assert Letterbox(32, resize=resize)(image).shape == (3, 32, 32)
+
+
+@pytest.mark.parametrize("wrong", [{"size": 0}, {"size": (1, 2, 3)}, {"size": 8, "resize": "shorter"}])
+def test_a_letterbox_of_nonsense_raises(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"or the side of a square|'longer' or 'pad first'"):
+        Letterbox(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "got"),
+    [
+        ([Letterbox(32), v2.Resize((32, 32)), *FLOAT], "a second Resize"),
+        ([v2.Resize((40, 32)), Letterbox(32), *FLOAT], "a second Resize"),
+        ([v2.Pad(2), Letterbox(32), *FLOAT], "a second Pad"),
+        ([Letterbox(40), Letterbox(32), *FLOAT], "a second Pad and a second Resize"),
+        ([*FLOAT, v2.Normalize(MEAN, STD), Letterbox(32)], "Letterbox after Normalize"),
+    ],
+)
+def test_a_letterbox_is_one_resize_and_one_pad(pipeline: list[Any], got: str) -> None:
+    with pytest.raises(ParticipantError) as refused:
+        rebuilding.input_shape(transforms.describe(pipeline))
+    assert [(p.code, p.got) for p in refused.value.problems] == [(Code.TRANSFORM_ORDER, got)]
+
+
+def test_a_letterbox_that_would_fill_the_memory_is_refused_before_it_runs() -> None:
+    """Padded to 1 : 2048 an image of 200 x 200 pixels has 200 x 409,600."""
+    code, text = shape_error([Letterbox((1, 2048), resize="pad first"), v2.CenterCrop(8), *FLOAT])
+
+    assert code is Code.TRANSFORM_FAILED
+    assert "pixels" in text
+
+
+class SquarePad:
+    """As it is written in the original competition's preprocessing."""
+
+    def __call__(self, _: Image.Image) -> Image.Image:
+        """Never called."""
+        raise AssertionError("a transform of a plugin was called")
+
+
+class LetterBoxResize(SquarePad):
+    """By another name."""
+
+
+class ResizeKeepRatio(SquarePad):
+    """As timm calls it."""
+
+
+@pytest.mark.parametrize("item", [SquarePad(), LetterBoxResize(), ResizeKeepRatio()])
+def test_a_letterbox_of_ones_own_is_told_of_the_kits(item: object) -> None:
+    with pytest.raises(ParticipantError) as refused:
+        transforms.describe([item, *FLOAT])
+    (found,) = refused.value.problems
+    assert found.code is Code.TRANSFORM_UNKNOWN
+    assert "from starter.transforms import Letterbox" in found.hint
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "where"),
+    [
+        ([v2.ToImage(), v2.Pad(30, padding_mode="reflect"), v2.Resize((8, 8)), *FLOAT], "of 1x1 pixels"),
+        ([v2.Resize(1500), v2.CenterCrop(8), *FLOAT], "of 500x10 pixels"),
+    ],
+)
+def test_a_pipeline_is_tried_on_extreme_shapes_where_it_is_asked_for(pipeline: list[Any], where: str) -> None:
+    """Of what a plugin brings; what a store holds is run again as it was."""
+    records = transforms.describe(pipeline)
+
+    assert rebuilding.input_shape(records) == (3, 8, 8)
+    with pytest.raises(ParticipantError, match=where):
+        rebuilding.input_shape(records, extremes=True)
 
 
 def test_a_partial_of_anything_else_is_unknown() -> None:

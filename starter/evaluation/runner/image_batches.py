@@ -15,7 +15,7 @@ from starter.contract.protocol import KeptImages
 from starter.data.image_store import ImageError, ImageStore
 from starter.evaluation.runner.image_cache import ImageCache, key_of
 from starter.submission.pipeline import Stages, part
-from starter.submission.transforms import TransformRecord
+from starter.submission.transform_records import TransformRecord
 
 _KEPT_AT_ONCE = 32
 

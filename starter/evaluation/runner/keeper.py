@@ -13,7 +13,7 @@ import torch
 from starter.contract.errors import StarterError
 from starter.contract.protocol import KeepRequest
 from starter.evaluation.runner.image_batches import keep_images
-from starter.submission import pipeline, transforms
+from starter.submission import pipeline, transform_records
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
 def _keep(request: KeepRequest) -> None:
     """Keep images; of transforms that are no good, the runner tells."""
     try:
-        records = transforms.load(request.transforms.read_text(encoding="utf-8", errors="replace"))
+        records = transform_records.load(request.transforms.read_text(encoding="utf-8", errors="replace"))
         pipeline.input_shape(records)
         keep_images(request.dataset, request.image_ids, records, request.kept)
     except StarterError:

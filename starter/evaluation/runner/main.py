@@ -30,7 +30,7 @@ from starter.graph.operators import OPERATORS, OperatorTable
 from starter.graph.profiling.profiler import profile
 from starter.graph.reader import read_graph
 from starter.graph.self_test import SELF_TESTS, check_self_test
-from starter.submission import pipeline, transforms
+from starter.submission import pipeline, transform_records
 
 
 def main() -> None:
@@ -93,7 +93,7 @@ def answer(
     try:
         note = _noter(request.where)
         note("the graph, while it is read and its constants are computed")
-        records = transforms.load(request.transforms.read_text(encoding="utf-8", errors="replace"))
+        records = transform_records.load(request.transforms.read_text(encoding="utf-8", errors="replace"))
         shape = pipeline.input_shape(records)
         graph = read_graph(request.graph, request.weights)
         _check_input(graph, shape)

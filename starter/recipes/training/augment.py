@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import v2
 
-from starter.submission.transforms import Normalize, TransformRecord
+from starter.submission.transform_records import Normalize, TransformRecord
 
 
 class View(NamedTuple):

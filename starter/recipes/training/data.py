@@ -13,7 +13,8 @@ from torch import Tensor
 from starter.contract.errors import Code, Problem, UsageError, problem, usage_error
 from starter.data.dataset import Dataset, Labelled
 from starter.data.image_store import ImageError
-from starter.submission import pipeline, transforms
+from starter.submission import pipeline
+from starter.submission.transform_records import TransformRecord
 
 
 class Split(BaseModel):
@@ -25,7 +26,7 @@ class Split(BaseModel):
     labels: Tensor
 
 
-def load(dataset: Dataset, rows: Sequence[Labelled], records: Sequence[transforms.TransformRecord]) -> Split:
+def load(dataset: Dataset, rows: Sequence[Labelled], records: Sequence[TransformRecord]) -> Split:
     """Decode and transform every image once.
 
     Raises:
