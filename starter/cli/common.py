@@ -6,8 +6,6 @@ Commands are in app.py and the modules and folders beside it.
 import contextlib
 import json
 import os
-import shlex
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
@@ -50,12 +48,6 @@ out = Console(highlight=False)
 """Results."""
 err = Console(stderr=True, highlight=False)
 """Progress and errors."""
-
-
-def typed(*words: str | Path) -> str:
-    """Return words as they are typed in this system's shell."""
-    texts = [str(word) for word in words]
-    return subprocess.list2cmdline(texts) if os.name == "nt" else shlex.join(texts)
 
 
 def can_be_made(path: Path | None) -> Path | None:

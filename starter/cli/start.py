@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from starter.cli.common import RulesOption, can_be_made, err, out, typed
+from starter.cli.common import RulesOption, can_be_made, err, out
 from starter.contract.competition import load_competition
 from starter.contract.errors import CATALOGUE, Code, usage_error
+from starter.contract.text import typed
 from starter.report.terminal import print_line
 
 

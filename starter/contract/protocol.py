@@ -52,6 +52,10 @@ class WorkerReport(Record):
     """Everything that was found wrong."""
     thop_macs: int | None = Field(default=None, ge=0, lt=2**63)
     """What thop counts on the module, in the participant's own process: it can be fooled."""
+    has_weights: bool = True
+    """Whether it loaded a weights file."""
+    opened: tuple[Annotated[str, Field(max_length=300)], ...] = Field(default=(), max_length=100)
+    """The names of the pickled checkpoints that the plugin itself has opened."""
     title: str | None = Field(default=None, max_length=80)
     """Submission.name."""
     authors: tuple[Annotated[str, Field(max_length=80)], ...] = Field(default=(), max_length=20)

@@ -221,6 +221,8 @@ class EvaluationResult(Record):
     """The first problem."""
     problems: tuple[Problem, ...] = ()
     """All problems."""
+    warnings: tuple[str, ...] = ()
+    """What is no fault, but hardly meant."""
     title: str | None = None
     """Submission.name."""
     authors: tuple[str, ...] = ()

@@ -18,6 +18,9 @@ from starter.contract.names import entry_fault, normalized, path_fault
 
 PLUGIN_FILE = "plugin.py"
 
+PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".tar")
+"""What the files of torch.save are called. They are not read: weights are safetensors files."""
+
 
 class Kind(StrEnum):
     """The shapes a submission can have."""
@@ -67,6 +70,19 @@ class SubmissionSource:
         if self.kind is Kind.FOLDER:
             return [path for path in self.path.rglob("*") if path.is_file()]
         return [path for path in (self.path, self.path.with_suffix(".safetensors")) if path.is_file()]
+
+    def pickles(self) -> list[str]:
+        """Return the names of the pickled checkpoints that lie with the plugin: nothing reads them.
+
+        Beside NAME.py those are NAME's, and all where it is the only plugin there.
+        """
+        if self.kind is Kind.ENTRY_POINT:
+            return []
+        if self.kind is Kind.FOLDER:
+            return [self.relative(str(path)) for path in self.files() if path.suffix in PICKLES]
+        beside = sorted(self.folder.iterdir())
+        alone = [path for path in beside if path.suffix == ".py"] == [self.path]
+        return [p.name for p in beside if p.suffix in PICKLES and (alone or p.stem == self.path.stem)]
 
     def problems(self, limits: Limits) -> list[Problem]:
         """Return what can be said without importing anything."""

@@ -1,5 +1,13 @@
 """Strangers' names and texts, made fit to be shown: none is obeyed, breaks a line or is endless."""
 
+import os
+import shlex
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+MAX_LISTED = 8
+
 
 def clean(text: str) -> str:
     """Replace what a terminal would obey: every control character but the line break."""
@@ -9,6 +17,18 @@ def clean(text: str) -> str:
 def inline(text: str) -> str:
     """Return a text on one line: a line break in a name could show a row that is none."""
     return clean(text).replace("\n", " ")
+
+
+def listed(items: Sequence[str]) -> str:
+    """Return the first of many in a row, and how many more there are."""
+    more = f", and {len(items) - MAX_LISTED} more" if len(items) > MAX_LISTED else ""
+    return ", ".join(items[:MAX_LISTED]) + more
+
+
+def typed(*words: str | Path) -> str:
+    """Return words as they are typed in this system's shell."""
+    texts = [str(word) for word in words]
+    return subprocess.list2cmdline(texts) if os.name == "nt" else shlex.join(texts)
 
 
 class LogTail:

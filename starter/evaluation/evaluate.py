@@ -21,6 +21,7 @@ from starter.contract.errors import CATALOGUE, Code, Status, UsageError, usage_e
 from starter.contract.isolation import Isolation, Level
 from starter.contract.results import EvaluationResult, Reference, UsageScore
 from starter.contract.submissions import SubmissionSource
+from starter.contract.text import listed, typed
 from starter.data.dataset import Dataset
 from starter.evaluation.labelled import LabelledImages, Usage
 from starter.evaluation.measure import Images, LocalMeasurer, Measurement, MeasurerProtocol
@@ -41,6 +42,8 @@ class Scope:
     """Whether its answers are compared with the labels."""
     layers: bool = False
     """Whether memory access and latency of each layer are measured too."""
+    extremes: bool = False
+    """Whether the smallest, largest, widest and tallest of the other images are answered too."""
     reference_must_hold: bool = True
     """Whether a reference of other data or another cost rule is an error; else there is no score."""
 
@@ -49,7 +52,7 @@ FULL = Scope()
 """The official score."""
 SMOKE = Scope(images=120)
 """A few images, to see that everything works."""
-VALIDATE = Scope(images=32, scored=False)
+VALIDATE = Scope(images=32, scored=False, extremes=True)
 """Everything but F1 and score."""
 PROFILE = Scope(layers=True, reference_must_hold=False)
 """What each layer costs, and the score where there is a reference."""
@@ -111,7 +114,10 @@ class Evaluator:
         Raises:
             HostError: the runner does not start, or this machine cannot lock submissions in.
         """
-        ids = tuple(row.image_id for row in self._dataset.solution()[: self._scope.images])
+        ids = self.image_ids
+        if self._scope.extremes:
+            others = (row.image_id for row in self._dataset.solution()[len(ids) :])
+            ids += tuple(self._dataset.images.extremes(others))
         images = Images(self._dataset.root.resolve(), ids, self._dataset.competition)
         if self._make_measurer is not None:
             self._measurer = self._make_measurer(images)
@@ -231,6 +237,7 @@ class Evaluator:
             "input_shape": found.reply.input_shape,
             "error": problems[0] if problems else None,
             "problems": problems,
+            "warnings": _warnings(found),
             "title": report.title,
             "authors": report.authors,
             "description": report.description,
@@ -259,6 +266,17 @@ class Evaluator:
         fields = {"num_images": len(images), **f1_fields(f1)}
         score = self._scorer and self._scorer.score(cost.macs, found.report.thop_macs, f1.macro, usage)
         return fields | ({**score._asdict(), "ranked": score.ranked} if score else {})
+
+
+def _warnings(found: Measurement) -> tuple[str, ...]:
+    """Return what is no fault, but hardly meant: a checkpoint that nobody reads."""
+    if found.report.has_weights or found.report.opened:
+        return ()
+    unread = found.source.pickles()
+    if not unread:
+        return ()
+    command = typed("starter", "convert", found.source.file.parent / unread[0])
+    return (f"random weights: {listed(unread)} is not read. Convert it: {command}",)
 
 
 def read_reference(folder: Path) -> Reference:

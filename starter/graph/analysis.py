@@ -25,7 +25,7 @@ MAX_ELEMENTS = 2**26
 MAX_CONSTANT_ELEMENTS = 2**28
 """Elements of all folded values together: they stay in memory while the graph runs."""
 
-MAX_PARTS = 20_000
+MAX_PARTS = 40_000
 """Results of all operators that cut a value into many: each is an object, however small."""
 
 IMAGE_DTYPES = frozenset({torch.float32, torch.float16, torch.bfloat16, torch.bool})
@@ -35,6 +35,7 @@ _META = torch.device("meta")
 _CUTS: dict[str, Callable[[int, dict[str, AtenValue]], int]] = {
     "aten.unbind.int": lambda side, _: side,
     "aten.split.Tensor": lambda side, bound: -(-side // max(bound["split_size"], 1)),
+    "aten.unsafe_split.Tensor": lambda side, bound: -(-side // max(bound["split_size"], 1)),
     "aten.chunk.default": lambda side, bound: min(side, bound["chunks"]) or bound["chunks"],
 }
 """How many parts an operator makes of a side."""

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 INPUT = "image"
 GETITEM = "getitem"
-MAX_NODES = 20_000
+MAX_NODES = 40_000
 MAX_TENSORS = 20_000
 MAX_SIDE = 4096
 

@@ -186,6 +186,11 @@ def norm_cost(call: Call) -> Cost:
     return Cost(pointwise=scaled * call.size, reduction=3 * call.input_size)
 
 
+def instance_norm_cost(call: Call) -> Cost:
+    """With running statistics it is a batch norm in eval mode; else the norm of each channel."""
+    return norm_cost(call) if call.arguments["use_input_stats"] else batch_norm_cost(call)
+
+
 def clamp_cost(call: Call) -> Cost:
     """One operation for each element; two with two bounds that are not both constant."""
     bounds = sum(call.arguments[name] is not None for name in ("min", "max"))
@@ -260,6 +265,17 @@ def adaptive_pool_cost(rank: int) -> Formula:
             side + n - math.gcd(side, n) for n, side in zip(sides, inputs[-rank:], strict=True)
         )
         return Cost(reduction=windows * math.prod(inputs[:-rank]))
+
+    return cost
+
+
+def smooth_resize_cost(taps: int) -> Formula:
+    """Each output element reads `taps` elements along an axis, as many times more as the axis shrinks."""
+
+    def cost(call: Call) -> Cost:
+        sides = zip(call.input.shape[-2:], call.outputs[0].shape[-2:], strict=True)
+        windows = (min(before, math.ceil(taps * max(before / after, 1))) for before, after in sides)
+        return Cost(pointwise=call.size * math.prod(windows))
 
     return cost
 

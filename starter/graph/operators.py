@@ -24,6 +24,7 @@ from starter.graph.formulas import (
     conv_transpose_cost,
     convolution_cost,
     einsum_cost,
+    instance_norm_cost,
     lerp_cost,
     linear_cost,
     matmul_cost,
@@ -35,6 +36,7 @@ from starter.graph.formulas import (
     power_cost,
     reduction_cost,
     scaled_product_cost,
+    smooth_resize_cost,
     vector_norm_cost,
 )
 
@@ -116,6 +118,7 @@ _EXACT = """relu relu6 hardtanh threshold neg abs sign clamp clamp.Tensor clamp_
     max_pool3d_with_indices adaptive_max_pool2d adaptive_max_pool3d"""
 """Operators with a price whose results are among the values that they are given, or whole numbers."""
 
+_SMOOTHED = "n x taps of both axes: 2 (bilinear) or 4 (bicubic) x input/output, at least 2 or 4"
 _POINTWISE_BY_CALL: dict[str, tuple[Formula, str]] = {
     "addcmul addcdiv": (scaled_product_cost, "n, or 2 n with a factor `value`"),
     "_to_copy to.dtype type_as": (cast_cost, "n, if the type changes"),
@@ -127,6 +130,8 @@ _POINTWISE_BY_CALL: dict[str, tuple[Formula, str]] = {
     ),
     "pow.Tensor_Tensor": (power_cost, "6 n"),
     "pow.Scalar": (power_cost, "2 n"),
+    "_upsample_bilinear2d_aa _upsample_bilinear2d_aa.vec": (smooth_resize_cost(2), _SMOOTHED),
+    "_upsample_bicubic2d_aa _upsample_bicubic2d_aa.vec": (smooth_resize_cost(4), _SMOOTHED),
     "_native_batch_norm_legit_no_training": (
         batch_norm_cost,
         "n, or 3 n + 2 x channels if anything but the input depends on the image",
@@ -145,7 +150,8 @@ _VECTOR_NORM = "2 i, or (2 + cost of pow) i + 3 n if p is not 0, 1, 2 or infinit
 _REDUCTIONS_BY_CALL: dict[str, tuple[Formula, str]] = {
     "linalg_vector_norm": (vector_norm_cost("ord"), _VECTOR_NORM),
     "norm.Scalar norm.ScalarOpt_dim": (vector_norm_cost("p"), _VECTOR_NORM),
-    "layer_norm native_layer_norm group_norm native_group_norm instance_norm rms_norm": (
+    "instance_norm": (instance_norm_cost, "as layer_norm, or as batch_norm with running statistics"),
+    "layer_norm native_layer_norm group_norm native_group_norm rms_norm": (
         norm_cost,
         "3 i, + n pointwise for each of weight and bias if one depends on the image",
     ),
@@ -164,7 +170,7 @@ _VIEWS: dict[str, str] = {
     """view _unsafe_view reshape flatten.using_ints unflatten.int permute transpose.int t
     numpy_T mT squeeze squeeze.dim squeeze.dims unsqueeze movedim.int movedim.intlist swapaxes
     expand expand_as view_as detach alias lift_fresh_copy""": "the same elements seen in another shape",
-    """split.Tensor split_with_sizes chunk unbind.int select.int slice.Tensor narrow
+    """split.Tensor unsafe_split.Tensor split_with_sizes chunk unbind.int select.int slice.Tensor narrow
     diagonal""": "selects elements at fixed places",
     "dropout": "does nothing in inference; refused in training",
 }
@@ -225,7 +231,7 @@ _CONSTANTS = """arange arange.start arange.start_step zeros ones full linspace e
     scalar_tensor tril triu tril_indices triu_indices meshgrid meshgrid.indexing floor_divide
     floor_divide.Scalar div.Tensor_mode div.Scalar_mode remainder.Scalar remainder.Tensor fmod.Scalar
     bitwise_and.Tensor bitwise_and.Scalar bitwise_or.Tensor bitwise_xor.Tensor bitwise_not log10 atan2
-    argsort sort _upsample_bilinear2d_aa.vec _upsample_bicubic2d_aa.vec
+    argsort sort
     batch_norm _native_batch_norm_legit.no_stats _native_batch_norm_legit_functional
     native_batch_norm linalg_inv outer hypot"""
 

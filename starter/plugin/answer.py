@@ -12,12 +12,12 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, NoReturn
 
 from starter.contract.errors import Code, ParticipantError, Problem, problem
 from starter.contract.protocol import EXIT_OUTPUT, MAX_REPORT, PARTS, WorkerJob, WorkerReport
-from starter.contract.submissions import Kind, SubmissionSource
+from starter.contract.submissions import PICKLES, Kind, SubmissionSource
 
 if TYPE_CHECKING:
     import torch
@@ -127,8 +127,12 @@ def _evaluate(
     source: SubmissionSource, job: WorkerJob
 ) -> tuple[WorkerReport, "tuple[PackedGraph, bytes] | None"]:
     """Load and export the plugin; return what is reported, and the graph with its transforms."""
+    from torch._dynamo import config as compiler
+
     from starter.plugin.load import load_plugin
 
+    compiler.disable = True  # what is compiled runs, and is exported, as it is written
+    opened = _opened_pickles(job)
     try:
         plugin = load_plugin(source, job.competition, strict=False)
     except ParticipantError as error:
@@ -143,11 +147,27 @@ def _evaluate(
     report = WorkerReport(
         problems=tuple(problems[:100]),
         thop_macs=thop_macs,
+        has_weights=plugin.weights_loaded,
+        opened=tuple(sorted(opened)),
         title=submission.name,
         authors=submission.authors,
         description=submission.description,
     )
     return report, made
+
+
+def _opened_pickles(job: WorkerJob) -> set[str]:
+    """Return a set that from now on gets the name of each of its checkpoints that is opened."""
+    pickles = {PurePosixPath(name).name for name in job.files if PurePosixPath(name).suffix in PICKLES}
+    opened: set[str] = set()
+
+    def note(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "open" and isinstance(arguments[0], str | os.PathLike):
+            opened.update({Path(arguments[0]).name} & pickles)
+
+    if pickles:  # a hook is never taken off again, and called for much else
+        sys.addaudithook(note)
+    return opened
 
 
 def _export(
@@ -160,7 +180,8 @@ def _export(
     """
     import torch
 
-    from starter.plugin.export import export_model, pack_graph, probe_model
+    from starter.plugin.export import export_model, pack_graph
+    from starter.plugin.prepare import probe_model
     from starter.submission import pipeline, transform_records, transforms
 
     records = transforms.describe(plugin.submission.transforms)

@@ -8,7 +8,6 @@ again by the reader, on our side.
 
 import contextlib
 import inspect
-import json
 import re
 import traceback
 import warnings
@@ -31,7 +30,6 @@ from starter.contract.submissions import SubmissionSource
 from starter.graph.format import (
     GETITEM,
     INPUT,
-    STORED_DTYPES,
     AtenValue,
     GraphFile,
     Node,
@@ -41,7 +39,11 @@ from starter.graph.format import (
 )
 from starter.graph.operators import hint
 from starter.plugin import refusals
-from starter.plugin.load import own_line
+from starter.plugin.decompositions import DECOMPOSITIONS
+from starter.plugin.folding import FoldedConstant, fold, name_of
+from starter.plugin.prepare import prepared
+from starter.plugin.refusals import own_line
+from starter.submission.weights import memory_of, weights_header
 
 _TORCH = Path(torch.__file__).parent
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
@@ -54,27 +56,6 @@ _DROPPED_ARGUMENTS = frozenset({"device", "layout", "pin_memory", "memory_format
 _RANDOM = re.compile(r"aten\.(rand|normal|bernoulli|multinomial|native_dropout|poisson|exponential|uniform)")
 
 
-def probe_model(
-    model: torch.nn.Module, input_shape: tuple[int, int, int], num_classes: int, source: SubmissionSource
-) -> list[Problem]:
-    """Call the model on batches of one and two; return what is wrong with its output."""
-    for batch in (1, 2):
-        try:
-            with torch.no_grad():
-                output = model.eval()(torch.zeros(batch, *input_shape))
-        except Exception as error:  # noqa: BLE001 - forward is the participant's: it may raise anything
-            cause = refusals.of_error(error) or refusals.RAISED
-            got = f"{refusals.cleaned(error)}, for an input of shape {(batch, *input_shape)}"
-            return [cause.problem(where=own_line(error, source), got=got)]
-        wanted = f"float32 ({batch}, {num_classes})"
-        got = _describe_output(output)
-        if got != wanted:
-            return [
-                problem(Code.WRONG_OUTPUT, where=f"{type(model).__name__}.forward", expected=wanted, got=got)
-            ]
-    return []
-
-
 def export_model(
     model: torch.nn.Module, input_shape: tuple[int, int, int], source: SubmissionSource
 ) -> ExportedProgram:
@@ -83,11 +64,13 @@ def export_model(
     Raises:
         ParticipantError: the model cannot be traced, or its graph is not a pure function.
     """
+    model = prepared(model)
     example = (torch.zeros(1, *input_shape),)
     try:
         with torch.no_grad(), _quiet(), _own_frames(source):
-            traced = torch.export.export(model.eval(), example, strict=False)
-            exported: ExportedProgram = traced.run_decompositions({})
+            model.eval()
+            traced = torch.export.export(model, example, strict=False)
+            exported: ExportedProgram = traced.run_decompositions(dict(DECOMPOSITIONS))
     except Exception as error:
         cause, got = refusals.of_export(error, model)
         where = own_line(error, source)
@@ -133,22 +116,28 @@ def pack_graph(exported: ExportedProgram, source: SubmissionSource) -> PackedGra
         ParticipantError: an argument or a type of tensor has no place in a graph.
     """
     values = {**exported.state_dict, **exported.constants}
+    folded = fold(exported)
+    output = _output(exported)
+    live = _live(output, folded)
     specs: list[TensorSpec] = []
     tensors: dict[str, torch.Tensor] = {}
     names: dict[str, str] = {}
+
+    def store(node: str, key: str, kind: str, value: torch.Tensor) -> None:
+        names[node] = f"t{len(specs)}"
+        specs.append(TensorSpec.model_validate({"name": names[node], "key": key, "kind": kind}))
+        tensors[key] = value.detach().cpu().contiguous()
+
     for spec in exported.graph_signature.input_specs:
         if spec.kind is InputKind.USER_INPUT:
             names[spec.arg.name] = INPUT
-            continue
-        if not _uses(exported, spec.arg.name):
-            continue
-        name = f"t{len(specs)}"
-        names[spec.arg.name] = name
-        key = str(spec.target)
-        specs.append(TensorSpec(name=name, key=key, kind=_KINDS[spec.kind]))
-        tensors[key] = values[key].detach().cpu().contiguous()
-    nodes = tuple(_node(n, names, source) for n in exported.graph.nodes if _computes(n))
-    output = next(n for n in exported.graph.nodes if n.op == "output").args[0][0]
+        elif spec.arg.name in live:
+            store(spec.arg.name, str(spec.target), _KINDS[spec.kind], values[str(spec.target)])
+    for node, constant in folded.items():
+        kind = "parameter" if constant.is_parameter else "constant"
+        store(node, _unused(f"folded.{node}", values), kind, constant.value)
+    computed = (n for n in exported.graph.nodes if n.name in live and n.name not in folded)
+    nodes = tuple(_node(n, names, source) for n in computed if _computes(n))
     file = GraphFile(
         input_shape=tuple(_input(exported).meta["val"].shape),
         tensors=tuple(specs),
@@ -156,8 +145,8 @@ def pack_graph(exported: ExportedProgram, source: SubmissionSource) -> PackedGra
         output=names.get(output.name, output.name),
     )
     in_order = dict(sorted(tensors.items(), key=lambda item: (-item[1].itemsize, item[0])))
-    flat = tuple(tensor.reshape(-1).view(torch.uint8).numpy() for tensor in in_order.values())
-    return PackedGraph(file.model_dump_json().encode(), _weights_header(in_order), flat)
+    flat = tuple(memory_of(tensor) for tensor in in_order.values())
+    return PackedGraph(file.model_dump_json().encode(), weights_header(in_order), flat)
 
 
 def write_graph(exported: ExportedProgram, source: SubmissionSource, graph: Path, weights: Path) -> None:
@@ -168,33 +157,39 @@ def write_graph(exported: ExportedProgram, source: SubmissionSource, graph: Path
         packed.write_weights(file)
 
 
-def _weights_header(tensors: Mapping[str, torch.Tensor]) -> bytes:
-    """Return what a safetensors file begins with, as the format's specification says."""
-    header, end = {}, 0
-    for key, tensor in tensors.items():
-        if tensor.dtype not in STORED_DTYPES:
-            raise participant_error(Code.DTYPE_REFUSED, where=f"weights {key!r}", got=str(tensor.dtype))
-        start, end = end, end + tensor.nbytes
-        dtype = STORED_DTYPES[tensor.dtype]
-        header[key] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [start, end]}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
-
-
 def _input(exported: ExportedProgram) -> FxNode:
     name = exported.graph_signature.user_inputs[0]
     found: FxNode = next(n for n in exported.graph.nodes if n.name == name)
     return found
 
 
-def _uses(exported: ExportedProgram, name: str) -> bool:
-    return any(n.name == name and n.users for n in exported.graph.nodes)
+def _output(exported: ExportedProgram) -> FxNode:
+    """Return the node whose value is the logits."""
+    name = next(s.arg.name for s in exported.graph_signature.output_specs if s.kind is OutputKind.USER_OUTPUT)
+    found: FxNode = next(n for n in exported.graph.nodes if n.name == name)
+    return found
+
+
+def _live(output: FxNode, folded: Mapping[str, FoldedConstant]) -> set[str]:
+    """Return the names of the nodes that the output needs; what a folded constant was made of is none."""
+    found, waiting = set(), [output]
+    while waiting:
+        node = waiting.pop()
+        if node.name not in found:
+            found.add(node.name)
+            waiting += [] if node.name in folded else node.all_input_nodes
+    return found
+
+
+def _unused(key: str, keys: Mapping[str, object]) -> str:
+    while key in keys:
+        key += "_"
+    return key
 
 
 def _computes(fx_node: FxNode) -> bool:
     """Say whether a node has a value; the export's own assertions have none."""
-    return fx_node.op == "call_function" and not _op(fx_node).startswith("aten._assert")
+    return fx_node.op == "call_function" and not name_of(fx_node).startswith("aten._assert")
 
 
 def _node(fx_node: FxNode, names: dict[str, str], source: SubmissionSource) -> Node:
@@ -210,23 +205,16 @@ def _node(fx_node: FxNode, names: dict[str, str], source: SubmissionSource) -> N
         kwargs = {k: encode(convert(v)) for k, v in fx_node.kwargs.items() if k not in _DROPPED_ARGUMENTS}
     except TypeError as error:
         raise participant_error(
-            Code.NO_COST_RULE, where=_place(fx_node, source), got=f"{_op(fx_node)} with {error}"
+            Code.NO_COST_RULE, where=_place(fx_node, source), got=f"{name_of(fx_node)} with {error}"
         ) from error
     return Node(
         name=fx_node.name,
-        op=_op(fx_node),
+        op=name_of(fx_node),
         args=args,
         kwargs=kwargs,
         module=_module(fx_node),
         source=_source(fx_node, source),
     )
-
-
-def _op(fx_node: FxNode) -> str:
-    if isinstance(fx_node.target, torch._ops.OpOverload):  # noqa: SLF001 - the type has no public name
-        return str(fx_node.target)
-    name = str(getattr(fx_node.target, "__name__", fx_node.target))
-    return GETITEM if name == "getitem" else name
 
 
 def _module(fx_node: FxNode) -> str:
@@ -248,7 +236,7 @@ def _source(fx_node: FxNode, source: SubmissionSource) -> str:
 
 def _place(fx_node: FxNode, source: SubmissionSource) -> str:
     line = _source(fx_node, source)
-    return f"{_op(fx_node)}, written at {line}" if line else _op(fx_node)
+    return f"{name_of(fx_node)}, written at {line}" if line else name_of(fx_node)
 
 
 def _forward(model: torch.nn.Module, source: SubmissionSource) -> str:
@@ -267,7 +255,7 @@ def _graph_problems(exported: ExportedProgram, source: SubmissionSource) -> list
         problems.append(problem(Code.WRONG_OUTPUT, where="forward", got=f"{len(outputs)} outputs"))
     seen = set()
     for fx_node in exported.graph.nodes:
-        cause, op = _refusal(fx_node), _op(fx_node)
+        cause, op = _refusal(fx_node), name_of(fx_node)
         # What follows from an unknown shape or number is no news: only where it begins is named.
         key = (cause, "" if cause is refusals.VALUES else op)
         if cause is not None and key not in seen:
@@ -293,21 +281,15 @@ def _assignments(exported: ExportedProgram, source: SubmissionSource) -> list[Pr
 def _refusal(fx_node: FxNode) -> refusals.Cause | None:
     if fx_node.op == "get_attr":
         return refusals.Cause(Code.SUBGRAPH)
-    if fx_node.op != "call_function" or _op(fx_node) == GETITEM:
+    if fx_node.op != "call_function" or name_of(fx_node) == GETITEM:
         return None
     if isinstance(fx_node.target, torch._ops.HigherOrderOperator):  # noqa: SLF001 - as above
         return refusals.Cause(Code.SUBGRAPH)
-    if _RANDOM.match(_op(fx_node)):
+    if _RANDOM.match(name_of(fx_node)):
         return refusals.Cause(Code.RANDOM_OPERATOR)
-    if isinstance(fx_node.target, torch._ops.OpOverload) and not _op(fx_node).startswith("aten."):  # noqa: SLF001
+    if isinstance(fx_node.target, torch._ops.OpOverload) and not name_of(fx_node).startswith("aten."):  # noqa: SLF001
         return refusals.Cause(Code.CUSTOM_OPERATOR)
     return refusals.of_values(fx_node)
-
-
-def _describe_output(output: object) -> str:
-    if isinstance(output, torch.Tensor):
-        return f"{output.dtype} {tuple(output.shape)}".removeprefix("torch.")
-    return type(output).__name__
 
 
 @contextlib.contextmanager

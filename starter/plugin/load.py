@@ -9,7 +9,6 @@ import importlib.metadata
 import importlib.util
 import inspect
 import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +17,14 @@ from types import ModuleType
 import pluggy
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from starter.contract import hookspecs
 from starter.contract.errors import HINTS, Code, ParticipantError, Problem, participant_error, problem
 from starter.contract.hookspecs import Competition, Submission
 from starter.contract.submissions import PLUGIN_FILE, Kind, SubmissionSource
-
-MAX_LISTED = 8
+from starter.plugin.prepare import prepared
+from starter.plugin.refusals import describe_error, own_line
+from starter.submission.weights import load_weights_into
 
 
 @dataclass(frozen=True)
@@ -55,11 +53,13 @@ def load_plugin(
     """
     module = _import(source)
     submission = _call_hook(module, source, competition)
+    if isinstance(submission.model, torch.nn.Module):
+        submission = submission.model_copy(update={"model": prepared(submission.model)})
     problems = _field_problems(submission, source)
     path = _weights_path(submission, source)
     loaded = False
     if load_weights and not problems and (submission.weights or path.is_file()):
-        weights_problems = load_weights_into(submission.model, path)
+        weights_problems = load_weights_into(submission.model, path, only=_only_weights(source))
         loaded = not weights_problems
         problems += weights_problems
     if problems and strict:
@@ -85,55 +85,6 @@ def load_plugin_apart(
         for name in set(sys.modules) - known:
             if source.owns(getattr(sys.modules[name], "__file__", None) or ""):
                 del sys.modules[name]
-
-
-def own_line(error: BaseException, source: SubmissionSource) -> str:
-    """Return "file.py:31 in forward" for the deepest line of the participant's own code in a traceback."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{Path(error.filename).name}:{error.lineno}"
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if source.owns(frame.filename):
-            return f"{source.relative(frame.filename)}:{frame.lineno} in {frame.name}"
-    return source.path.name
-
-
-def describe_error(error: BaseException) -> str:
-    """Return "ValueError: text" in at most 500 characters; what is no text, as escapes."""
-    text = f"{type(error).__name__}: {error}".strip().rstrip(":")
-    text = text.encode(errors="backslashreplace").decode()
-    return text if len(text) <= 500 else text[:497] + "..."
-
-
-def load_weights_into(model: torch.nn.Module, path: Path) -> list[Problem]:
-    """Load a safetensors file strictly into the model; return what does not fit."""
-    if not path.is_file():
-        return [problem(Code.WEIGHTS_MISSING, where=path.name, got="no such file beside the plugin")]
-    try:
-        found = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        return [problem(Code.WEIGHTS_UNREADABLE, where=path.name, got=describe_error(error))]
-    misfits = _misfits(model.state_dict(), found)
-    if misfits:
-        return [problem(Code.WEIGHTS_MISFIT, where=path.name, got="; ".join(misfits))]
-    model.load_state_dict(found)
-    return []
-
-
-def _misfits(wanted: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> list[str]:
-    missing = sorted(wanted.keys() - found.keys())
-    surplus = sorted(found.keys() - wanted.keys())
-    misshapen = [
-        f"{key} is {tuple(found[key].shape)} in the file, {tuple(wanted[key].shape)} in the model"
-        for key in sorted(wanted.keys() & found.keys())
-        if wanted[key].shape != found[key].shape
-    ]
-    kinds = (("missing", missing), ("unexpected", surplus), ("misshapen", misshapen))
-    return [f"{len(keys)} {kind}: {_listed(keys)}" for kind, keys in kinds if keys]
-
-
-def _listed(items: list[str]) -> str:
-    more = f", and {len(items) - MAX_LISTED} more" if len(items) > MAX_LISTED else ""
-    return ", ".join(items[:MAX_LISTED]) + more
 
 
 def _import(source: SubmissionSource) -> object:
@@ -269,6 +220,11 @@ def _field_problems(submission: Submission, source: SubmissionSource) -> list[Pr
             )
         )
     return problems
+
+
+def _only_weights(source: SubmissionSource) -> str | None:
+    """Return the one weights file that comes with a plugin; None where it is a folder of any files."""
+    return source.file.with_suffix(".safetensors").name if source.kind is Kind.FILE else None
 
 
 def _is_beside(weights: str) -> bool:

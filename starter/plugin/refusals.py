@@ -10,12 +10,13 @@ import re
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch.fx import Node as FxNode
 
 from starter.contract.errors import HINTS, Code, Problem, problem
-from starter.plugin.load import describe_error
+from starter.contract.submissions import SubmissionSource
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ _BY_TEXT = {
     r"[Ii]nference tensor": INFERENCE,
     r"Creating a new Tensor subclass": SUBCLASS,
     r"uninitialized parameter": LAZY,
-    r"Calling (eval|train)\(\) is not supported|^AssertionError: Guard failed": EXPORTED,
+    r"^AssertionError: Guard failed": EXPORTED,
     r"is mutated in the forward method": Cause(Code.STATE_CHANGED),
     r"no fake impl registered": Cause(Code.CUSTOM_OPERATOR),
     r"in output, which is not a known type": Cause(Code.WRONG_OUTPUT),
@@ -140,6 +141,23 @@ def of_values(fx_node: FxNode) -> Cause | None:
     if any(isinstance(v, torch.SymInt | torch.SymFloat | torch.SymBool) for v in [*values, *sizes]):
         return VALUES
     return None
+
+
+def own_line(error: BaseException, source: SubmissionSource) -> str:
+    """Return "file.py:31 in forward" for the deepest line of the participant's own code in a traceback."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{Path(error.filename).name}:{error.lineno}"
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if source.owns(frame.filename):
+            return f"{source.relative(frame.filename)}:{frame.lineno} in {frame.name}"
+    return source.path.name
+
+
+def describe_error(error: BaseException) -> str:
+    """Return "ValueError: text" in at most 500 characters; what is no text, as escapes."""
+    text = f"{type(error).__name__}: {error}".strip().rstrip(":")
+    text = text.encode(errors="backslashreplace").decode()
+    return text if len(text) <= 500 else text[:497] + "..."
 
 
 def cleaned(error: BaseException) -> str:

@@ -61,6 +61,7 @@ def show_scores(
     for result in (r for r in ordered if r.status is Status.OK):
         print_line(console)
         print_wrapped(console, f"{labels[_key(result)]}: {explain_score(result, reference, rules)}")
+        _show_warnings(console, result)
     show_problems(console, ordered)
     print_line(console)
     if rules.counter == "thop":
@@ -84,6 +85,7 @@ def show_costs(console: Console, results: Sequence[EvaluationResult], *, layers:
         if result.status is Status.OK:
             print_line(console, f"{inline(result.name)}  ok", "green")
             print_line(console, _cost_lines(result))
+            _show_warnings(console, result)
             if layers:
                 for line in _layer_lines(result):
                     print_line(console, line)
@@ -92,6 +94,11 @@ def show_costs(console: Console, results: Sequence[EvaluationResult], *, layers:
     show_problems(console, results)
     print_line(console)
     print_line(console, _summary(results))
+
+
+def _show_warnings(console: Console, result: EvaluationResult) -> None:
+    for warning in result.warnings:
+        print_line(console, f"  warning: {inline(warning)}", "yellow")
 
 
 def show_problems(console: Console, results: Sequence[EvaluationResult]) -> None:
@@ -186,6 +193,8 @@ def _labels(results: Sequence[EvaluationResult], baseline: str) -> _Labels:
     labels = {}
     for result in results:
         label = inline(result.name)
+        if result.warnings:
+            label += " (!)"
         if result.path == baseline:
             label += " (reference)"
         elif names.count(result.name) > 1:
@@ -232,6 +241,7 @@ def score_line(result: EvaluationResult, label: str) -> str:
         found = result.error
         return f"{label}  {result.status}  {inline(f'{found.code} {found.got}') if found else 'no score'}"
     mark = "" if result.ranked else "  unranked"
+    mark += "  with a warning" if result.warnings else ""
     return (
         f"{label}  ok  macro-F1 {result.macro_f1:.4f}  MACs {result.macs:,}  score {result.score:.4f}{mark}"
     )

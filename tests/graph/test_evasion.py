@@ -27,7 +27,7 @@ from starter.graph.executor import Program
 from starter.graph.macs import count_macs
 from starter.graph.reader import read_graph
 from starter.sandbox.protocol import Sandbox
-from starter.submission import pipeline, transforms
+from starter.submission import pipeline, transform_records
 
 # torch's advice on the speed of an operator that it runs image by image
 pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
@@ -147,7 +147,7 @@ def test_a_graph_that_fits_smaller_images_than_the_transforms_give_is_refused(
     """Counted by itself it would cost a sixteenth."""
     folder = exports["forged_shapes"].result().folder
     cost = count_macs(trace(read_graph(folder / "graph", folder / "weights"), num_classes=6))
-    records = transforms.load((folder / "transforms").read_text(encoding="utf-8"))
+    records = transform_records.load((folder / "transforms").read_text(encoding="utf-8"))
 
     assert cost.macs == 3 * 8 * 8
     assert pipeline.input_shape(records) == (3, 32, 32)

@@ -521,7 +521,7 @@ TOO_LARGE: dict[str, list[Json]] = {
     "many parts by chunk": [WIDE, node("x", "aten.chunk.default", ref("wide"), 2**40)],
     "many parts of a constant": [*doubled("many", 26), node("x", "aten.unbind.int", ref("many"))],
     "many parts in small steps": [
-        node("row", "aten.expand.default", ref("image"), [15_000, 3, 4, 4]),
+        node("row", "aten.expand.default", ref("image"), [30_000, 3, 4, 4]),
         *(node(f"u{i}", "aten.unbind.int", ref("row")) for i in range(2)),
     ],
     "many constants": [node(f"c{i}", "aten.zeros.default", [2**26]) for i in range(5)],

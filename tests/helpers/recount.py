@@ -29,11 +29,11 @@ PER_INPUT = {
 }  # fmt: skip
 _MOVES = """
     view _unsafe_view reshape flatten unflatten permute transpose t numpy_T mT squeeze unsqueeze movedim
-    swapaxes expand expand_as view_as detach alias lift_fresh_copy split split_with_sizes chunk unbind
-    select slice narrow diagonal clone contiguous copy copy_ _to_copy to type_as cat concat stack hstack
-    vstack select_scatter slice_scatter repeat tile repeat_interleave flip roll rot90 constant_pad_nd pad
-    reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d pixel_shuffle pixel_unshuffle
-    channel_shuffle native_channel_shuffle unfold im2col upsample_nearest1d upsample_nearest2d
+    unsafe_split swapaxes expand expand_as view_as detach alias lift_fresh_copy split split_with_sizes chunk
+    unbind select slice narrow diagonal clone contiguous copy copy_ _to_copy to type_as cat concat stack
+    hstack vstack select_scatter slice_scatter repeat tile repeat_interleave flip roll rot90 pad
+    constant_pad_nd reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d pixel_shuffle
+    pixel_unshuffle channel_shuffle native_channel_shuffle unfold im2col upsample_nearest1d upsample_nearest2d
     _upsample_nearest_exact2d index index_select gather embedding as_strided _reshape_alias select_copy
     empty empty_like new_empty zeros zeros_like new_zeros ones full arange scalar_tensor scatter
 """
@@ -41,16 +41,20 @@ MOVES = frozenset(_MOVES.split())
 PRODUCTS = frozenset({"mm", "bmm", "mv", "matmul", "dot"})
 ATTENTION = "scaled_dot_product_attention"
 POOLS = frozenset({"avg_pool1d", "avg_pool2d", "avg_pool3d", "max_pool1d", "max_pool2d", "max_pool3d"})
+SMOOTH_RESIZES = {"_upsample_bilinear2d_aa": 1, "_upsample_bicubic2d_aa": 2}
+"""Antialiased resizes: how far their filter reaches to either side."""
 EASY_NORMS = frozenset({None, 0, 1, 2, math.inf, -math.inf})
 AT_MOST = frozenset(
     f"aten.{name}"
     for name in (
         *("_native_batch_norm_legit_no_training.default", "einsum.default"),
         *("clamp.Tensor", "lerp.Scalar", "lerp.Tensor"),
+        *("_upsample_bilinear2d_aa.default", "_upsample_bilinear2d_aa.vec"),
+        *("_upsample_bicubic2d_aa.default", "_upsample_bicubic2d_aa.vec"),
     )
 )
 """May do less than is counted: a norm is merged into its convolution, an einsum sums what it can first; a
-kernel that does several operations for each element is one call."""
+kernel that does several operations for each element is one call; at an edge a filter reads fewer."""
 BY_CONVENTION = frozenset(
     f"aten.{name}.default" for name in ("linear", "addmm", "baddbmm", "rms_norm", "instance_norm")
 )
@@ -123,10 +127,12 @@ def _rest(name: str, func: Any, args: tuple[Any, ...], output: torch.Tensor) -> 
     if name.removesuffix("_with_indices") in POOLS:
         rank = int(name[8])
         return size * math.prod(args[1] if len(args[1]) == rank else args[1] * rank)
-    if "adaptive" in name:
-        rank = int(name[-2])
+    if name in SMOOTH_RESIZES or "adaptive" in name:
+        reach = SMOOTH_RESIZES.get(name)
+        rank = int(name[-2]) if reach is None else 2
         sides = zip(image.shape[-rank:], output.shape[-rank:], strict=True)
-        return math.prod(image.shape[:-rank]) * math.prod(_reads(side, n) for side, n in sides)
+        windows = (_reads(*side) if reach is None else _filtered(reach, *side) for side in sides)
+        return math.prod(image.shape[:-rank]) * math.prod(windows)
     if name in {"linalg_vector_norm", "norm"} and args[1:2] and args[1] not in EASY_NORMS:
         return image.numel() * (2 + _power(args)) + 3 * size
     if name in PER_INPUT:
@@ -151,6 +157,7 @@ def _has_price(func: Any, name: str) -> bool:
     return (
         name in PER_INPUT | PER_OUTPUT
         or name in MOVES | PRODUCTS | {"convolution", ATTENTION}
+        or name in SMOOTH_RESIZES
         or name.removesuffix("_with_indices") in POOLS
         or ("adaptive" in name and not name.startswith("adaptive_avg"))
         or torch.Tag.pointwise in func.tags
@@ -167,6 +174,14 @@ def _data(name: str, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
 def _reads(side: int, n: int) -> int:
     """Elements that the windows of an adaptive pool read along one side."""
     return sum(-(-(i + 1) * side // n) - i * side // n for i in range(n))
+
+
+def _filtered(reach: int, side: int, n: int) -> int:
+    """Elements that the windows of an antialiased resize read along one side."""
+    scale = side / n
+    support = reach * max(scale, 1)
+    centres = [scale * (i + 0.5) for i in range(n)]
+    return sum(min(int(c + support + 0.5), side) - max(int(c - support + 0.5), 0) for c in centres)
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:

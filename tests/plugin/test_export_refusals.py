@@ -15,7 +15,8 @@ from torchvision import tv_tensors
 from tracing import HERE, Forward, Function, to_logits
 
 from starter.contract.errors import CATALOGUE, Code, ParticipantError, Problem
-from starter.plugin.export import export_model, probe_model
+from starter.plugin.export import export_model
+from starter.plugin.prepare import probe_model
 
 SHAPE = (3, 8, 8)
 LINES = Path(__file__).read_text(encoding="utf-8").splitlines()
@@ -291,16 +292,6 @@ def test_a_lazy_layer_is_refused_until_it_was_called_once() -> None:
     assert export_model(lazy, SHAPE, HERE).graph.nodes
 
 
-def test_a_compiled_model_is_exported_and_refused_where_its_compiler_fails() -> None:
-    def fails(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> torch.fx.GraphModule:
-        raise OSError(f"no compiler for {type(graph).__name__}")
-
-    assert export_model(torch.compile(head()), SHAPE, HERE).graph.nodes
-    found = probed(torch.compile(head(), backend=fails))
-    assert found.code is Code.COMPILED
-    assert "without torch.compile" in found.hint
-
-
 def test_a_bug_in_a_compiled_model_is_a_bug() -> None:
     def misspelt(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
         return to_logits(module.haed(x))
@@ -311,13 +302,14 @@ def test_a_bug_in_a_compiled_model_is_a_bug() -> None:
     assert "module.haed" in named_line(found)
 
 
-def test_an_exported_model_is_refused_whole_or_in_part_and_no_crash() -> None:
-    exported = torch.export.export(head(), (torch.zeros(1, *SHAPE),)).module()
-    part = nn.Sequential(exported)
+def test_a_compiled_function_is_refused_where_its_compiler_fails() -> None:
+    def fails(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> torch.fx.GraphModule:
+        raise OSError(f"no compiler for {type(graph).__name__}")
 
-    for found in (probed(exported), refusal(exported), probed(part), refusal(part)):
-        assert found.code is Code.COMPILED
-        assert "the nn.Module that was exported" in found.hint
+    compiled: Any = torch.compile(to_logits, backend=fails)
+    found = probed(Forward(lambda _, x: compiled(x)))
+    assert found.code is Code.COMPILED
+    assert "without torch.compile" in found.hint
 
 
 def test_torch_cond_whose_branches_differ_is_a_sub_graph_all_the_same() -> None:
@@ -379,6 +371,6 @@ def test_a_sparse_weight_is_refused_where_it_is_used() -> None:
 def test_an_output_of_a_class_of_ones_own_is_a_wrong_output() -> None:
     class Output:
         def __init__(self, logits: torch.Tensor) -> None:
-            self.logits = logits
+            self.scores = logits
 
     assert refusal(Forward(lambda _, x: Output(to_logits(x)))).code is Code.WRONG_OUTPUT

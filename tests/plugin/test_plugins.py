@@ -126,7 +126,24 @@ def test_a_good_plugin_is_given_the_competition_and_loaded(tmp_path: Path) -> No
         (SMALL.replace("nn.Linear(2, 3)", "'resnet18'"), Code.BAD_FIELD, "net.py: Submission.model", "str"),
         (SMALL.replace("[]", "[], weights='../w'"), Code.BAD_FIELD, "net.py: Submission.weights", "../w"),
         (SMALL.replace("[]", "[], weights='/etc/w'"), Code.BAD_FIELD, "net.py: Submission.weights", "/etc/w"),
-        (SMALL.replace("[]", "[], weights='w.bin'"), Code.WEIGHTS_MISSING, "w.bin", "no such file"),
+        (
+            SMALL.replace("[]", "[], weights='net.safetensors'"),
+            Code.WEIGHTS_MISSING,
+            "net.safetensors",
+            "no such file",
+        ),
+        (
+            SMALL.replace("[]", "[], weights='w.safetensors'"),
+            Code.WEIGHTS_MISSING,
+            "w.safetensors",
+            "comes with net.safetensors alone",
+        ),
+        (
+            SMALL.replace("[]", "[], weights='w.pt'"),
+            Code.WEIGHTS_UNREADABLE,
+            "w.pt",
+            "a pickle of torch.save",
+        ),
     ],
 )
 def test_a_broken_plugin_is_named_with_its_own_line(

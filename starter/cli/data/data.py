@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from starter.cli.common import err, out, progress, typed
+from starter.cli.common import err, out, progress
 from starter.cli.data.options import CropCommand, DatasetCommand, MappingOption, Out, Seed, with_options
 from starter.cli.exits import EXIT_OK, EXIT_USAGE
+from starter.contract.text import typed
 from starter.report.terminal import describe, pad, print_line, print_wrapped
 
 if TYPE_CHECKING:  # the command line starts without them

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from starter.cli.common import can_be_made, err, out, progress, typed
+from starter.cli.common import can_be_made, err, out, progress
 from starter.cli.data.data import cut, data_app
 from starter.cli.data.options import CropCommand, DatasetCommand, MappingOption, Out, with_options
 from starter.contract.errors import Code, usage_error
+from starter.contract.text import typed
 from starter.report.terminal import print_line
 
 if TYPE_CHECKING:  # the command line starts without it

@@ -18,7 +18,6 @@ from starter.cli.common import (
     evaluate_all,
     open_data,
     out,
-    typed,
     worst,
     wrote_json,
 )
@@ -27,6 +26,7 @@ from starter.contract.competition import CompetitionFile, load_competition
 from starter.contract.errors import UsageError
 from starter.contract.submissions import SubmissionSource, discover_one
 from starter.contract.system.processors import available
+from starter.contract.text import typed
 from starter.report.scores import show_costs, show_scores
 from starter.report.terminal import print_line
 

@@ -14,10 +14,10 @@ from starter.cli.common import (
     open_data,
     out,
     progress,
-    typed,
     write_json,
 )
 from starter.contract.competition import load_competition
+from starter.contract.text import typed
 from starter.report.terminal import print_line
 
 

@@ -19,12 +19,12 @@ from starter.cli.common import (
     open_data,
     out,
     progress,
-    typed,
     write_json,
 )
 from starter.contract.competition import load_competition
 from starter.contract.submissions import discover_one
 from starter.contract.system.processors import available
+from starter.contract.text import typed
 from starter.recipes.training.settings import TrainReport, TrainSettings
 from starter.report.terminal import print_line
 

@@ -54,7 +54,8 @@ class Original:
         if not self.plugin.weights_loaded:
             where = str(self.plugin.weights_path)
             raise participant_error(Code.WEIGHTS_MISSING, where=where, got="nothing to compress")
-        self.model: nn.Module = self.plugin.submission.model.eval()
+        self.model: nn.Module = self.plugin.submission.model
+        self.model.eval()
         self.shape = pipeline.input_shape(transforms.describe(self.plugin.submission.transforms))
         self.num_classes = len(dataset.info.classes)
         self._counted: dict[str, int] = {}

@@ -7,7 +7,7 @@ from torch import nn
 
 from starter.contract.errors import Code, participant_error
 from starter.contract.system.extras import require_extra
-from starter.plugin.load import describe_error, own_line
+from starter.plugin.refusals import describe_error, own_line
 from starter.recipes.compression.plugin import Compressed, Original, fitting
 from starter.recipes.compression.rebuild import Step
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from starter.contract.errors import Code, ParticipantError, participant_error
 from starter.contract.submissions import discover_one
 from starter.data.dataset import Dataset, Labelled
-from starter.plugin.export import probe_model
 from starter.plugin.load import load_plugin_apart
+from starter.plugin.prepare import probe_model
 from starter.recipes.training.augment import Policy, View, apply_view, draw_view
 from starter.recipes.training.data import load
 from starter.recipes.training.optim import amp_type

@@ -20,8 +20,8 @@ from starter.contract.errors import Code, ParticipantError, participant_error
 from starter.contract.submissions import SubmissionSource
 from starter.contract.system.extras import require_extra
 from starter.data.dataset import Dataset
-from starter.plugin.export import probe_model
 from starter.plugin.load import LoadedPlugin, load_plugin_apart
+from starter.plugin.prepare import probe_model
 from starter.recipes.training.augment import Policy, apply_view, draw_view
 from starter.recipes.training.checkpoint import (
     Best,

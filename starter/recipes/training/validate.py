@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from starter.contract.errors import Code, Problem, problem
 from starter.contract.submissions import SubmissionSource
 from starter.evaluation.scoring import macro_f1
-from starter.plugin.load import describe_error, own_line
+from starter.plugin.refusals import describe_error, own_line
 from starter.recipes.training.data import Split
 
 _CHUNK = 128

@@ -1,0 +1,207 @@
+"""Weights of other tools: what is wrong with a file is said with the command that corrects it."""
+
+import io
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from starter.contract.errors import Code, ParticipantError
+from starter.contract.protocol import WorkerReport
+from starter.evaluation.runner.claims import read_report
+from starter.submission.weights import convert, load_weights_into, without_tools
+
+Weights = dict[str, torch.Tensor]
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+
+
+def under(prefix: str) -> Callable[[Weights], Weights]:
+    return lambda weights: {prefix + key: value for key, value in weights.items()}
+
+
+TOOLS: dict[str, tuple[Callable[[Weights], Weights], str]] = {
+    "torch.compile": (under("_orig_mod."), "`_orig_mod.` in 4 keys, which torch.compile adds"),
+    "torch.compile of a layer": (
+        lambda weights: {key.replace("1.", "1._orig_mod."): value for key, value in weights.items()},
+        "`_orig_mod.` in 2 keys, which torch.compile adds",
+    ),
+    "DataParallel": (under("module."), "`module.` in 4 keys, which DataParallel adds"),
+    "both": (
+        under("module._orig_mod."),
+        "`_orig_mod.` in 4 keys, which torch.compile adds; `module.` in 4 keys, which DataParallel adds",
+    ),
+    "both, the other way": (
+        under("_orig_mod.module."),
+        "`_orig_mod.` in 4 keys, which torch.compile adds; `module.` in 4 keys, which DataParallel adds",
+    ),
+    "thop": (
+        lambda weights: {**weights, "total_ops": torch.zeros(1), "0.total_params": torch.zeros(1)},
+        "`total_ops` in 1 key, which thop adds; `total_params` in 1 key, which thop adds",
+    ),
+    "averaged": (
+        lambda weights: {**under("module.")(weights), "n_averaged": torch.tensor(3)},
+        "`n_averaged` in 1 key, which AveragedModel adds; `module.` in 4 keys, which DataParallel adds",
+    ),
+}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_what_a_tool_added_is_named_and_taken_out_by_the_command_that_is_told(
+    tool: str, tmp_path: Path
+) -> None:
+    change, expected = TOOLS[tool]
+    path = tmp_path / "net.safetensors"
+    save_file(change(network().state_dict()), path)
+
+    (found,) = load_weights_into(network(), path)
+    assert (found.code, found.got) == (Code.WEIGHTS_MISFIT, expected)
+    assert "starter convert net.safetensors --out net.safetensors" in found.hint
+    shown = read_report(WorkerReport(problems=(found,)).model_dump_json().encode()).problems[0]
+    assert shown.hint == found.hint  # a hint that is not the kit's own would be dropped
+
+    assert convert(path, path).notes == expected.split("; ")
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    assert not load_weights_into(model, path)
+    assert torch.equal(model[0].weight, network()[0].weight)
+
+
+def test_what_does_not_fit_even_without_is_told_as_a_misfit(tmp_path: Path) -> None:
+    save_file(under("module.net.")(network().state_dict()), tmp_path / "net.safetensors")
+
+    (found,) = load_weights_into(network(), tmp_path / "net.safetensors")
+    assert found.got.startswith(
+        "4 missing: 0.bias, 0.weight, 1.bias, 1.weight; 4 unexpected: module.net.0.bias"
+    )
+    assert "starter convert" not in found.hint
+
+
+def test_a_layer_that_is_called_module_keeps_its_name() -> None:
+    keys = ["module.weight", "head.weight", "a_module.weight", "x.module.bias"]
+
+    assert without_tools(keys) == ({key: key for key in keys}, [])
+
+
+@pytest.mark.parametrize("name", ["w.pt", "w.pth", "w.bin", "w.ckpt"])
+def test_a_checkpoint_is_told_how_it_is_converted(name: str, tmp_path: Path) -> None:
+    """Also where it does not lie beside the plugin: of a plugin of one file it never does."""
+    for is_there in (False, True):
+        if is_there:
+            torch.save(network().state_dict(), tmp_path / name)
+        (found,) = load_weights_into(network(), tmp_path / name, only="net.safetensors")
+        assert (found.code, found.got) == (Code.WEIGHTS_UNREADABLE, "a pickle of torch.save")
+        assert f"starter convert {name}" in found.hint
+
+
+def test_a_checkpoint_by_another_name_is_told_too(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    for is_zip in (True, False):
+        torch.save(network().state_dict(), path, _use_new_zipfile_serialization=is_zip)
+        (found,) = load_weights_into(network(), path)
+        assert (found.code, found.got) == (Code.WEIGHTS_UNREADABLE, "a pickle of torch.save")
+
+
+def checkpoint(path: Path, **entries: Any) -> Path:
+    torch.save(entries, path)
+    return path
+
+
+def test_the_state_dict_of_a_checkpoint_is_found(tmp_path: Path) -> None:
+    model = network()
+    optimizer = torch.optim.Adam(model.parameters())
+    model(torch.zeros(1, 3)).sum().backward()
+    optimizer.step()
+    path = checkpoint(
+        tmp_path / "last.ckpt",
+        epoch=3,
+        state_dict=under("net.")(model.state_dict()),
+        optimizer_states=[optimizer.state_dict()],
+        optimizer=optimizer.state_dict(),
+        best=0.7,
+    )
+
+    found = convert(path, tmp_path / "net.safetensors", strip="net.")
+    assert found.entry == "state_dict"
+    assert found.tensors[:2] == [("0.weight", [4, 3], "float32"), ("0.bias", [4], "float32")]
+    assert found.notes == ["`net.` in 4 keys, as you asked"]
+    assert not load_weights_into(network(), tmp_path / "net.safetensors")
+
+
+def test_of_several_state_dicts_one_is_chosen(tmp_path: Path) -> None:
+    path = checkpoint(tmp_path / "x.pt", model=network().state_dict(), ema={"module": network().state_dict()})
+
+    for entry, text in ((None, "2 state dicts: model, ema.module"), ("emma", "no 'emma', but 'model'")):
+        with pytest.raises(LookupError, match=text):
+            convert(path, tmp_path / "net.safetensors", entry=entry)
+        assert not (tmp_path / "net.safetensors").exists()
+    assert convert(path, tmp_path / "net.safetensors", entry="ema.module").entry == "ema.module"
+
+
+def test_tied_and_transposed_weights_become_tensors_of_their_own(tmp_path: Path) -> None:
+    shared = torch.rand(4, 3)
+    path = checkpoint(tmp_path / "x.pt", a=shared, b=shared, c=shared.t(), d=shared[1:], step=7)
+
+    found = convert(path, tmp_path / "net.safetensors")
+    written = load_file(tmp_path / "net.safetensors")
+    assert found.notes == ["1 that are no tensors: step"]
+    assert torch.equal(written["a"], written["b"])
+    assert torch.equal(written["c"], shared.t())
+
+
+class Payload:
+    """What runs when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return (print, ("unpickled",))
+
+
+def bare_pickle(value: object) -> bytes:
+    buffer = io.BytesIO()
+    pickle.dump(value, buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        pytest.param(
+            lambda path: torch.save(network(), path), "torch.nn.modules.linear.Linear", id="a module"
+        ),
+        pytest.param(lambda path: torch.save({"w": Payload()}, path), "print", id="code"),
+        pytest.param(lambda path: path.write_bytes(bare_pickle(Payload())), "", id="a bare pickle of code"),
+        pytest.param(lambda path: path.write_bytes(b"PK\x03\x04"), "", id="cut off"),
+        pytest.param(lambda path: path.write_bytes(b""), "neither", id="empty"),
+        pytest.param(lambda path: path.write_bytes(b"<html>Sign in</html>"), "neither", id="a web page"),
+        pytest.param(lambda path: torch.save([torch.ones(1)], path), "no state dict", id="a list"),
+        pytest.param(lambda path: torch.save({}, path), "no state dict", id="nothing"),
+        pytest.param(
+            lambda path: torch.save({"module.a": torch.ones(1), "module._orig_mod.a": torch.ones(1)}, path),
+            "two tensors of one name",
+            id="two of one name",
+        ),
+        pytest.param(
+            lambda path: torch.save({"a": torch.ones(2, dtype=torch.complex128)}, path), "", id="complex"
+        ),
+    ],
+)
+def test_what_is_no_state_dict_is_refused_and_nothing_of_it_runs(
+    content: Callable[[Path], object], word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.pt"
+    content(path)
+    with pytest.raises(ParticipantError) as refused:
+        convert(path, tmp_path / "net.safetensors")
+
+    (found,) = refused.value.problems
+    assert (found.code, found.where) == (Code.WEIGHTS_UNREADABLE, "x.pt")
+    assert word in found.got
+    assert "unpickled" not in capsys.readouterr().out
+    assert not (tmp_path / "net.safetensors").exists()
