@@ -28,6 +28,7 @@ COMMANDS = {
     "validate": ("score", "Check plugins: everything but F1 and score, all problems at once."),
     "profile": ("profile", "Show what each layer costs: MACs, memory access, latency."),
     "doctor": ("doctor", "Show what this machine has, and a remedy for each lack."),
+    "convert": ("convert", "Write the weights in a checkpoint as a safetensors file."),
     "pack": ("pack", "Pack a submission into a zip, and show what goes in."),
     "batch": ("organize.batch", "Evaluate many entries into a store, each one once."),
     "leaderboard": ("organize.leaderboard", "Show the leaderboard of what `starter batch` has evaluated."),
@@ -45,7 +46,18 @@ COMMANDS = {
 }
 """Name: its module in this package, and the first line of its help."""
 
-TEMPORARY = {"score", "validate", "profile", "pack", "batch", "verify", "compress", "search", "baseline"}
+TEMPORARY = {
+    "score",
+    "validate",
+    "profile",
+    "convert",
+    "pack",
+    "batch",
+    "verify",
+    "compress",
+    "search",
+    "baseline",
+}
 """Commands with files that may be large, in the system's temporary folder."""
 
 PARTS = {"data": ("data.taco", "data.show")}

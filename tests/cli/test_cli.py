@@ -1,5 +1,6 @@
 """The command line as people use it: real processes, real plugins, real exit codes."""
 
+import io
 import json
 import os
 import re
@@ -13,11 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import GOOD
+import torch
+from conftest import GOOD, drawn_image
+from PIL import Image
+from safetensors.torch import save_file
 
 from starter.cli.app import COMMANDS, load
 from starter.contract.errors import CATALOGUE
 from starter.data.dataset import Dataset
+from starter.data.writer import Description, Item, Split, write_dataset
 from starter.recipes.training.settings import TrainSettings
 
 COMPETITION = """
@@ -142,6 +147,60 @@ def test_a_limit_that_is_exceeded_is_told_with_the_measured_value(competition: P
     assert (run.code, result["status"], result["error"]["code"]) == (1, "timeout", "E701")
     assert result["error"]["expected"] == "at most 6 s"
     assert float(result["error"]["got"].split()[0]) >= 6
+
+
+def test_a_checkpoint_that_nobody_reads_is_a_warning_on_the_row(competition: Path, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(GOOD, encoding="utf-8")
+    (tmp_path / "x.pt").write_bytes(b"PK\x03\x04")
+
+    run = starter("score", "net.py", "--competition", competition / "competition.toml", cwd=tmp_path)
+    assert run.code == 0, run.stderr
+    row, *lines = run.stdout.splitlines()
+    assert row.startswith("net (!)  ok  macro-F1 1.0000")
+    assert row.endswith("  with a warning")
+    command = f"starter convert {tmp_path / 'x.pt'}"
+    assert f"  warning: random weights: x.pt is not read. Convert it: {command}" in lines
+
+
+@pytest.mark.parametrize("how", ["opened", "beside another plugin", "with weights"])
+def test_a_checkpoint_is_no_warning_where_it_is_read_or_another_ones(
+    how: str, competition: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "net"
+    folder.mkdir()
+    plugin, text = folder / "plugin.py", GOOD
+    torch.save(torch.nn.Linear(3, 3).state_dict(), folder / "x.pt")
+    if how == "opened":
+        text += "\ntorch.load(__file__.replace('plugin.py', 'x.pt'))\n"
+    elif how == "with weights":
+        save_file({"head.weight": torch.eye(3), "head.bias": torch.zeros(3)}, folder / "weights.safetensors")
+    else:
+        plugin = folder / "a.py"
+        (folder / "b.py").write_text(GOOD, encoding="utf-8")
+    plugin.write_text(text, encoding="utf-8")
+
+    path, rules = plugin if plugin.name == "a.py" else folder, competition / "competition.toml"
+    run = starter("validate", path, "--json", "-", "--competition", rules, cwd=tmp_path)
+    (result,) = run.results.values()
+    assert (result["status"], result["warnings"]) == ("ok", [])
+
+
+def test_validate_tries_the_longest_picture_of_the_data_set(competition: Path, tmp_path: Path) -> None:
+    """It is none of those that `validate` answers first: `score` would find it alone."""
+    picture = io.BytesIO()
+    Image.new("RGB", (1200, 16)).save(picture, "PNG")
+    splits: tuple[Split, ...] = ("train", "Public", "Public")
+    items = [Item(f"{i:03d}.jpg", drawn_image(i % 3, i), i % 3, splits[i % 3]) for i in range(60)]
+    items.append(Item("long.png", picture.getvalue(), 0, "Public"))
+    write_dataset(tmp_path / "data", items, Description(name="long", classes=("Metal", "Paper", "Plastic")))
+    text = GOOD.replace("v2.Resize((8, 8))", "v2.Resize(900), v2.CenterCrop(8)")
+    (tmp_path / "net.py").write_text(text, encoding="utf-8")
+    rules = competition / "competition.toml"
+
+    run = starter("validate", "net.py", "--data", "data", "--competition", rules, cwd=tmp_path)
+    assert run.code == 1
+    assert "E305" in run.stdout
+    assert "transforms[0]: Resize, on an image of 1200x16 pixels" in run.stdout
 
 
 def test_validate_reports_all_problems_of_a_plugin_at_once(competition: Path) -> None:
