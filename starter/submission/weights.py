@@ -67,7 +67,9 @@ def _missing(path: Path, only: str | None) -> Problem:
 
 def _is_pickle(path: Path) -> bool:
     with path.open("rb") as file:
-        return file.read(4).startswith(_PICKLED)
+        head = file.read(9)
+    # A safetensors file begins with the length of its JSON, which may look like a pickle.
+    return head.startswith(_PICKLED) and not head.endswith(b"{")
 
 
 def _misfit(

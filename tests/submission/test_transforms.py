@@ -498,6 +498,8 @@ def test_a_letterbox_shows_the_whole_image_in_the_middle(resize: Order, size: An
         letterboxed = box(image)
         assert letterboxed.size == (width, height)
         assert torch.equal(rebuilt([box, *FLOAT])(image), apply([*FLOAT], letterboxed))
+    for image in IMAGES:
+        letterboxed = box(image)
         scale = min(height / image.height, width / image.width)
         bare = np.all(np.asarray(letterboxed) == [9, 0, 255], axis=2)
         rows, columns = (int((~bare.all(axis=axis)).sum()) for axis in (1, 0))

@@ -109,6 +109,19 @@ def test_a_checkpoint_by_another_name_is_told_too(tmp_path: Path) -> None:
         assert (found.code, found.got) == (Code.WEIGHTS_UNREADABLE, "a pickle of torch.save")
 
 
+@pytest.mark.parametrize("length", [128, 640, 896, 1152])
+def test_a_weights_file_that_begins_like_a_pickle_is_none(length: int, tmp_path: Path) -> None:
+    """Its first bytes are the length of what follows: 128, or 128 and the number of a pickle's protocol."""
+    path, note = tmp_path / "net.safetensors", ""
+    while int.from_bytes(path.read_bytes()[:8] if path.exists() else b"", "little") != length:
+        save_file({"w": torch.ones(1)}, path, metadata={"note": note})
+        note += "n"
+
+    (found,) = load_weights_into(network(), path)
+    assert found.code is Code.WEIGHTS_MISFIT
+    assert convert(path, tmp_path / "out.safetensors").tensors == [("w", [1], "float32")]
+
+
 def checkpoint(path: Path, **entries: Any) -> Path:
     torch.save(entries, path)
     return path
