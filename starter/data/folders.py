@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from starter.contract.errors import Code, UsageError, problem, usage_error
+from starter.contract.text import read_text
 from starter.data.dataset import Dataset, ImageError, decode_image
 from starter.data.near_duplicates import Look, alike_pairs, look, merged_groups
 from starter.data.options import Description, Shares
@@ -206,7 +207,7 @@ def _where(name: str, names: Mapping[Split, set[str]]) -> str:
 def _names(path: Path, known: Mapping[str, object]) -> set[str]:
     """The first column of a list; a name with spaces is recognized by the file that has it."""
     try:
-        lines = unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig")).splitlines()
+        lines = unicodedata.normalize("NFC", read_text(path)).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise usage_error(Code.NO_SUCH_PATH, where=str(path), got=str(error)) from error
     names = set()

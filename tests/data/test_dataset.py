@@ -177,6 +177,25 @@ def test_line_ends_and_a_byte_order_mark_do_not_matter(data: Path) -> None:
     assert open_dataset(data).fingerprint() == before
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp949"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_files_saved_by_excel_on_korean_windows_are_one_data_set(
+    tmp_path: Path, encoding: str, separator: str
+) -> None:
+    written = write_dataset(tmp_path / "d", items(), Description(name="둘", classes=("캔", "병")))
+    before = written.fingerprint()
+    for name in ("dataset.toml", "train.csv", "test.csv", "solution.csv"):
+        text = (tmp_path / "d" / name).read_text(encoding="utf-8")
+        if name.endswith(".csv"):
+            text = f"sep={separator}\r\n" + text.replace(",", separator).replace("\n", "\r\n")
+        (tmp_path / "d" / name).write_bytes(text.encode(encoding))
+
+    dataset = open_dataset(tmp_path / "d")
+
+    assert (dataset.info.name, dataset.info.classes) == ("둘", ("캔", "병"))
+    assert dataset.fingerprint() == before
+
+
 # Images.
 
 

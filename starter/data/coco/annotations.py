@@ -15,6 +15,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from starter.contract.errors import Code, Problem, UsageError, problem, usage_error
+from starter.contract.text import read_text
 
 
 class CocoImage(BaseModel):
@@ -137,7 +138,7 @@ def read_mapping(path: Path | None, coco: CocoFile) -> Mapping:
     if path is None:
         return Mapping(classes={name: (name,) for name in names})
     try:
-        mapping = Mapping.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        mapping = Mapping.model_validate(tomllib.loads(read_text(path)))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError) as error:
         raise usage_error(Code.BAD_MAPPING, where=str(path), got=str(error)) from error
     placed = Counter(name for group in (*mapping.classes.values(), mapping.skip) for name in group)
