@@ -36,6 +36,11 @@ def id_problem(image_id: str) -> str:
     return ""
 
 
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return a picture as RGB."""
+    return image.convert("RGB")
+
+
 def decode_image(data: bytes, image_id: str) -> Image.Image:
     """Decode an image file to PIL RGB, turned upright as its EXIF data says.
 
@@ -46,7 +51,7 @@ def decode_image(data: bytes, image_id: str) -> Image.Image:
         with catch_warnings():
             simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data)) as image:
-                return ImageOps.exif_transpose(image).convert("RGB")
+                return to_rgb(ImageOps.exif_transpose(image))
     # PIL's decoders raise nearly anything on damaged bytes.
     except Exception as error:
         known = isinstance(error, UnidentifiedImageError)  # its own text shows a memory address

@@ -4,7 +4,6 @@ Also the split into training, public and private images, which keeps groups toge
 and the classes' shares alike.
 """
 
-import csv
 import json
 import secrets
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starter.contract.errors import Code, usage_error
-from starter.contract.system.files import atomic_write
+from starter.contract.system.files import atomic_write, write_table
 from starter.data.dataset import (
     INFO_NAME,
     SOLUTION_NAME,
@@ -101,18 +100,11 @@ def _write(root: Path, items: Iterable[Item], description: Description, *, zip_i
     # The column is there only if it says anything.
     columns = 4 if any(row[3] == "validation" for row in train) else 3
     solution = [(image_id, label, split, group) for image_id, label, group, split in test]
-    _write_csv(
+    write_table(
         root / TRAIN_NAME, ("image_id", "label", "group", "split")[:columns], [r[:columns] for r in train]
     )
-    _write_csv(root / TEST_NAME, ("image_id",), [row[:1] for row in test])
-    _write_csv(root / SOLUTION_NAME, ("image_id", "label", "Usage", "group"), solution)
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+    write_table(root / TEST_NAME, ("image_id",), [row[:1] for row in test])
+    write_table(root / SOLUTION_NAME, ("image_id", "label", "Usage", "group"), solution)
 
 
 def _toml(info: DatasetInfo) -> str:

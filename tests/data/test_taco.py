@@ -276,6 +276,9 @@ def annotated(server: PhotoServer, tmp_path: Path) -> Path:
         for c in (0, 1)
     ]
     categories = [{"id": 0, "name": "Drink can"}, {"id": 1, "name": "Clear plastic bottle"}]
+    (tmp_path / "two.toml").write_text(
+        '[classes]\nMetal = ["Drink can"]\nPlastic = ["Clear plastic bottle"]\n', encoding="utf-8"
+    )
     path = tmp_path / "annotations.json"
     path.write_text(json.dumps({"images": images, "annotations": boxes, "categories": categories}))
     return path
@@ -293,7 +296,8 @@ def test_one_command_leads_from_annotations_to_a_data_set(
     del server.files["/p3.jpg"]
     server.files["/p4.jpg"] = photograph(4, orientation=6)
     server.files["/p5.jpg"] = photograph(5, size=(120, 80))
-    command = ("data", "taco", "--annotations", annotated, "--out", tmp_path / "taco", "--test-share", "0.5")
+    command = ("data", "taco", "--annotations", annotated, "--out", tmp_path / "taco", "--test-share", "0.5",
+               "--mapping", tmp_path / "two.toml")  # fmt: skip
     run = starter(*command, cwd=tmp_path)
 
     assert run.returncode == 0, run.stderr
@@ -319,7 +323,8 @@ def test_one_command_leads_from_annotations_to_a_data_set(
 def test_no_data_set_is_made_of_what_happened_to_come(annotated: Path, tmp_path: Path) -> None:
     text = annotated.read_text().replace("/p3.jpg", "/status/503/p3.jpg")
     annotated.write_text(text)
-    command = ("data", "taco", "--annotations", annotated, "--out", tmp_path / "taco", "--tries", "1")
+    command = ("data", "taco", "--annotations", annotated, "--out", tmp_path / "taco", "--tries", "1",
+               "--mapping", tmp_path / "two.toml")  # fmt: skip
     refused = starter(*command, cwd=tmp_path)
 
     assert refused.returncode == 2
@@ -343,6 +348,8 @@ def test_a_killed_download_goes_on_and_repeats_nothing(
         "taco",
         "--jobs",
         "2",
+        "--mapping",
+        "two.toml",
         "--test-share",
         "0.5",
     ]
