@@ -14,6 +14,7 @@ from zipfile import BadZipFile, ZipFile
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from starter.contract.errors import Code, usage_error
+from starter.data.pixels import DepthError, to_rgb
 
 
 class ImageError(Exception):
@@ -36,13 +37,8 @@ def id_problem(image_id: str) -> str:
     return ""
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Return a picture as RGB."""
-    return image.convert("RGB")
-
-
 def decode_image(data: bytes, image_id: str) -> Image.Image:
-    """Decode an image file to PIL RGB, turned upright as its EXIF data says.
+    """Decode an image file to PIL RGB of 8 bits (pixels.py), turned upright as its EXIF data says.
 
     Raises:
         ImageError: it cannot be decoded, or is so large that PIL takes it for a bomb.
@@ -52,6 +48,8 @@ def decode_image(data: bytes, image_id: str) -> Image.Image:
             simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data)) as image:
                 return to_rgb(ImageOps.exif_transpose(image))
+    except DepthError as error:
+        raise ImageError(image_id, str(error)) from error
     # PIL's decoders raise nearly anything on damaged bytes.
     except Exception as error:
         known = isinstance(error, UnidentifiedImageError)  # its own text shows a memory address

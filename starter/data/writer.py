@@ -97,6 +97,14 @@ def _write(root: Path, items: Iterable[Item], description: Description, *, zip_i
     (root / INFO_NAME).write_text(_toml(info), encoding="utf-8", newline="\n")
     train = [row for row in rows if row[3] in TRAINED]
     test = [row for row in rows if row[3] not in TRAINED]
+    if not train or not test:
+        whole = len({row[2] or row[0] for row in rows})
+        raise usage_error(
+            Code.BAD_DATASET, where="the split", got=f"{len(rows):,} images on one side, in {whole:,} groups",
+            expected="images to train and to evaluate on, groups whole",
+            hint="Add photographs, change --test-share, or leave pictures that are nearly the same apart: "
+            "--no-near-duplicates",
+        )  # fmt: skip
     # The column is there only if it says anything.
     columns = 4 if any(row[3] == "validation" for row in train) else 3
     solution = [(image_id, label, split, group) for image_id, label, group, split in test]

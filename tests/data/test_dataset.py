@@ -257,6 +257,15 @@ def test_an_existing_target_is_not_overwritten(data: Path) -> None:
     assert caught.value.problems[0].code == Code.TARGET_EXISTS
 
 
+def test_one_group_of_all_images_is_told_with_what_to_do(tmp_path: Path) -> None:
+    together = [Item(f"{i}.jpg", jpeg((9 * i, 0, 0)), i % 2, "train", group="alike 1") for i in range(4)]
+    with pytest.raises(UsageError) as caught:
+        write_dataset(tmp_path / "d", together, Description(name="d", classes=("a", "b")))
+    (said,) = caught.value.problems
+    assert said.got == "4 images on one side, in 1 groups"
+    assert "--no-near-duplicates" in said.hint
+
+
 def test_a_failure_halfway_leaves_nothing_behind(tmp_path: Path) -> None:
     def failing() -> Iterator[Item]:
         yield next(items())

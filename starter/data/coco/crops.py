@@ -29,6 +29,7 @@ from starter.data.coco.values import Id, Size
 from starter.data.dataset import Dataset
 from starter.data.near_duplicates import Look, alike_pairs, look, merged_groups
 from starter.data.options import CropOptions, Description, Shares
+from starter.data.pixels import DepthError
 from starter.data.writer import Item, assign_splits, refuse_existing, shuffled_numbers, write_dataset
 
 
@@ -250,7 +251,7 @@ def _look_at(
         try:
             found = opened(entry, True)
             return _Seen(_shown_name(entry, located), found.size, look(found.image), found.way_up)
-        except UnclearNameError as error:
+        except (UnclearNameError, DepthError) as error:
             return str(error)
         # PIL's decoders raise nearly anything on damaged bytes.
         except Exception as error:  # noqa: BLE001 - kept as a problem; all broken pictures are named

@@ -26,6 +26,7 @@ from starter.data.coco.http_download import Fetcher, FetchError, FetchRules
 from starter.data.coco.pictures import open_picture, same_shape
 from starter.data.coco.values import Size
 from starter.data.image_store import id_problem
+from starter.data.pixels import DepthError
 
 GIVE_UP_AFTER = 20
 """So many photographs lost in a row, none of them for good, and the network is what is broken."""
@@ -226,6 +227,8 @@ def _checked(data: bytes, entry: CocoImage) -> Size:
         with Image.open(io.BytesIO(data)) as picture:
             picture.verify()
         size = open_picture(io.BytesIO(data), entry.size, reduced=True).size
+    except DepthError as error:
+        raise FetchError(str(error), final=True) from error
     # PIL's decoders raise nearly anything on damaged bytes.
     except Exception as error:
         start = " (it looks like a web page)" if data.lstrip()[:1] == b"<" else ""

@@ -14,8 +14,8 @@ from typing import IO
 from PIL import ExifTags, Image, ImageOps
 
 from starter.data.coco.values import Size
-from starter.data.image_store import to_rgb
 from starter.data.options import Orientation
+from starter.data.pixels import to_rgb
 
 _UPRIGHT = 1
 _TURNED = range(2, 9)
