@@ -14,8 +14,9 @@ from PIL import Image
 from starter.contract.errors import Code, UsageError
 from starter.data.coco import boxes as co
 from starter.data.coco.annotations import CocoImage, read_coco
-from starter.data.coco.crops import CropReport, crop_dataset
+from starter.data.coco.crops import crop_dataset
 from starter.data.coco.mapping import read_mapping
+from starter.data.coco.report import CropReport
 from starter.data.options import CropOptions
 from starter.data.writer import Shares
 

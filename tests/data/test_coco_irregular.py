@@ -16,7 +16,8 @@ from PIL import Image
 from starter.contract.errors import Code, DataError, UsageError
 from starter.data.coco import annotations as co
 from starter.data.coco import boxes, values
-from starter.data.coco.crops import CropReport, crop_dataset
+from starter.data.coco.crops import crop_dataset
+from starter.data.coco.report import CropReport
 from starter.data.options import CropOptions
 
 COUNT = 12

@@ -20,7 +20,7 @@ from starter.report.terminal import pad, print_line
 
 if TYPE_CHECKING:  # the command line starts without them
     from starter.data.check import CheckReport
-    from starter.data.coco.crops import CropReport
+    from starter.data.coco.report import CropReport
 
 data_app = typer.Typer(help="Make and check data sets.", no_args_is_help=True, rich_markup_mode=None)
 

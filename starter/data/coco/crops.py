@@ -18,94 +18,18 @@ from pathlib import Path
 from PIL import Image
 
 from starter.contract.errors import Code, DataError, UsageError, problem, usage_error
-from starter.contract.system.files import write_table
 from starter.contract.system.processors import available
 from starter.data.coco.annotations import CocoImage, read_coco
-from starter.data.coco.boxes import OTHER_SHAPE, Boxes, CategoryRow, Crop, LeftOut, pixel_box
+from starter.data.coco.boxes import Boxes, Crop, pixel_box
 from starter.data.coco.lookup import NO_SUCH_FILE, Pictures, UnclearNameError
 from starter.data.coco.mapping import read_mapping
 from starter.data.coco.pictures import Opened, WayUp, open_picture
+from starter.data.coco.report import CropReport
 from starter.data.coco.values import Id, Size
-from starter.data.dataset import Dataset
 from starter.data.near_duplicates import Look, alike_pairs, look, merged_groups
 from starter.data.options import CropOptions, Description, Shares
 from starter.data.pixels import DepthError
 from starter.data.writer import Item, assign_splits, refuse_existing, shuffled_numbers, write_dataset
-
-
-@dataclass
-class CropReport:
-    """What became of every box: `boxes == used + sum(skipped)` in each row and in all."""
-
-    dataset: Dataset
-    rows: list[CategoryRow]
-    """One per category, in the COCO file's order."""
-    left_out: list[LeftOut]
-    """Every box that was not cut."""
-    notes: tuple[str, ...]
-    """What was read otherwise than the COCO file says."""
-    respelled: list[tuple[str, str]]
-    """File names that are spelled otherwise in the folder: in the COCO file, and there."""
-    scaled: int
-    """Pictures whose boxes were scaled with them."""
-    way_up: Counter[WayUp]
-    """Pictures by what decided their orientation."""
-    alike: list[tuple[str, str]]
-    """Pairs of pictures that are nearly the same; each is on one side."""
-
-    @property
-    def total(self) -> CategoryRow:
-        """The sums of all rows."""
-        total = CategoryRow("all", "")
-        for row in self.rows:
-            total.boxes += row.boxes
-            total.used += row.used
-            total.skipped += row.skipped
-        return total
-
-    @property
-    def other_shape(self) -> list[str]:
-        """Pictures whose shape is not the annotated one, nor that one scaled."""
-        found = {box.file_name: box.found for box in self.left_out if box.reason == OTHER_SHAPE}
-        return [f"{name}: {shown}" for name, shown in found.items()]
-
-    @property
-    def faults(self) -> dict[str, list[LeftOut]]:
-        """Annotations that are wrong, by what is wrong; those of OTHER_SHAPE are told by picture."""
-        found = defaultdict(list)
-        for box in self.left_out:
-            if box.is_fault and box.reason != OTHER_SHAPE:
-                found[box.reason].append(box)
-        return dict(found)
-
-    @property
-    def remarks(self) -> list[str]:
-        """What was read or decided otherwise than a reader may expect, in sentences."""
-        found = list(self.notes)
-        if self.respelled:
-            name, there = self.respelled[0]
-            found.append(
-                f"{len(self.respelled):,} file names are spelled otherwise in the folder: {name} is {there}"
-            )
-        if self.scaled:
-            found.append(f"{self.scaled:,} pictures of another size than annotated: their boxes were scaled")
-        if oriented := sum(count for way_up, count in self.way_up.items() if way_up is not WayUp.PLAIN):
-            counts = {
-                way_up.value: count for way_up, count in self.way_up.items() if way_up is not WayUp.PLAIN
-            }
-            shown = ", ".join(f"{count:,} by {what}" for what, count in sorted(counts.items()))
-            found.append(f"{oriented:,} pictures have an EXIF orientation, decided: {shown}")
-        if self.alike:
-            found.append(f"{len(self.alike):,} pairs of near-duplicate pictures, each pair on one side")
-        return found
-
-    def write(self, path: Path) -> None:
-        """Write a row for every box that was not cut, and for every remark."""
-        rows = [(box.annotation, box.file_name, box.category, box.reason, box.found) for box in self.left_out]
-        rows += [("", name, "", "spelled otherwise in the folder", there) for name, there in self.respelled]
-        rows += [("", "", "", note, "") for note in self.remarks]
-        write_table(path, ("annotation", "file_name", "category", "reason", "found"), rows)
-
 
 OpenImage = Callable[[CocoImage], Image.Image]
 """Gives the upright RGB picture of an entry; called from several threads."""
@@ -164,8 +88,7 @@ def crop_dataset(  # noqa: PLR0913 - the options of `starter data crops`
     seen = _look_at(entries, opened, located, on_progress)
     crops = boxes.fitting(planned, {key: picture.size for key, picture in seen.items()})
     _refuse(boxes, crops, annotations, strict=options.strict)
-    names, alike = _groups(crops, seen) if near_duplicates else ({}, [])
-    groups = [names.get(seen[crop.image.id].name, seen[crop.image.id].name) for crop in crops]
+    groups, alike = _groups(crops, seen, near_duplicates=near_duplicates)
     splits = assign_splits([crop.label for crop in crops], groups, shares)
     stem = shuffled_numbers(len(crops), shares.seed)
 
@@ -186,6 +109,7 @@ def crop_dataset(  # noqa: PLR0913 - the options of `starter data crops`
         [(image.file_name, seen[image.id].name) for image in used if _is_respelled(image, located)],
         sum(image.size not in {None, seen[image.id].size} for image in used),
         Counter(seen[image.id].way_up for image in used),
+        options.orientation,
         alike,
     )
 
@@ -273,13 +197,18 @@ def _look_at(
     return seen
 
 
-def _groups(crops: Sequence[Crop], seen: dict[Id, _Seen]) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """Return the group of each picture's name, and the pairs that are nearly the same."""
+def _groups(
+    crops: Sequence[Crop], seen: dict[Id, _Seen], *, near_duplicates: bool
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the group of each crop, and the pairs of pictures that are nearly the same."""
+    of_crop = [seen[crop.image.id].name for crop in crops]
+    if not near_duplicates:
+        return of_crop, []
     used = list({seen[crop.image.id].name: seen[crop.image.id] for crop in crops}.values())
     names = [picture.name for picture in used]
     pairs = alike_pairs([picture.look for picture in used])
-    merged = merged_groups(names, pairs)
-    return dict(zip(names, merged, strict=True)), [(names[i], names[j]) for i, j in pairs]
+    group_of = dict(zip(names, merged_groups(names, pairs), strict=True))
+    return [group_of[name] for name in of_crop], [(names[i], names[j]) for i, j in pairs]
 
 
 def _cut_all(

@@ -38,12 +38,12 @@ def same_shape(annotated: Size, size: Size) -> bool:
 
 
 class WayUp(StrEnum):
-    """What decided which way up a picture with an EXIF orientation is."""
+    """What decided which way up a picture is."""
 
-    PLAIN = "no orientation"
-    TURNED = "the annotated shape: turned upright"
-    STORED = "the annotated shape: as stored"
-    CHOSEN = "the choice, because the shape fits both ways"
+    PLAIN = "have none"
+    TURNED = "turned upright, as the annotated shape says"
+    STORED = "left as stored, as the annotated shape says"
+    CHOSEN = "fit both ways"
 
 
 @dataclass(frozen=True)
