@@ -14,6 +14,7 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from starter.contract.errors import Code, usage_error
 from starter.contract.system.files import atomic_write, write_table
@@ -69,6 +70,7 @@ def write_dataset(
         ImageError: a training image cannot be decoded.
     """
     refuse_existing(out)
+    _info(description, mean=(0, 0, 0), std=(1, 1, 1))  # before any work
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(out, out.with_name(f".building-{secrets.token_hex(8)}")) as building:
         building.mkdir()
@@ -93,7 +95,7 @@ def _write(root: Path, items: Iterable[Item], description: Description, *, zip_i
                 pixels.add(item)
             rows.append((item.image_id, description.classes[item.label], item.group, item.split))
     rows.sort()
-    info = DatasetInfo(**vars(description), mean=pixels.mean(), std=pixels.std())
+    info = _info(description, mean=pixels.mean(), std=pixels.std())
     (root / INFO_NAME).write_text(_toml(info), encoding="utf-8", newline="\n")
     train = [row for row in rows if row[3] in TRAINED]
     test = [row for row in rows if row[3] not in TRAINED]
@@ -113,6 +115,16 @@ def _write(root: Path, items: Iterable[Item], description: Description, *, zip_i
     )
     write_table(root / TEST_NAME, ("image_id",), [row[:1] for row in test])
     write_table(root / SOLUTION_NAME, ("image_id", "label", "Usage", "group"), solution)
+
+
+def _info(description: Description, **numbers: tuple[float, float, float]) -> DatasetInfo:
+    try:
+        return DatasetInfo(**vars(description), **numbers)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place, got = ".".join(map(str, first["loc"])), repr(first["input"])[:200]
+        hint = "Join or rename classes: by --mapping, or by the names of the class folders."
+        raise usage_error(Code.BAD_DATASET, where=place, got=got, expected=first["msg"], hint=hint) from error
 
 
 def _toml(info: DatasetInfo) -> str:

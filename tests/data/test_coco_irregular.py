@@ -356,6 +356,22 @@ def test_a_name_with_two_ids_is_one_category_and_said(crop: Cropping) -> None:
     assert report.notes == ("1 category names have several ids, read as one category: 'Metal' (2 ids)",)
 
 
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [(("Metal",), "at least 2 items"), (("c1an", "clan"), "class names must differ to the eye")],
+)
+def test_classes_that_make_no_data_set_are_told_before_any_picture_is_cut(
+    crop: Cropping, names: tuple[str, ...], wanted: str
+) -> None:
+    coco = plain()
+    coco["categories"] = [{"id": 1 + i, "name": name} for i, name in enumerate(names)]
+    with pytest.raises(UsageError) as caught:
+        crop(coco)
+    (said,) = caught.value.problems
+    assert (said.where, said.got) == ("classes", repr(names))
+    assert wanted in said.expected
+
+
 def test_an_id_with_two_names_is_not_guessed(crop: Cropping) -> None:
     report = crop.changed(lambda c: c["categories"].append({"id": 2, "name": "Glass"}))
     assert report.total.skipped == {co.TWO_CATEGORIES: 6}
@@ -410,6 +426,7 @@ def test_the_file_may_come_from_any_system(crop: Cropping, encoding: str) -> Non
         "images\\{}.jpg", ".\\images\\{}.jpg", "./images//{}.jpg", "images/../images/{}.jpg",
         "C:\\x\\images\\{}.jpg", "c:/images/{}.jpg", "\\\\server\\share\\images\\{}.jpg",
         "/home/u/images/{}.jpg", "../images/{}.jpg", "../../x/../images/{}.jpg",
+        "https://host.example/bucket/images/{}.jpg", "file:///home/u/images/{}.jpg", "s3://bucket/images/{}.jpg",
         "images/{}.JPG", "Images/{}.Jpg", "D:\\IMAGES\\{}.JPG",
     ],
 )  # fmt: skip
@@ -478,11 +495,11 @@ def test_files_with_backslashes_in_their_names_are_found(tmp_path: Path, picture
     assert used(Cropping(tmp_path, folder)(plain("images\\{}.jpg"))) == COUNT
 
 
-def test_a_folder_in_which_nothing_is_found_is_told_with_what_to_name(crop: Cropping) -> None:
+def test_a_missing_file_is_told_with_what_to_do(crop: Cropping) -> None:
     with pytest.raises(UsageError) as caught:
         crop(plain("photos/{}.jpg"))
     assert {problem.hint for problem in caught.value.problems} == {
-        "Name with --images the folder that the file names of the COCO file begin in."
+        "Restore the file, or take its annotations out; --images names the folder that file names begin in."
     }
 
 

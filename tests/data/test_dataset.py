@@ -371,6 +371,20 @@ def test_lists_give_the_split_also_for_names_with_spaces(folder: Path, tmp_path:
     assert report.not_found == ("gone.jpg",)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp949"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", " "])
+def test_lists_may_come_from_excel_on_korean_windows(
+    folder: Path, tmp_path: Path, encoding: str, separator: str
+) -> None:
+    for name, numbers in (("train", range(4)), ("test", range(4, 8))):
+        lines = [f"{kind}\\사진 {i}.JPG{separator}1\r\n" for kind in ("캔 금속", "종이") for i in numbers]
+        (tmp_path / f"{name}.txt").write_bytes("".join(lines).encode(encoding))
+    train, test = [tmp_path / "train.txt"], tmp_path / "test.txt"
+    report = import_folder(folder, tmp_path / "out", train_lists=train, test_list=test)
+    assert (len(report.dataset.train()), len(report.dataset.test_ids())) == (8, 8)
+    assert report.not_found == ()
+
+
 def test_a_name_in_both_lists_or_in_two_folders_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("사진 0.JPG 1\n종이/사진 1.JPG 1\n", encoding="utf-8")
     (tmp_path / "test.txt").write_text("종이/사진 1.JPG 1\n", encoding="utf-8")

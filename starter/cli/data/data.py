@@ -190,7 +190,7 @@ def print_check(report: "CheckReport") -> None:
     print_line(out, f"{'class':16} {'train':>7}{heading} {'public':>7} {'private':>7}")
     for row in report.classes:
         train = f"{row.train - row.validation:7,} {row.validation:10,}" if validation else f"{row.train:7,}"
-        print_line(out, f"{pad(row.class_name, 16)} {train} {row.public:7,} {row.private:7,}")
+        print_line(out, f"{pad(inline(row.class_name), 16)} {train} {row.public:7,} {row.private:7,}")
     if report.width and report.height:
         w, h = report.width, report.height
         sizes = f"{w.least} x {h.least} to {w.most} x {h.most}, median {w.median:g} x {h.median:g}"

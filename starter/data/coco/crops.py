@@ -21,7 +21,7 @@ from starter.contract.errors import Code, DataError, UsageError, problem, usage_
 from starter.contract.system.processors import available
 from starter.data.coco.annotations import CocoImage, read_coco
 from starter.data.coco.boxes import Boxes, Crop, pixel_box
-from starter.data.coco.lookup import NO_SUCH_FILE, Pictures, UnclearNameError
+from starter.data.coco.lookup import Pictures, UnclearNameError
 from starter.data.coco.mapping import read_mapping
 from starter.data.coco.pictures import Opened, WayUp, open_picture
 from starter.data.coco.report import CropReport
@@ -48,6 +48,10 @@ class _Seen:
 
 _Open = Callable[[CocoImage, bool], Opened]
 """Opens the picture of an entry, reduced or not."""
+_RESTORE = (
+    "Restore the file, or take its annotations out; --images names the folder that file names begin in."
+)
+
 _Located = Mapping[Id, Path | str]
 """As Pictures.locate returns it."""
 
@@ -185,13 +189,10 @@ def _look_at(
     with ThreadPoolExecutor(available().threads) as pool:
         for done, (entry, found) in enumerate(zip(entries, pool.map(glance, entries), strict=True), start=1):
             if isinstance(found, str):
-                problems.append(problem(Code.BROKEN_IMAGES, where=entry.file_name, got=found))
+                problems.append(problem(Code.BROKEN_IMAGES, where=entry.file_name, got=found, hint=_RESTORE))
             else:
                 seen[entry.id] = found
             on_progress(done, 2 * len(entries))
-    if problems and all(found.got == NO_SUCH_FILE for found in problems) and not seen:
-        hint = "Name with --images the folder that the file names of the COCO file begin in."
-        problems = [found.model_copy(update={"hint": hint}) for found in problems]
     if problems:
         raise UsageError(problems)
     return seen

@@ -15,10 +15,8 @@ from starter.contract.errors import Code, usage_error
 from starter.data.coco.annotations import CocoImage
 from starter.data.coco.values import Id
 
-_DRIVE = re.compile(r"[A-Za-z]:/")
-
-
-NO_SUCH_FILE = "no such file"
+_ROOT = re.compile(r"/|[A-Za-z]:/|[A-Za-z][A-Za-z0-9+.-]+://")
+"""What absolute names begin with: a slash, a drive, or the scheme of a URL."""
 
 
 class UnclearNameError(Exception):
@@ -72,7 +70,7 @@ class Pictures:
                 if not Path(os.path.realpath(self._folder / path)).is_relative_to(self._folder):
                     raise UnclearNameError(f"{path} is a link that leads out of the folder")
                 return path
-        raise UnclearNameError(NO_SUCH_FILE)
+        raise UnclearNameError("no such file")
 
     def _match(self, name: str) -> Path | None:
         if name and os.path.isfile(self._folder / name):  # noqa: PTH113 - Path's raises for long names
@@ -98,9 +96,10 @@ class Pictures:
 
 def _parts(name: str) -> tuple[list[str], bool]:
     """Split a name, and say whether it is absolute or leads out, and so is one of another folder."""
-    is_foreign = name.startswith("/") or _DRIVE.match(name) is not None
+    root = _ROOT.match(name)
+    is_foreign = root is not None
     parts: list[str] = []
-    for part in _DRIVE.sub("", name, count=1).split("/"):
+    for part in name[root.end() if root else 0 :].split("/"):
         if part == ".." and parts:
             parts.pop()
         elif part == "..":
