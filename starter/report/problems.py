@@ -55,7 +55,8 @@ def list_problems(problems: Sequence[Problem], target: Path) -> Path | None:
         return None
     name = f"{target.resolve().name}-problems.csv"
     rows = [(p.code.value, p.where, p.got, p.expected, p.hint) for p in problems]
-    for path in (target.parent / name, Path(name)):
+    beside = target.parent if target.name not in {"", ".."} else target.resolve().parent
+    for path in (beside / name, Path(name)):
         try:
             write_table(path, ("code", "where", "got", "wanted", "fix"), rows)
         except OSError:

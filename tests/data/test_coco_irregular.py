@@ -140,7 +140,11 @@ def without(part: str, *names: str) -> Change:
         (without("images", "file_name"), co.NO_IMAGE, "0"),
         (lambda c: c["images"].__setitem__(0, None), co.NO_IMAGE, "0"),
         (lambda c: c["images"][0].update(file_name="a\0b.jpg"), co.NO_IMAGE, "0"),
+        (lambda c: c["images"][0].update(file_name="\ud800.jpg"), co.NO_IMAGE, "0"),
         (lambda c: c["images"][0].update(file_name=7), co.NO_IMAGE, "0"),
+        (first(id="\ud800", bbox=[]), values.NO_BOX, "[]"),
+        (lambda c: c["categories"].append({"id": 3, "name": "\ud800"}) or first(category_id=3)(c),
+         co.NO_CATEGORY, "3"),
     ],
 )  # fmt: skip
 def test_one_bad_annotation_is_skipped_for_a_reason_and_the_others_are_used(

@@ -79,6 +79,15 @@ def test_wrong_rows_of_a_table(data: Path, tmp_path: Path) -> None:
     assert "image_id '../x': it is not a plain relative path" in run.stderr
 
 
+def test_the_working_folder_itself_is_checked_and_stays_as_it_is(data: Path, tmp_path: Path) -> None:
+    for number in range(COUNT):
+        (data / "images" / f"{number}.jpg").write_bytes(b"damaged %d" % number)
+    run = starter("check", ".", cwd=data)
+    assert f"all are in {tmp_path / 'data-problems.csv'}" in run.stderr
+    assert len(listed(tmp_path / "data-problems.csv")) == COUNT
+    assert not list(data.glob("*problems*"))
+
+
 def test_few_problems_are_told_and_no_file_is_written(data: Path, tmp_path: Path) -> None:
     for number in range(5):
         (data / "images" / f"{number}.jpg").write_bytes(b"damaged")

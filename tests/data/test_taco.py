@@ -207,6 +207,22 @@ def test_names_that_are_no_ascii_are_asked_for_and_saved(server: PhotoServer, tm
     assert (tmp_path / "photos" / name).is_file()
 
 
+def test_without_an_annotated_size_any_picture_is_taken(server: PhotoServer, tmp_path: Path) -> None:
+    asked = [CocoImage(id="a", file_name="a.jpg", flickr_url=f"{server.url}/p1.jpg")]
+    (found,) = download_photographs(asked, tmp_path / "photos", DownloadOptions(rules=QUICK))
+    assert (found.status, (found.width, found.height)) == ("downloaded", SIZE)
+
+
+def test_a_picture_of_too_many_bits_is_lost_for_good(one: Any, server: PhotoServer) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((SIZE[1], SIZE[0]), 4000, np.uint16)).save(buffer, "PNG")
+    server.files["/deep.png"] = buffer.getvalue()
+    found = one("/deep.png")
+    assert found.status == "lost"
+    assert found.reason.startswith("no value above 4000 in a picture of 16 bits")
+    assert server.asked.total() == 1
+
+
 def test_a_copy_of_640_pixels_is_taken_where_there_is_one_and_the_original_else(
     server: PhotoServer, tmp_path: Path
 ) -> None:

@@ -222,7 +222,7 @@ def test_data_sets_are_made_checked_and_shown(elsewhere: Command, place: Path) -
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(drawn_image(number % 2, number))
     elsewhere("data", "folder", "photos", "--out", "sorted")
-    elsewhere("data", "synth", "--out", "scenes", "--scenes", "40", "--width", "200", "--height", "160")
+    elsewhere("data", "synth", "--out", "scenes", "--scenes", "60", "--width", "200", "--height", "160")
     scenes = place / "scenes"
     elsewhere("data", "crops", scenes / "annotations.json", "--images", scenes / "images", "--out", "cut")
     elsewhere("data", "check", "sorted")

@@ -274,9 +274,9 @@ def _image(entry: Any) -> tuple[Id | None, CocoImage | None]:
     if not isinstance(entry, dict):
         return None, None
     key, name = identity(entry.get("id")), entry.get("file_name")
-    if key is None or not isinstance(name, str) or not name:
+    if key is None or not isinstance(name, str) or identity(name) is None:
         return key, None
-    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in name):  # no file can have it
+    if any(unicodedata.category(character) == "Cc" for character in name):  # no file can have it
         return key, None
     urls = (entry.get(field) for field in ("flickr_url", "flickr_640_url", "coco_url"))
     return key, CocoImage(

@@ -164,7 +164,8 @@ def _shown_name(entry: CocoImage, located: _Located) -> str:
 
 
 def _is_respelled(entry: CocoImage, located: _Located) -> bool:
-    return unicodedata.normalize("NFC", entry.file_name) != _shown_name(entry, located)
+    is_file = isinstance(located.get(entry.id), Path)
+    return is_file and unicodedata.normalize("NFC", entry.file_name) != _shown_name(entry, located)
 
 
 def _look_at(

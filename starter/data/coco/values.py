@@ -28,7 +28,11 @@ def identity(value: object) -> Id | None:
         return int(value) if value.is_integer() else None
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
-    return None if value == "" else value
+    if isinstance(value, str) and (
+        not value or any("\ud800" <= character <= "\udfff" for character in value)
+    ):
+        return None  # half of a pair can be written nowhere
+    return value
 
 
 def other_spelling(value: Id) -> Id | None:
