@@ -13,7 +13,7 @@ Size = tuple[int, int]
 Box = tuple[float, float, float, float]
 """Left, top, width, height in pixels."""
 
-NO_BOX = "no box, and no polygon"
+NO_BOX = "no box and no polygon"
 NOT_NUMBERS = "box is not four numbers"
 NOT_FINITE = "box is not finite"
 NEGATIVE = "box has a negative side"
