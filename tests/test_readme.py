@@ -44,7 +44,15 @@ def test_the_commands_for_participants(competition: Path) -> None:
 
 
 def taco(folder: Path, server: PhotoServer) -> Path:
-    """Twelve photographs on a server, with a can and a bottle each, in TACO's format."""
+    """Twelve photographs on a server, with a box of each class of `taco-6`, in TACO's format."""
+    names = (
+        "Drink can",
+        "Corrugated carton",
+        "Drink carton",
+        "Clear plastic bottle",
+        "Plastic film",
+        "Foam cup",
+    )
     server.files |= {f"/{number}.jpg": photograph(number) for number in range(12)}
     width, height = SIZE
     coco = {
@@ -54,11 +62,11 @@ def taco(folder: Path, server: PhotoServer) -> Path:
             for n in range(12)
         ],
         "annotations": [
-            {"id": 2 * n + c, "image_id": n, "category_id": c, "bbox": [100 * c, 20, 90, 90]}
+            {"id": 6 * n + c, "image_id": n, "category_id": c, "bbox": [80 * (c % 3), 80 * (c // 3), 75, 75]}
             for n in range(12)
-            for c in range(2)
+            for c in range(6)
         ],
-        "categories": [{"id": 0, "name": "Drink can"}, {"id": 1, "name": "Clear plastic bottle"}],
+        "categories": [{"id": c, "name": name} for c, name in enumerate(names)],
     }  # fmt: skip
     (folder / "taco.json").write_text(json.dumps(coco), encoding="utf-8")
     return folder / "taco.json"
@@ -93,7 +101,7 @@ def test_the_commands_for_organizers(tmp_path: Path) -> None:
             stand_ins = {
                 "IMAGES": tmp_path / "photographs",
                 "SCENES": scenes,
-                "100": "6",
+                "100": "40",
                 "ENTRIES": tmp_path / "submissions",
             }
         run(line, tmp_path, **stand_ins)

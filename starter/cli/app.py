@@ -169,8 +169,9 @@ def _interrupted() -> int:
 def _failed(error: Exception) -> int:
     """Print an error of the participant's, of the caller's or of ours; return the exit code."""
     from starter.cli.common import err
-    from starter.contract.errors import Code, HostError, ParticipantError, StarterError, host_error
-    from starter.report.terminal import print_line, show_error
+    from starter.contract.errors import Code, DataError, HostError, ParticipantError, StarterError, host_error
+    from starter.report.problems import show_error
+    from starter.report.terminal import print_line
 
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         error = host_error(Code.NO_SPACE, where=_full_folder(error), got=str(error))
@@ -181,7 +182,7 @@ def _failed(error: Exception) -> int:
         print_line(err, "This is a bug in the kit; STARTER_DEBUG=1 shows where.")
         return EXIT_HOST
     show_error(err, error)
-    if isinstance(error, ParticipantError):
+    if isinstance(error, ParticipantError | DataError):
         return EXIT_PARTICIPANT
     return EXIT_HOST if isinstance(error, HostError) else EXIT_USAGE
 

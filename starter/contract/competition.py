@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from starter.contract.errors import Code, UsageError, problem, usage_error
 from starter.contract.isolation import Level
 from starter.contract.results import Reference
+from starter.contract.text import read_text
 
 FILE_NAME = "competition.toml"
 
@@ -151,7 +152,7 @@ def load_competition(path: Path | None = None) -> CompetitionFile:
     """
     path = path or find_competition(Path.cwd())
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(read_text(path))
         competition = CompetitionFile.model_validate(raw)
     except FileNotFoundError as error:
         raise usage_error(Code.NO_COMPETITION, where=str(path), got="no such file") from error

@@ -2,8 +2,8 @@
 
 One table, errors.toml, is the source for the messages, for `starter explain CODE`
 and for docs/errors.md. Codes are stable: a retired code is never used again.
-E codes are the participant's to mend (exit 1), U codes the caller's (exit 2),
-H codes ours (exit 3).
+E codes are the participant's to mend (exit 1), U codes the caller's (exit 2;
+U207, which --strict asks for, exit 1), H codes ours (exit 3).
 """
 
 import tomllib
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -105,6 +106,7 @@ class Code(StrEnum):
     BAD_COCO = "U204"
     BAD_MAPPING = "U205"
     NO_PHOTOGRAPHS = "U206"
+    BAD_ANNOTATION = "U207"
     NO_REFERENCE = "U301"
     STALE_REFERENCE = "U302"
     BASELINE_BELOW_FLOOR = "U303"
@@ -195,6 +197,9 @@ def problem(code: Code, *, where: str, got: str, expected: str = "", hint: str =
 class StarterError(Exception):
     """The base of the kit's errors; carries at least one problem."""
 
+    listed_in: Path | None = None
+    """A file that holds all problems, where too many are of one kind to be shown."""
+
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("; ".join(f"{p.code} {p.where}: {p.got}" for p in self.problems))
@@ -211,6 +216,10 @@ class ParticipantError(StarterError):
 
 class UsageError(StarterError):
     """The command, the data set or the competition's files are at fault. Exit code 2."""
+
+
+class DataError(StarterError):
+    """What the data says is at fault, and the caller wants that refused. Exit code 1."""
 
 
 class HostError(StarterError):

@@ -1,12 +1,71 @@
-"""Strangers' names and texts, made fit to be shown: none is obeyed, breaks a line or is endless."""
+"""Strangers' names and texts: files decoded as they were written; what is shown is not obeyed, and ends."""
 
+import codecs
+import csv
+import io
 import os
+import re
 import shlex
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 MAX_LISTED = 8
+
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def decoded(data: bytes) -> str:
+    """Decode a file by its byte order mark; without one it is UTF-8, or else code page 949 (Korean Windows).
+
+    Raises:
+        UnicodeDecodeError: it is neither; the error is UTF-8's.
+    """
+    for mark, encoding in _MARKS.items():
+        if data.startswith(mark):
+            return data.decode(encoding)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        try:
+            return data.decode("cp949")
+        except UnicodeDecodeError:
+            raise error from None
+
+
+def read_text(path: Path) -> str:
+    """Read a text file that a person or another tool has written; line ends stay as they are.
+
+    Raises:
+        OSError: it cannot be read.
+        UnicodeDecodeError: as `decoded` does.
+    """
+    return decoded(path.read_bytes())
+
+
+class Table:
+    """The rows of a CSV file, separated by commas, semicolons or tabs, as its first line says."""
+
+    def __init__(self, text: str) -> None:
+        declared = re.match(r'"?sep=(.)"?\r?\n', text, re.IGNORECASE)
+        self._above = 1 if declared else 0
+        rest = text[declared.end() :] if declared else text
+        header = rest.partition("\n")[0]
+        # The first of the most frequent: a header of one column has none of them, and takes the comma.
+        separator = declared[1] if declared else max(",;\t", key=header.count)
+        lines = io.StringIO(rest, newline="")
+        self.rows = csv.DictReader(lines, delimiter=separator, strict=True, restval="")
+
+    @property
+    def line(self) -> int:
+        """The number of the last line read."""
+        return self.rows.line_num + self._above
 
 
 def clean(text: str) -> str:

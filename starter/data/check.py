@@ -14,6 +14,10 @@ from starter.data.writer import TRAINED
 
 NAMED_AT_MOST = 10
 
+_MORE_OF_IT = (
+    "Gather more photographs of the class, skip it by --mapping, or change --test-share and --public-share."
+)
+
 
 @dataclass(frozen=True)
 class ClassRow:
@@ -145,7 +149,8 @@ def _check_rows(dataset: Dataset, report: CheckReport) -> None:
         problem(Code.BROKEN_IMAGES, where=image_id, got="listed, but there is no such image file")
         for image_id in missing
     ]
-    complaints = [*_empty_classes(report.classes), *_same_files(report), *_crossing(dataset)]
+    report.problems += _empty_classes(report.classes)
+    complaints = [*_same_files(report), *_crossing(dataset)]
     if surplus := sorted(present - set(split_of)):
         complaints.append(("images", f"{len(surplus)} files that no CSV lists: {_some(surplus)}"))
     report.problems += [problem(Code.BAD_DATASET, where=where, got=got) for where, got in complaints]
@@ -163,11 +168,12 @@ def _class_table(dataset: Dataset) -> list[ClassRow]:
     ]
 
 
-def _empty_classes(rows: Iterable[ClassRow]) -> Iterator[tuple[str, str]]:
+def _empty_classes(rows: Iterable[ClassRow]) -> Iterator[Problem]:
     for row in rows:
         for split in ("train", "public", "private"):
             if not getattr(row, split):
-                yield f"class {row.class_name}", f"no image in {split}"
+                where, got = f"class {row.class_name}", f"no image in {split}"
+                yield problem(Code.BAD_DATASET, where=where, got=got, hint=_MORE_OF_IT)
 
 
 def _placed(dataset: Dataset) -> dict[str, tuple[str, str, str]]:

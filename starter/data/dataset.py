@@ -7,7 +7,6 @@ folders.py, the full check with every image decoded in check.py.
 
 import csv
 import hashlib
-import io
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from starter.contract.errors import Code, Problem, UsageError, problem, usage_error
 from starter.contract.hookspecs import Competition
 from starter.contract.names import skeleton
+from starter.contract.text import Table, read_text
 from starter.data.image_store import ImageError, ImageStore, decode_image, id_problem
 
 __all__ = [
@@ -181,7 +181,7 @@ def open_dataset(path: Path) -> Dataset:
 
 def _read_info(path: Path, problems: list[Problem]) -> DatasetInfo | None:
     try:
-        return DatasetInfo.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return DatasetInfo.model_validate(tomllib.loads(read_text(path)))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         problems.append(problem(Code.BAD_DATASET, where=str(path), got=str(error)))
     except ValidationError as error:
@@ -208,13 +208,12 @@ class _Tables:
     def rows(self, name: str, needed: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
         """Yield (where, row) for every row that is well formed, with an id that may be used."""
         try:
-            text = (self.root / name).read_text(encoding="utf-8-sig")
-            reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, restval="")
-            if missing := [column for column in needed if column not in (reader.fieldnames or ())]:
+            table = Table(read_text(self.root / name))
+            if missing := [column for column in needed if column not in (table.rows.fieldnames or ())]:
                 self.note(name, f"no column {', '.join(missing)}", f"the columns {','.join(needed)}")
                 return
-            for row in reader:
-                where = f"{name}:{reader.line_num}"
+            for row in table.rows:
+                where = f"{name}:{table.line}"
                 if None in row:
                     self.note(where, "more fields than the header has")
                 elif reason := id_problem(row["image_id"]):

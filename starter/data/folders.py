@@ -6,6 +6,7 @@ class and with near duplicates on one side, or taken from the data's authors.
 """
 
 import os
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from starter.contract.errors import Code, UsageError, problem, usage_error
+from starter.contract.text import read_text
 from starter.data.dataset import Dataset, ImageError, decode_image
 from starter.data.near_duplicates import Look, alike_pairs, look, merged_groups
 from starter.data.options import Description, Shares
@@ -204,14 +206,15 @@ def _where(name: str, names: Mapping[Split, set[str]]) -> str:
 
 
 def _names(path: Path, known: Mapping[str, object]) -> set[str]:
-    """The first column of a list; a name with spaces is recognized by the file that has it."""
+    """The first column of a list or CSV file; a name with spaces is recognized by the file that has it."""
     try:
-        lines = unicodedata.normalize("NFC", path.read_text(encoding="utf-8-sig")).splitlines()
+        lines = unicodedata.normalize("NFC", read_text(path)).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise usage_error(Code.NO_SUCH_PATH, where=str(path), got=str(error)) from error
     names = set()
-    for line in filter(None, map(str.strip, lines)):
-        sources = (line, line.rsplit(maxsplit=1)[0])
+    for line in filter(None, (line.strip().replace("\\", "/") for line in lines)):
+        column = re.split(r"[,;\t]", line)[0].strip().strip('"')
+        sources = (line, line.rsplit(maxsplit=1)[0], column)
         names.add(next((name for name in sources if name in known), line.split()[0]))
     return names
 

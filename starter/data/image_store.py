@@ -16,6 +16,7 @@ from zipfile import BadZipFile, ZipFile
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from starter.contract.errors import Code, usage_error
+from starter.data.pixels import DepthError, to_rgb
 
 
 class ImageError(Exception):
@@ -39,7 +40,7 @@ def id_problem(image_id: str) -> str:
 
 
 def decode_image(data: bytes, image_id: str) -> Image.Image:
-    """Decode an image file to PIL RGB, turned upright as its EXIF data says.
+    """Decode an image file to PIL RGB of 8 bits (pixels.py), turned upright as its EXIF data says.
 
     Raises:
         ImageError: it cannot be decoded, or is so large that PIL takes it for a bomb.
@@ -48,7 +49,9 @@ def decode_image(data: bytes, image_id: str) -> Image.Image:
         with catch_warnings():
             simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data)) as image:
-                return ImageOps.exif_transpose(image).convert("RGB")
+                return to_rgb(ImageOps.exif_transpose(image))
+    except DepthError as error:
+        raise ImageError(image_id, str(error)) from error
     # PIL's decoders raise nearly anything on damaged bytes.
     except Exception as error:
         known = isinstance(error, UnidentifiedImageError)  # its own text shows a memory address

@@ -1,6 +1,7 @@
 """How a data set is made: records of choices and their defaults. What follows: writer.py, coco/crops.py."""
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Self
 
 
@@ -18,6 +19,15 @@ class Shares:
     """The same seed draws the same split."""
 
 
+class Orientation(StrEnum):
+    """Which way up a picture is whose EXIF orientation its annotated shape does not decide."""
+
+    EXIF = "exif"
+    """Turned upright, as viewers show it."""
+    STORED = "stored"
+    """As its pixels are stored."""
+
+
 @dataclass(frozen=True)
 class CropOptions:
     """How boxes are cut."""
@@ -30,6 +40,10 @@ class CropOptions:
     """Crops are scaled down to this; pixels."""
     quality: int = 90
     """JPEG quality, 1-95."""
+    orientation: Orientation = Orientation.EXIF
+    """For pictures whose shape does not decide it."""
+    strict: bool = False
+    """Refuse the file if any annotation in it cannot be used."""
 
 
 @dataclass(frozen=True)

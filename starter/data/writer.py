@@ -4,7 +4,6 @@ Also the split into training, public and private images, which keeps groups toge
 and the classes' shares alike.
 """
 
-import csv
 import json
 import secrets
 from collections.abc import Callable, Iterable, Sequence
@@ -15,9 +14,10 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from starter.contract.errors import Code, usage_error
-from starter.contract.system.files import atomic_write
+from starter.contract.system.files import atomic_write, write_table
 from starter.data.dataset import (
     INFO_NAME,
     SOLUTION_NAME,
@@ -70,6 +70,7 @@ def write_dataset(
         ImageError: a training image cannot be decoded.
     """
     refuse_existing(out)
+    _info(description, mean=(0, 0, 0), std=(1, 1, 1))  # before any work
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(out, out.with_name(f".building-{secrets.token_hex(8)}")) as building:
         building.mkdir()
@@ -94,25 +95,36 @@ def _write(root: Path, items: Iterable[Item], description: Description, *, zip_i
                 pixels.add(item)
             rows.append((item.image_id, description.classes[item.label], item.group, item.split))
     rows.sort()
-    info = DatasetInfo(**vars(description), mean=pixels.mean(), std=pixels.std())
+    info = _info(description, mean=pixels.mean(), std=pixels.std())
     (root / INFO_NAME).write_text(_toml(info), encoding="utf-8", newline="\n")
     train = [row for row in rows if row[3] in TRAINED]
     test = [row for row in rows if row[3] not in TRAINED]
+    if not train or not test:
+        whole = len({row[2] or row[0] for row in rows})
+        raise usage_error(
+            Code.BAD_DATASET, where="the split", got=f"{len(rows):,} images on one side, in {whole:,} groups",
+            expected="images to train and to evaluate on, groups whole",
+            hint="Add photographs, change --test-share, or leave pictures that are nearly the same apart: "
+            "--no-near-duplicates",
+        )  # fmt: skip
     # The column is there only if it says anything.
     columns = 4 if any(row[3] == "validation" for row in train) else 3
     solution = [(image_id, label, split, group) for image_id, label, group, split in test]
-    _write_csv(
+    write_table(
         root / TRAIN_NAME, ("image_id", "label", "group", "split")[:columns], [r[:columns] for r in train]
     )
-    _write_csv(root / TEST_NAME, ("image_id",), [row[:1] for row in test])
-    _write_csv(root / SOLUTION_NAME, ("image_id", "label", "Usage", "group"), solution)
+    write_table(root / TEST_NAME, ("image_id",), [row[:1] for row in test])
+    write_table(root / SOLUTION_NAME, ("image_id", "label", "Usage", "group"), solution)
 
 
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+def _info(description: Description, **numbers: tuple[float, float, float]) -> DatasetInfo:
+    try:
+        return DatasetInfo(**vars(description), **numbers)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place, got = ".".join(map(str, first["loc"])), repr(first["input"])[:200]
+        hint = "Join or rename classes: by --mapping, or by the names of the class folders."
+        raise usage_error(Code.BAD_DATASET, where=place, got=got, expected=first["msg"], hint=hint) from error
 
 
 def _toml(info: DatasetInfo) -> str:

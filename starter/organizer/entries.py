@@ -20,6 +20,7 @@ from starter.contract.competition import Limits
 from starter.contract.errors import Code, Problem, problem, usage_error
 from starter.contract.names import entry_fault, normalized
 from starter.contract.submissions import PLUGIN_FILE, Kind, SubmissionSource
+from starter.contract.text import Table, read_text
 from starter.organizer.unpacking import extract_in_child
 from starter.submission.archive import unpack
 from starter.submission.content import sha256, submission_digest
@@ -141,14 +142,14 @@ def _read_index(index: Path) -> dict[Path, _IndexRow]:
     rows: dict[Path, _IndexRow] = {}
     line = 1
     try:
-        with index.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            for line, fields in enumerate(reader, 2):
-                row = _IndexRow.model_validate({name: text for name, text in fields.items() if text})
-                path = (index.resolve().parent / row.path).resolve()
-                if not path.exists():
-                    raise usage_error(Code.BAD_INDEX, where=f"{index}:{line}", got=f"no entry {row.path}")
-                rows[path] = row
+        table = Table(read_text(index))
+        for fields in table.rows:
+            line = table.line
+            row = _IndexRow.model_validate({name: text for name, text in fields.items() if text})
+            path = (index.resolve().parent / row.path).resolve()
+            if not path.exists():
+                raise usage_error(Code.BAD_INDEX, where=f"{index}:{line}", got=f"no entry {row.path}")
+            rows[path] = row
     except ValidationError as error:
         first = error.errors()[0]
         got = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

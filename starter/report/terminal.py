@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from starter.contract.errors import CATALOGUE, Problem, StarterError
+from starter.contract.errors import CATALOGUE, Problem
 from starter.contract.text import clean, inline
 
 _FIELD = 9
@@ -35,12 +35,6 @@ def print_wrapped(console: Console, text: str) -> None:
             line, console.width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
         )
         print_line(console, "\n".join(lines) if console.is_terminal else line)
-
-
-def show_error(console: Console, error: StarterError) -> None:
-    """Print an error of the caller's or of ours."""
-    for problem in error.problems:
-        print_wrapped(console, describe(problem, problem.where))
 
 
 def describe(problem: Problem, subject: str) -> str:

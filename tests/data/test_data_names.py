@@ -12,7 +12,6 @@ from conftest import GOOD, drawn_image
 from typer.testing import CliRunner
 
 from starter.cli.app import app
-from starter.cli.data.data import data_app
 from starter.contract.errors import UsageError
 from starter.data.dataset import open_dataset
 from starter.data.folders import import_folder
@@ -25,8 +24,9 @@ LONG = "가" * 65 + " é"
 
 
 def invoke(*words: str | Path) -> str:
-    done = CliRunner().invoke(data_app, [str(word) for word in words], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
+    line = ["data", *map(str, words)]
+    done = CliRunner().invoke(app, line, catch_exceptions=False, standalone_mode=False)
+    assert not done.return_value, done.output
     return done.output
 
 

@@ -177,6 +177,25 @@ def test_line_ends_and_a_byte_order_mark_do_not_matter(data: Path) -> None:
     assert open_dataset(data).fingerprint() == before
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp949"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_files_saved_by_excel_on_korean_windows_are_one_data_set(
+    tmp_path: Path, encoding: str, separator: str
+) -> None:
+    written = write_dataset(tmp_path / "d", items(), Description(name="둘", classes=("캔", "병")))
+    before = written.fingerprint()
+    for name in ("dataset.toml", "train.csv", "test.csv", "solution.csv"):
+        text = (tmp_path / "d" / name).read_text(encoding="utf-8")
+        if name.endswith(".csv"):
+            text = f"sep={separator}\r\n" + text.replace(",", separator).replace("\n", "\r\n")
+        (tmp_path / "d" / name).write_bytes(text.encode(encoding))
+
+    dataset = open_dataset(tmp_path / "d")
+
+    assert (dataset.info.name, dataset.info.classes) == ("둘", ("캔", "병"))
+    assert dataset.fingerprint() == before
+
+
 # Images.
 
 
@@ -236,6 +255,15 @@ def test_an_existing_target_is_not_overwritten(data: Path) -> None:
     with pytest.raises(UsageError) as caught:
         write_dataset(data, items(), Description(name="x", classes=("a", "b")))
     assert caught.value.problems[0].code == Code.TARGET_EXISTS
+
+
+def test_one_group_of_all_images_is_told_with_what_to_do(tmp_path: Path) -> None:
+    together = [Item(f"{i}.jpg", jpeg((9 * i, 0, 0)), i % 2, "train", group="alike 1") for i in range(4)]
+    with pytest.raises(UsageError) as caught:
+        write_dataset(tmp_path / "d", together, Description(name="d", classes=("a", "b")))
+    (said,) = caught.value.problems
+    assert said.got == "4 images on one side, in 1 groups"
+    assert "--no-near-duplicates" in said.hint
 
 
 def test_a_failure_halfway_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -341,6 +369,20 @@ def test_lists_give_the_split_also_for_names_with_spaces(folder: Path, tmp_path:
     assert (len(report.dataset.train()), len(report.dataset.test_ids())) == (4, 4)
     assert report.skipped["in none of the lists"] == 12
     assert report.not_found == ("gone.jpg",)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp949"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", " "])
+def test_lists_may_come_from_excel_on_korean_windows(
+    folder: Path, tmp_path: Path, encoding: str, separator: str
+) -> None:
+    for name, numbers in (("train", range(4)), ("test", range(4, 8))):
+        lines = [f"{kind}\\사진 {i}.JPG{separator}1\r\n" for kind in ("캔 금속", "종이") for i in numbers]
+        (tmp_path / f"{name}.txt").write_bytes("".join(lines).encode(encoding))
+    train, test = [tmp_path / "train.txt"], tmp_path / "test.txt"
+    report = import_folder(folder, tmp_path / "out", train_lists=train, test_list=test)
+    assert (len(report.dataset.train()), len(report.dataset.test_ids())) == (8, 8)
+    assert report.not_found == ()
 
 
 def test_a_name_in_both_lists_or_in_two_folders_is_refused(folder: Path, tmp_path: Path) -> None:

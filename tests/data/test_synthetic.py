@@ -31,14 +31,16 @@ def test_the_annotations_are_valid_coco_inside_their_pictures(scenes: Path) -> N
     coco = read_coco(scenes / "annotations.json")
     sizes = {image.id: (image.width, image.height) for image in coco.images}
 
-    assert [category.name for category in coco.categories] == list(KINDS)
+    assert coco.categories == tuple(KINDS)
     for image in coco.images:
         with Image.open(scenes / "images" / image.file_name) as picture:
             assert picture.size == sizes[image.id]
     for annotation in coco.annotations:
+        assert annotation.bbox is not None
+        assert annotation.image is not None
         left, top, wide, tall = annotation.bbox
-        assert 0 <= left <= left + wide <= sizes[annotation.image_id][0]
-        assert 0 <= top <= top + tall <= sizes[annotation.image_id][1]
+        assert 0 <= left <= left + wide <= sizes[annotation.image.id][0]
+        assert 0 <= top <= top + tall <= sizes[annotation.image.id][1]
 
 
 def test_the_file_has_every_field_that_coco_tools_read(scenes: Path) -> None:

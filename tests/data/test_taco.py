@@ -1,16 +1,22 @@
 """Downloading photographs from a real server that fails in every way, and cutting them."""
 
 import csv
+import io
 import json
+import math
+import re
 import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from filelock import FileLock
 from photo_server import SIZE, PhotoServer, photograph, serving
@@ -22,6 +28,7 @@ from starter.data.coco.http_download import Fetcher, FetchError, FetchRules
 from starter.data.coco.photographs import DownloadOptions, Photograph, download_photographs, report_path
 from starter.data.dataset import open_dataset
 
+TACO_6 = Path(str(files("starter.data.coco"))) / "mappings" / "taco-6.toml"
 QUICK = FetchRules(tries=3, timeout=0.4, back_off=0.01, most_bytes=200_000)
 
 
@@ -200,6 +207,22 @@ def test_names_that_are_no_ascii_are_asked_for_and_saved(server: PhotoServer, tm
     assert (tmp_path / "photos" / name).is_file()
 
 
+def test_without_an_annotated_size_any_picture_is_taken(server: PhotoServer, tmp_path: Path) -> None:
+    asked = [CocoImage(id="a", file_name="a.jpg", flickr_url=f"{server.url}/p1.jpg")]
+    (found,) = download_photographs(asked, tmp_path / "photos", DownloadOptions(rules=QUICK))
+    assert (found.status, (found.width, found.height)) == ("downloaded", SIZE)
+
+
+def test_a_picture_of_too_many_bits_is_lost_for_good(one: Any, server: PhotoServer) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((SIZE[1], SIZE[0]), 4000, np.uint16)).save(buffer, "PNG")
+    server.files["/deep.png"] = buffer.getvalue()
+    found = one("/deep.png")
+    assert found.status == "lost"
+    assert found.reason.startswith("no value above 4000 in a picture of 16 bits")
+    assert server.asked.total() == 1
+
+
 def test_a_copy_of_640_pixels_is_taken_where_there_is_one_and_the_original_else(
     server: PhotoServer, tmp_path: Path
 ) -> None:
@@ -276,6 +299,9 @@ def annotated(server: PhotoServer, tmp_path: Path) -> Path:
         for c in (0, 1)
     ]
     categories = [{"id": 0, "name": "Drink can"}, {"id": 1, "name": "Clear plastic bottle"}]
+    (tmp_path / "two.toml").write_text(
+        '[classes]\nMetal = ["Drink can"]\nPlastic = ["Clear plastic bottle"]\n', encoding="utf-8"
+    )
     path = tmp_path / "annotations.json"
     path.write_text(json.dumps({"images": images, "annotations": boxes, "categories": categories}))
     return path
@@ -293,7 +319,8 @@ def test_one_command_leads_from_annotations_to_a_data_set(
     del server.files["/p3.jpg"]
     server.files["/p4.jpg"] = photograph(4, orientation=6)
     server.files["/p5.jpg"] = photograph(5, size=(120, 80))
-    command = ("data", "taco", "--annotations", annotated, "--out", tmp_path / "taco", "--test-share", "0.5")
+    command = ("data", "taco", "--annotations", annotated, "--out", tmp_path / "taco", "--test-share", "0.5",
+               "--mapping", tmp_path / "two.toml")  # fmt: skip
     run = starter(*command, cwd=tmp_path)
 
     assert run.returncode == 0, run.stderr
@@ -319,7 +346,8 @@ def test_one_command_leads_from_annotations_to_a_data_set(
 def test_no_data_set_is_made_of_what_happened_to_come(annotated: Path, tmp_path: Path) -> None:
     text = annotated.read_text().replace("/p3.jpg", "/status/503/p3.jpg")
     annotated.write_text(text)
-    command = ("data", "taco", "--annotations", annotated, "--out", tmp_path / "taco", "--tries", "1")
+    command = ("data", "taco", "--annotations", annotated, "--out", tmp_path / "taco", "--tries", "1",
+               "--mapping", tmp_path / "two.toml")  # fmt: skip
     refused = starter(*command, cwd=tmp_path)
 
     assert refused.returncode == 2
@@ -343,6 +371,8 @@ def test_a_killed_download_goes_on_and_repeats_nothing(
         "taco",
         "--jobs",
         "2",
+        "--mapping",
+        "two.toml",
         "--test-share",
         "0.5",
     ]
@@ -383,3 +413,69 @@ def test_only_downloading_says_what_comes_next(annotated: Path, server: PhotoSer
     assert not (tmp_path / "taco").exists()
     with Image.open(tmp_path / "taco-photographs" / "batch_1" / "000003.JPG") as picture:
         assert picture.size == SIZE
+
+
+# The unofficial file: larger, and with boxes that are infinite.
+
+
+def unofficial(server: PhotoServer, photographs: int, boxes: int, infinite: int) -> dict[str, Any]:
+    """Make annotations in TACO's 60 categories, some boxes infinite, and serve pictures of 64 x 48."""
+    mapping = tomllib.loads(TACO_6.read_text(encoding="utf-8"))
+    names = [*mapping["skip"], *(name for group in mapping["classes"].values() for name in group)]
+    noise = np.random.default_rng(0)
+    for number in range(photographs):
+        pixels = noise.integers(0, 255, (48, 64, 3), dtype=np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "JPEG", quality=30)
+        server.files[f"/{number}.jpg"] = buffer.getvalue()
+    annotations = [
+        {"id": n, "image_id": n % photographs, "category_id": (n // photographs * 7 + n) % len(names),
+         "bbox": [2 + n % 9, 3, 30.5, 28], "iscrowd": 0, "segmentation": [[2, 3, 32, 3, 32, 31]], "area": 840}
+        for n in range(boxes)
+    ]  # fmt: skip
+    for entry in annotations[:: boxes // infinite][:infinite]:
+        entry |= {"bbox": [math.inf, math.inf, -math.inf, -math.inf], "area": 0, "segmentation": [[]]}
+    images = [
+        {"id": n, "file_name": f"unofficial/{n}.jpg", "width": 64, "height": 48, "license": None,
+         "flickr_url": f"{server.url}/{n}.jpg", "flickr_640_url": None, "coco_url": None}
+        for n in range(photographs)
+    ]  # fmt: skip
+    categories = [{"id": i, "name": name, "supercategory": name} for i, name in enumerate(names)]
+    return {"images": images, "annotations": annotations, "categories": categories, "scene_annotations": []}
+
+
+@pytest.mark.parametrize(
+    ("photographs", "boxes"),
+    [(120, 420), pytest.param(3831, 8334, marks=pytest.mark.slow)],
+    ids=["small", "as large as published"],
+)
+def test_the_unofficial_file_is_cut_with_every_box_accounted_for(
+    server: PhotoServer, tmp_path: Path, photographs: int, boxes: int
+) -> None:
+    """As published 3,831 photographs, 8,334 boxes, 15 of them infinite: 8,319 are cut or skipped."""
+    coco = unofficial(server, photographs, boxes, infinite=15)
+    (tmp_path / "annotations_unofficial.json").write_text(json.dumps(coco))  # Infinity, as Python writes it
+    gone = [f"/{n}.jpg" for n in range(0, photographs, 50)]
+    for path in gone:
+        del server.files[path]
+    words = ("data", "taco", "--annotations", "annotations_unofficial.json", "--out", "taco", "--jobs", "16")
+    run = starter(*words, cwd=tmp_path)
+
+    assert run.returncode == 0, run.stderr
+    assert f"{photographs:,} photographs: {photographs - len(gone):,} downloaded" in run.stdout
+    (total,) = (line for line in run.stdout.splitlines() if line.startswith("all "))
+    counted = re.search(r"([\d,]+) boxes +([\d,]+) used  (.*)", total)
+    assert counted is not None
+    reasons = {reason: int(n) for n, reason in re.findall(r"(\d+) ([^,]+)", counted[3])}
+    used = int(counted[2].replace(",", ""))
+    assert int(counted[1].replace(",", "")) == boxes
+    assert reasons.pop("box is not finite") == 15
+    assert used + reasons.pop("photograph is not there") + reasons.pop("category is skipped") == boxes - 15
+    assert reasons == {}
+    assert len(open_dataset(tmp_path / "taco").images.ids()) == used
+    with (tmp_path / "taco-report.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len([row for row in rows if row["annotation"]]) == boxes - used
+    assert run.stderr.count("skipped, box is not finite: annotation ") == 5
+    assert "... and 10 more of this kind; all are in taco-report.csv" in run.stderr
+    assert len((run.stdout + run.stderr).splitlines()) < 100

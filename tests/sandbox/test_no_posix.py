@@ -222,7 +222,7 @@ def test_data_sets_are_made_checked_and_shown(elsewhere: Command, place: Path) -
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(drawn_image(number % 2, number))
     elsewhere("data", "folder", "photos", "--out", "sorted")
-    elsewhere("data", "synth", "--out", "scenes", "--scenes", "6")
+    elsewhere("data", "synth", "--out", "scenes", "--scenes", "60", "--width", "200", "--height", "160")
     scenes = place / "scenes"
     elsewhere("data", "crops", scenes / "annotations.json", "--images", scenes / "images", "--out", "cut")
     elsewhere("data", "check", "sorted")
@@ -252,7 +252,11 @@ def test_photographs_are_downloaded(elsewhere: Command, place: Path) -> None:
             "categories": [{"id": 0, "name": "Drink can"}, {"id": 1, "name": "Clear plastic bottle"}],
         }  # fmt: skip
         (place / "taco.json").write_text(json.dumps(coco), encoding="utf-8")
-        elsewhere("data", "taco", "--annotations", "taco.json", "--out", "taco", "--test-share", "0.5")
+        (place / "two.toml").write_text(
+            '[classes]\nMetal = ["Drink can"]\nPlastic = ["Clear plastic bottle"]\n', encoding="utf-8"
+        )
+        options = ("--mapping", "two.toml", "--test-share", "0.5")
+        elsewhere("data", "taco", "--annotations", "taco.json", "--out", "taco", *options)
 
     assert len(open_dataset(place / "taco").images.ids()) == 12
     assert not list(place.rglob(".partial"))

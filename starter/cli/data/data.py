@@ -1,7 +1,8 @@
 """`starter data ...`: make and check data sets."""
 
+import contextlib
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,12 +12,15 @@ import typer
 from starter.cli.common import err, out, progress
 from starter.cli.data.options import CropCommand, DatasetCommand, MappingOption, Out, Seed, with_options
 from starter.cli.exits import EXIT_OK, EXIT_USAGE
-from starter.contract.text import typed
-from starter.report.terminal import describe, pad, print_line, print_wrapped
+from starter.contract.errors import StarterError
+from starter.contract.system.files import write_table
+from starter.contract.text import inline, typed
+from starter.report.problems import list_problems, print_few, print_problems
+from starter.report.terminal import pad, print_line
 
 if TYPE_CHECKING:  # the command line starts without them
     from starter.data.check import CheckReport
-    from starter.data.coco.crops import CropReport
+    from starter.data.coco.report import CropReport
 
 data_app = typer.Typer(help="Make and check data sets.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -62,9 +66,12 @@ def crops(
     mapping: MappingOption = None,
     crop: CropCommand,
     dataset: DatasetCommand,
-) -> None:
-    """Cut a COCO file's boxes into a data set, all crops of one photograph on one side."""
-    cut(annotations, images, target, mapping, crop, dataset)
+) -> int:
+    """Cut a COCO file's boxes into a data set, all crops of one photograph on one side.
+
+    Exits as `starter data check` does of the new data set; 1 where --strict refuses an annotation.
+    """
+    return cut(annotations, images, target, mapping, crop, dataset)
 
 
 def cut(
@@ -75,36 +82,53 @@ def cut(
     crop: CropCommand,
     dataset: DatasetCommand,
     lost: Collection[str] = (),
-) -> None:
-    """Cut boxes into a data set and print what became of them; those of `lost` photographs are skipped."""
+) -> int:
+    """Cut boxes into a data set and print what became of them; those of `lost` photographs are skipped.
+
+    Returns:
+        The exit code of a check of the data set.
+    """
     from starter.data.coco.crops import crop_dataset
 
-    with progress("cutting") as tick:
+    with listed_beside(target), progress("cutting") as tick:
         report = crop_dataset(
             annotations, images, target, mapping=_shipped(mapping), options=crop.options,
             shares=dataset.shares, near_duplicates=dataset.near_duplicates, lost=lost,
             zip_images=dataset.zip_images, description=dataset.description(_command()), on_progress=tick,
         )  # fmt: skip
-    _show_crops(report)
-    show_check(target)
+    _show_crops(report, _report_path(target))
+    return show_check(target)
 
 
-def _show_crops(report: "CropReport") -> None:
+@contextlib.contextmanager
+def listed_beside(target: Path) -> Iterator[None]:
+    """Have an error whose problems are too many to be told list all of them beside the data set."""
+    try:
+        yield
+    except StarterError as error:
+        error.listed_in = list_problems(error.problems, target)
+        raise
+
+
+def _report_path(target: Path) -> Path:
+    """Return where the report of a new data set's making is."""
+    return target.with_name(f"{target.resolve().name}-report.csv")
+
+
+def _show_crops(report: "CropReport", path: Path) -> None:
     for row in [*report.rows, report.total]:
         reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(row.skipped.items()))
         goes_to = row.class_name or ("" if row.category == "all" else "skipped")
-        print_line(
-            out, f"{row.category:28} {goes_to:12} {row.boxes:6,} boxes {row.used:6,} used  {reasons}".rstrip()
-        )
-    if report.scaled:
-        print_line(
-            out,
-            f"{report.scaled:,} pictures of another size than annotated: their boxes were scaled",
-        )
-    if report.alike:
-        print_line(out, f"{len(report.alike):,} pairs of near-duplicate pictures, each pair on one side")
-    for other in report.other_shape:
-        print_line(err, f"not of the annotated shape: {other}")
+        counts = f"{row.boxes:6,} boxes {row.used:6,} used  {reasons}".rstrip()
+        print_line(out, f"{pad(inline(row.category), 28)} {pad(inline(goes_to), 12)} {counts}")
+    for note in report.remarks:
+        print_line(out, inline(note))
+    for reason, boxes in report.faults.items():
+        places = (filter(None, (f"annotation {box.annotation}", box.file_name, box.found)) for box in boxes)
+        print_few(err, [inline(f"skipped, {reason}: {', '.join(place)}") for place in places], path)
+    print_few(err, [f"not of the annotated shape: {inline(other)}" for other in report.other_shape], path)
+    report.write(path)
+    print_line(err, f"written: {path}")
 
 
 @data_app.command()
@@ -119,29 +143,28 @@ def folder(
     validation_list: Annotated[Path | None, typer.Option(help="Text file of validation images.")] = None,
     test_list: Annotated[Path | None, typer.Option(help="Text file of evaluation images.")] = None,
     dataset: DatasetCommand,
-) -> None:
-    """Make a data set from class folders of images, with a stratified split."""
+) -> int:
+    """Make a data set from class folders of images, with a stratified split.
+
+    Exits as `starter data check` does of the new data set.
+    """
     from starter.data.folders import import_folder
 
-    report = import_folder(
-        images,
-        target,
-        shares=dataset.shares,
-        near_duplicates=dataset.near_duplicates,
-        train_lists=train_list or (),
-        validation_list=validation_list,
-        test_list=test_list,
-        zip_images=dataset.zip_images,
-        description=dataset.description(_command()),
-    )
+    with listed_beside(target):
+        report = import_folder(
+            images, target, shares=dataset.shares, near_duplicates=dataset.near_duplicates,
+            train_lists=train_list or (), validation_list=validation_list, test_list=test_list,
+            zip_images=dataset.zip_images, description=dataset.description(_command()),
+        )  # fmt: skip
     print_line(out, f"{target}  {report.used:,} images")
     for reason, count in ((r, n) for r, n in report.skipped.items() if n):
         print_line(out, f"  {count:,} files left out: {reason}")
     if report.alike:
         print_line(out, f"  {report.alike:,} pairs nearly the same, each pair kept on one side")
-    for missing in report.not_found:
-        print_line(err, f"listed, but not in the folder: {missing}")
-    show_check(target)
+    if report.not_found:
+        path = write_table(_report_path(target), ("not_found",), ([name] for name in report.not_found))
+        print_few(err, [f"listed, but not in the folder: {name}" for name in report.not_found], path)
+    return show_check(target)
 
 
 @data_app.command()
@@ -154,7 +177,8 @@ def show_check(path: Path) -> int:
     """Check a data set, print what was found, and return the exit code."""
     from starter.data.check import check as check_dataset
 
-    report = check_dataset(path)
+    with listed_beside(path):
+        report = check_dataset(path)
     print_check(report)
     return EXIT_USAGE if report.problems else EXIT_OK
 
@@ -166,7 +190,7 @@ def print_check(report: "CheckReport") -> None:
     print_line(out, f"{'class':16} {'train':>7}{heading} {'public':>7} {'private':>7}")
     for row in report.classes:
         train = f"{row.train - row.validation:7,} {row.validation:10,}" if validation else f"{row.train:7,}"
-        print_line(out, f"{pad(row.class_name, 16)} {train} {row.public:7,} {row.private:7,}")
+        print_line(out, f"{pad(inline(row.class_name), 16)} {train} {row.public:7,} {row.private:7,}")
     if report.width and report.height:
         w, h = report.width, report.height
         sizes = f"{w.least} x {h.least} to {w.most} x {h.most}, median {w.median:g} x {h.median:g}"
@@ -181,5 +205,4 @@ def print_check(report: "CheckReport") -> None:
             print_line(out, "  " + ", ".join(f"{i} ({split}, {label})" for i, split, label in places))
     if report.fingerprint:
         print_line(out, report.fingerprint)
-    for problem in report.problems:
-        print_wrapped(err, describe(problem, str(report.path)))
+    print_problems(err, report.problems, str(report.path), list_problems(report.problems, report.path))

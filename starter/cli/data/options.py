@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 import typer
 
 from starter.cli.common import can_be_made
-from starter.data.options import CropOptions, Description, Shares
+from starter.data.options import CropOptions, Description, Orientation, Shares
 
 Result = TypeVar("Result")
 
@@ -36,10 +36,17 @@ class CropCommand:
     )
     quality: Annotated[int, typer.Option(min=1, max=100, help="JPEG quality.")] = CropOptions.quality
 
+    orientation: Annotated[
+        Orientation, typer.Option(help="Pictures whose EXIF orientation their shape does not decide.")
+    ] = CropOptions.orientation
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse a file with any bad annotation.")] = (
+        CropOptions.strict
+    )
+
     @property
     def options(self) -> CropOptions:
         """What crop_dataset takes."""
-        return CropOptions(self.min_size, self.margin, self.max_side, self.quality)
+        return CropOptions(**vars(self))
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,10 @@ import typer
 from starter.cli.common import can_be_made, err, out, progress
 from starter.cli.data.data import cut, data_app
 from starter.cli.data.options import CropCommand, DatasetCommand, MappingOption, Out, with_options
+from starter.cli.exits import EXIT_OK
 from starter.contract.errors import Code, usage_error
 from starter.contract.text import typed
+from starter.report.problems import print_few
 from starter.report.terminal import print_line
 
 if TYPE_CHECKING:  # the command line starts without it
@@ -56,10 +58,10 @@ def taco(  # noqa: PLR0913 - options of the command line
     mapping: MappingOption = Path("taco-6"),
     crop: CropCommand,
     dataset: DatasetCommand,
-) -> None:
+) -> int:
     """Download the photographs of TACO by the URLs in its file, and cut their boxes into a data set.
 
-    The same command goes on where the last run stopped.
+    The same command goes on where the last run stopped. Exits as `starter data check` does of the data set.
     """
     from starter.data.coco.annotations import read_coco
     from starter.data.coco.http_download import FetchRules
@@ -77,11 +79,12 @@ def taco(  # noqa: PLR0913 - options of the command line
     if not cut_boxes:
         shown = typed(annotations, "--images", photographs)
         print_line(err, f"next: starter data crops {shown} --out DIR")
-    elif target.exists():
+        return EXIT_OK
+    if target.exists():
         _refuse_remaking(target, found)
-    else:
-        lost = [photograph.file_name for photograph in found if not photograph.is_here]
-        cut(annotations, photographs, target, mapping, crop, dataset, lost)
+        return EXIT_OK
+    lost = [photograph.file_name for photograph in found if not photograph.is_here]
+    return cut(annotations, photographs, target, mapping, crop, dataset, lost)
 
 
 def _report(found: "Sequence[Photograph]", path: Path) -> None:
@@ -95,8 +98,7 @@ def _report(found: "Sequence[Photograph]", path: Path) -> None:
         f"{len(found):,} photographs: {counts['downloaded']:,} downloaded ({megabytes:,.1f} MB), "
         f"{counts['kept']:,} were there, {missing:,} lost",
     )
-    for reason, count in losses(found):
-        print_line(out, f"  {count:,} lost: {reason}")
+    print_few(out, [f"  {count:,} lost: {reason}" for reason, count in losses(found)], path)
     print_line(err, f"written: {path}")
 
 

@@ -5,10 +5,11 @@ is a file of its own. The system releases it when its owner ends, however that i
 """
 
 import contextlib
+import csv
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -40,6 +41,15 @@ def write_whole(path: Path, text: str) -> Path:
     """Write UTF-8 text with the same line ends on every system; a kill leaves the old file or the new one."""
     with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
+    return path
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
+    """Write a CSV file in UTF-8; a kill leaves the old file or the new one."""
+    with atomic_write(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
     return path
 
 

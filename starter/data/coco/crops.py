@@ -2,94 +2,34 @@
 
 Every box is accounted for: used, or skipped for a reason that the report counts.
 All crops of one photograph, and of photographs that are nearly the same, go into one
-split. The COCO file is read by annotations.py and checked before any picture is opened;
-all pictures are opened (pictures.py) before the first box is cut.
+split. The COCO file is read by annotations.py, boxes.py decides about each box, lookup.py
+finds the pictures; all of them are opened (pictures.py) before the first box is cut.
 """
 
 import io
-import math
+import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
 
-from starter.contract.errors import Code, UsageError, problem, usage_error
+from starter.contract.errors import Code, DataError, UsageError, problem, usage_error
 from starter.contract.system.processors import available
-from starter.data.coco.annotations import (
-    CocoAnnotation,
-    CocoFile,
-    CocoImage,
-    Mapping,
-    read_coco,
-    read_mapping,
-)
-from starter.data.coco.pictures import Size, find_file, open_picture, same_shape
-from starter.data.dataset import Dataset
+from starter.data.coco.annotations import CocoImage, read_coco
+from starter.data.coco.boxes import Boxes, Crop, pixel_box
+from starter.data.coco.lookup import Pictures, UnclearNameError
+from starter.data.coco.mapping import read_mapping
+from starter.data.coco.pictures import Opened, WayUp, open_picture
+from starter.data.coco.report import CropReport
+from starter.data.coco.values import Id, Size
 from starter.data.near_duplicates import Look, alike_pairs, look, merged_groups
 from starter.data.options import CropOptions, Description, Shares
+from starter.data.pixels import DepthError
 from starter.data.writer import Item, assign_splits, refuse_existing, shuffled_numbers, write_dataset
-
-CROWD = "crowd of several objects"
-NO_AREA = "no area"
-OUTSIDE = "outside the picture"
-SMALL = "smaller than min_size"
-SKIPPED = "category is skipped"
-DUPLICATE = "same box and category twice"
-OTHER_SHAPE = "picture has another shape than annotated"
-LOST = "photograph is not there"
-
-
-@dataclass
-class CategoryRow:
-    """What became of the boxes of one category."""
-
-    category: str
-    class_name: str
-    """Empty if the category is skipped."""
-    boxes: int = 0
-    used: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    """Number of boxes by reason."""
-
-
-@dataclass
-class CropReport:
-    """What became of every box: `boxes == used + sum(skipped)` in each row and in all."""
-
-    dataset: Dataset
-    rows: list[CategoryRow]
-    """One per category, in the COCO file's order."""
-    other_shape: list[str]
-    """Pictures whose shape is not the annotated one, nor that one scaled."""
-    scaled: int
-    """Pictures whose boxes were scaled with them."""
-    alike: list[tuple[str, str]]
-    """Pairs of pictures that are nearly the same; each is on one side."""
-
-    @property
-    def total(self) -> CategoryRow:
-        """The sums of all rows."""
-        total = CategoryRow("all", "")
-        for row in self.rows:
-            total.boxes += row.boxes
-            total.used += row.used
-            total.skipped += row.skipped
-        return total
-
-
-@dataclass(frozen=True)
-class _Crop:
-    """One box that will be cut."""
-
-    image: CocoImage
-    bbox: tuple[float, float, float, float]
-    """As in CocoAnnotation."""
-    label: int
-    row: CategoryRow
-
 
 OpenImage = Callable[[CocoImage], Image.Image]
 """Gives the upright RGB picture of an entry; called from several threads."""
@@ -99,8 +39,21 @@ OpenImage = Callable[[CocoImage], Image.Image]
 class _Seen:
     """What is known of a picture from looking at it once."""
 
+    name: str
+    """What all entries of one picture share."""
     size: Size
     look: Look
+    way_up: WayUp
+
+
+_Open = Callable[[CocoImage, bool], Opened]
+"""Opens the picture of an entry, reduced or not."""
+_RESTORE = (
+    "Restore the file, or take its annotations out; --images names the folder that file names begin in."
+)
+
+_Located = Mapping[Id, Path | str]
+"""As Pictures.locate returns it."""
 
 
 def crop_dataset(  # noqa: PLR0913 - the options of `starter data crops`
@@ -120,32 +73,31 @@ def crop_dataset(  # noqa: PLR0913 - the options of `starter data crops`
 ) -> CropReport:
     """Cut the boxes of `annotations` out of the pictures below `images` into the new data set `out`.
 
-    Without a `mapping` the categories are the classes. The boxes of the file names in `lost`
-    are skipped. With `near_duplicates` such pictures are kept in one split. `open_image` gives
-    the picture of an entry; the default reads the file. `on_progress` is called with (done, all).
+    Without a `mapping` the categories are the classes. `lost` are file names without a photograph.
+    `open_image` gives the picture of an entry; by default it is read. `on_progress` takes (done, all).
 
     Raises:
-        UsageError: `out` exists (U106), the COCO file is not valid (U204), the mapping does
-            not fit it (U205), pictures are missing or broken (U203; all are listed), or no
-            box is left (U202).
+        UsageError: `out` exists (U106), the COCO file (U204) or the mapping (U205) is not valid,
+            pictures are missing or broken (U203; all are listed), or no box is left (U202).
+        DataError: an annotation cannot be used, and the options are strict (U207).
     """
     refuse_existing(out)
     coco = read_coco(annotations)
-    classes = read_mapping(mapping, coco)
-    rows, planned = _plan(coco, classes, options, frozenset(lost))
-    seen = _look_at([c.image for c in planned], images, open_image, on_progress)
-    crops, other_shape = _fitting(planned, seen, options)
-    if not crops:
-        raise usage_error(
-            Code.BAD_DATASET, where=str(annotations), got="no box to cut", expected="boxes that can be used"
-        )
-    names, alike = _groups(crops, seen) if near_duplicates else ({}, [])
-    groups = [names.get(crop.image.file_name, crop.image.file_name) for crop in crops]
+    classes = read_mapping(mapping, coco.categories)
+    boxes = Boxes(coco, classes, options)
+    planned = boxes.plan(frozenset(lost))
+    entries = list({crop.image.id: crop.image for crop in planned}.values())
+    located = {} if open_image else Pictures(images).locate(entries)
+    opened = _given(open_image) if open_image else partial(_from_file, images, located, options)
+    seen = _look_at(entries, opened, located, on_progress)
+    crops = boxes.fitting(planned, {key: picture.size for key, picture in seen.items()})
+    _refuse(boxes, crops, annotations, strict=options.strict)
+    groups, alike = _groups(crops, seen, near_duplicates=near_duplicates)
     splits = assign_splits([crop.label for crop in crops], groups, shares)
     stem = shuffled_numbers(len(crops), shares.seed)
 
     def items() -> Iterator[Item]:
-        for i, data in _cut_all(crops, seen, open_image or _reader(images), options, on_progress):
+        for i, data in _cut_all(crops, seen, opened, options, on_progress):
             yield Item(f"{stem(i)}.jpg", data, crops[i].label, splits[i], group=groups[i])
 
     description = description.completed(
@@ -153,146 +105,116 @@ def crop_dataset(  # noqa: PLR0913 - the options of `starter data crops`
     )
     dataset = write_dataset(out, items(), description, zip_images=zip_images)
     used = {crop.image.id: crop.image for crop in crops}.values()
-    scaled = sum(seen[image.id].size != (image.width, image.height) for image in used)
-    return CropReport(dataset, rows, other_shape, scaled, alike)
-
-
-def _plan(
-    coco: CocoFile, mapping: Mapping, options: CropOptions, lost: Collection[str]
-) -> tuple[list[CategoryRow], list[_Crop]]:
-    """Decide about every box from the annotations alone."""
-    place = {name: label for label, group in enumerate(mapping.classes.values()) for name in group}
-    classes = list(mapping.classes)
-    rows, labels = {}, {}
-    for category in coco.categories:
-        labels[category.id] = place.get(category.name)
-        label = labels[category.id]
-        rows[category.id] = CategoryRow(category.name, "" if label is None else classes[label])
-    pictures = {image.id: image for image in coco.images}
-    crops, seen = [], set()
-    for annotation in coco.annotations:
-        row, image = rows[annotation.category_id], pictures[annotation.image_id]
-        row.boxes += 1
-        key = (annotation.image_id, annotation.category_id, annotation.bbox)
-        label = labels[annotation.category_id]
-        if label is None:
-            row.skipped[SKIPPED] += 1
-            continue
-        reason = DUPLICATE if key in seen else _unfit(annotation, image, options)
-        if not reason and image.file_name in lost:
-            reason = LOST
-        seen.add(key)
-        if reason:
-            row.skipped[reason] += 1
-            continue
-        row.used += 1
-        crops.append(_Crop(image, annotation.bbox, label, row))
-    return list(rows.values()), crops
-
-
-def _unfit(annotation: CocoAnnotation, image: CocoImage, options: CropOptions) -> str:
-    """Why a box cannot be used; empty if it can."""
-    if annotation.iscrowd:
-        return CROWD
-    if min(annotation.bbox[2:]) <= 0:
-        return NO_AREA
-    left, top, right, bottom = _clip(annotation.bbox, (image.width, image.height), 0)
-    if right <= left or bottom <= top:
-        return OUTSIDE
-    return SMALL if min(right - left, bottom - top) < options.min_size else ""
-
-
-def _clip(bbox: tuple[float, float, float, float], size: Size, margin: float) -> tuple[int, int, int, int]:
-    """Whole pixels (left, top, right, bottom) that hold the box with its margin, inside the picture."""
-    left, top, wide, tall = bbox
-    rim = margin * max(wide, tall)
-    return (
-        max(0, math.floor(left - rim)),
-        max(0, math.floor(top - rim)),
-        min(size[0], math.ceil(left + wide + rim)),
-        min(size[1], math.ceil(top + tall + rim)),
+    return CropReport(
+        dataset,
+        list(boxes.rows.values()),
+        boxes.left_out,
+        coco.notes,
+        [(image.file_name, seen[image.id].name) for image in used if _is_respelled(image, located)],
+        sum(image.size not in {None, seen[image.id].size} for image in used),
+        Counter(seen[image.id].way_up for image in used),
+        options.orientation,
+        alike,
     )
 
 
-def _box(crop: _Crop, size: Size, margin: float) -> tuple[int, int, int, int]:
-    """The box in a picture of that size, with its margin."""
-    x, y = size[0] / crop.image.width, size[1] / crop.image.height
-    left, top, wide, tall = crop.bbox
-    return _clip((left * x, top * y, wide * x, tall * y), size, margin)
+def _refuse(boxes: Boxes, crops: Sequence[Crop], annotations: Path, *, strict: bool) -> None:
+    """Raise an error where no box is left, or where one is at fault and that is refused."""
+    faults = [box for box in boxes.left_out if box.is_fault]
+    if strict and faults:
+        raise DataError(
+            [
+                problem(
+                    Code.BAD_ANNOTATION,
+                    where=f"{annotations}: annotation {box.annotation} ({box.file_name or 'no image'})",
+                    got=f"{box.reason}: {box.found}".removesuffix(": "),
+                )
+                for box in faults
+            ]
+        )
+    if not crops:
+        counts = Counter(box.reason for box in boxes.left_out).most_common()
+        got = ", ".join(["no box to cut", *(f"{count:,} {reason}" for reason, count in counts)])
+        raise usage_error(
+            Code.BAD_DATASET, where=str(annotations), got=got, expected="boxes that can be used"
+        )
 
 
-def _reader(folder: Path) -> OpenImage:
-    return lambda entry: open_picture(find_file(folder, entry.file_name), entry)[0]
+def _given(open_image: OpenImage) -> _Open:
+    def opened(entry: CocoImage, _: bool) -> Opened:
+        picture = open_image(entry)
+        return Opened(picture, picture.size)
+
+    return opened
+
+
+def _from_file(
+    folder: Path, located: _Located, options: CropOptions, entry: CocoImage, reduced: bool,
+) -> Opened:  # fmt: skip
+    found = located[entry.id]
+    if isinstance(found, str):
+        raise UnclearNameError(found)
+    return open_picture(folder / found, entry.size, orientation=options.orientation, reduced=reduced)
+
+
+def _shown_name(entry: CocoImage, located: _Located) -> str:
+    """Return the name that all entries of one picture share."""
+    found = located.get(entry.id)
+    return unicodedata.normalize("NFC", found.as_posix()) if isinstance(found, Path) else entry.file_name
+
+
+def _is_respelled(entry: CocoImage, located: _Located) -> bool:
+    is_file = isinstance(located.get(entry.id), Path)
+    return is_file and unicodedata.normalize("NFC", entry.file_name) != _shown_name(entry, located)
 
 
 def _look_at(
     entries: Sequence[CocoImage],
-    folder: Path,
-    open_image: OpenImage | None,
+    opened: _Open,
+    located: _Located,
     on_progress: Callable[[int, int], None],
-) -> dict[int, _Seen]:
+) -> dict[Id, _Seen]:
     """Open every picture once; raises UsageError if any is missing or broken, with all of them."""
 
     def glance(entry: CocoImage) -> _Seen | str:
         try:
-            if open_image:
-                picture = open_image(entry)
-                return _Seen(picture.size, look(picture))
-            picture, size = open_picture(find_file(folder, entry.file_name), entry, reduced=True)
-            return _Seen(size, look(picture))
+            found = opened(entry, True)
+            return _Seen(_shown_name(entry, located), found.size, look(found.image), found.way_up)
+        except (UnclearNameError, DepthError) as error:
+            return str(error)
         # PIL's decoders raise nearly anything on damaged bytes.
         except Exception as error:  # noqa: BLE001 - kept as a problem; all broken pictures are named
-            reason = "no such file" if isinstance(error, FileNotFoundError) else "cannot be decoded"
-            return f"{reason}: {error}"
+            return f"cannot be decoded: {error}"
 
-    once = list({entry.id: entry for entry in entries}.values())
     seen, problems = {}, []
     with ThreadPoolExecutor(available().threads) as pool:
-        for done, (entry, found) in enumerate(zip(once, pool.map(glance, once), strict=True), start=1):
+        for done, (entry, found) in enumerate(zip(entries, pool.map(glance, entries), strict=True), start=1):
             if isinstance(found, str):
-                problems.append(problem(Code.BROKEN_IMAGES, where=entry.file_name, got=found))
+                problems.append(problem(Code.BROKEN_IMAGES, where=entry.file_name, got=found, hint=_RESTORE))
             else:
                 seen[entry.id] = found
-            on_progress(done, 2 * len(once))
+            on_progress(done, 2 * len(entries))
     if problems:
         raise UsageError(problems)
     return seen
 
 
-def _fitting(
-    crops: Sequence[_Crop], seen: dict[int, _Seen], options: CropOptions
-) -> tuple[list[_Crop], list[str]]:
-    """Leave out the boxes of pictures of another shape, and those that a scaled picture makes too small."""
-    kept, other_shape = [], {}
-    for crop in crops:
-        size, annotated = seen[crop.image.id].size, (crop.image.width, crop.image.height)
-        left, top, right, bottom = _box(crop, size, 0)
-        reason = ""
-        if not same_shape(annotated, size):
-            reason = OTHER_SHAPE
-            shown = f"{size[0]}x{size[1]}, annotated as {annotated[0]}x{annotated[1]}"
-            other_shape[crop.image.id] = f"{crop.image.file_name}: {shown}"
-        elif min(right - left, bottom - top) < options.min_size:
-            reason = SMALL
-        if reason:
-            crop.row.used -= 1
-            crop.row.skipped[reason] += 1
-        else:
-            kept.append(crop)
-    return kept, list(other_shape.values())
-
-
-def _groups(crops: Sequence[_Crop], seen: dict[int, _Seen]) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """Return the group of each file name, and the pairs that are nearly the same."""
-    used = list({crop.image.id: crop.image for crop in crops}.values())
-    names = [image.file_name for image in used]
-    pairs = alike_pairs([seen[image.id].look for image in used])
-    merged = merged_groups(names, pairs)
-    return dict(zip(names, merged, strict=True)), [(names[i], names[j]) for i, j in pairs]
+def _groups(
+    crops: Sequence[Crop], seen: dict[Id, _Seen], *, near_duplicates: bool
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the group of each crop, and the pairs of pictures that are nearly the same."""
+    of_crop = [seen[crop.image.id].name for crop in crops]
+    if not near_duplicates:
+        return of_crop, []
+    used = list({seen[crop.image.id].name: seen[crop.image.id] for crop in crops}.values())
+    names = [picture.name for picture in used]
+    pairs = alike_pairs([picture.look for picture in used])
+    group_of = dict(zip(names, merged_groups(names, pairs), strict=True))
+    return [group_of[name] for name in of_crop], [(names[i], names[j]) for i, j in pairs]
 
 
 def _cut_all(
-    crops: Sequence[_Crop], seen: dict[int, _Seen], open_image: OpenImage, options: CropOptions,
+    crops: Sequence[Crop], seen: dict[Id, _Seen], opened: _Open, options: CropOptions,
     on_progress: Callable[[int, int], None],
 ) -> Iterator[tuple[int, bytes]]:  # fmt: skip
     """Open each picture once and yield (position, JPEG file) of its crops."""
@@ -300,9 +222,9 @@ def _cut_all(
     for position, crop in enumerate(crops):
         of_picture[crop.image.id].append(position)
     for done, positions in enumerate(of_picture.values(), start=1):
-        picture = open_image(crops[positions[0]].image)
+        picture = opened(crops[positions[0]].image, False).image
         for i in positions:
-            box = _box(crops[i], seen[crops[i].image.id].size, options.margin)
+            box = pixel_box(crops[i], seen[crops[i].image.id].size, options.margin)
             yield i, _cut(picture, box, options)
         on_progress(len(of_picture) + done, 2 * len(of_picture))
 

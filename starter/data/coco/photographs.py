@@ -5,7 +5,6 @@ shape: it is written beside, and renamed. So what has its name is whole, after a
 and a later run goes on from there. One URL is fetched by http_download.py.
 """
 
-import csv
 import io
 import os
 import shutil
@@ -21,11 +20,13 @@ from urllib.parse import quote
 from PIL import Image
 
 from starter.contract.errors import Code, usage_error
-from starter.contract.system.files import atomic_write, locked
+from starter.contract.system.files import atomic_write, locked, write_table
 from starter.data.coco.annotations import CocoImage
 from starter.data.coco.http_download import Fetcher, FetchError, FetchRules
-from starter.data.coco.pictures import Size, open_picture, same_shape
+from starter.data.coco.pictures import open_picture, same_shape
+from starter.data.coco.values import Size
 from starter.data.image_store import id_problem
+from starter.data.pixels import DepthError
 
 GIVE_UP_AFTER = 20
 """So many photographs lost in a row, none of them for good, and the network is what is broken."""
@@ -101,10 +102,7 @@ def report_path(folder: Path) -> Path:
 def write_report(photographs: Sequence[Photograph], path: Path) -> None:
     """Write one row for each photograph, in the COCO file's order."""
     names = list(Photograph.__dataclass_fields__)
-    with atomic_write(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(names)
-        writer.writerows([getattr(photograph, name) for name in names] for photograph in photographs)
+    write_table(path, names, ([getattr(photograph, name) for name in names] for photograph in photographs))
 
 
 def losses(photographs: Sequence[Photograph]) -> list[tuple[str, int]]:
@@ -228,11 +226,13 @@ def _checked(data: bytes, entry: CocoImage) -> Size:
     try:
         with Image.open(io.BytesIO(data)) as picture:
             picture.verify()
-        _, size = open_picture(io.BytesIO(data), entry, reduced=True)
+        size = open_picture(io.BytesIO(data), entry.size, reduced=True).size
+    except DepthError as error:
+        raise FetchError(str(error), final=True) from error
     # PIL's decoders raise nearly anything on damaged bytes.
     except Exception as error:
         start = " (it looks like a web page)" if data.lstrip()[:1] == b"<" else ""
         raise FetchError(f"no picture, or damaged{start}") from error
-    if not same_shape((entry.width, entry.height), size):
+    if entry.size and not same_shape(entry.size, size):
         raise FetchError("a picture of another shape than annotated", final=True)
     return size

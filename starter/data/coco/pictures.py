@@ -3,21 +3,25 @@
 Boxes are in pixels of the annotated width and height. A picture of that shape in another
 size is used, and its boxes are scaled; one of another shape is some other picture. The
 same rule decides whether the EXIF orientation counts: what fits the annotation is right.
+Where both ways fit, or no size is annotated, the caller's choice decides.
 """
 
-import unicodedata
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
 from typing import IO
 
 from PIL import ExifTags, Image, ImageOps
 
-from starter.data.coco.annotations import CocoImage
+from starter.data.coco.values import Size
+from starter.data.options import Orientation
+from starter.data.pixels import to_rgb
 
-Size = tuple[int, int]
-"""Width and height, pixels."""
-
-_TURNED = {5, 6, 7, 8}
-"""EXIF orientations that swap the sides."""
+_UPRIGHT = 1
+_TURNED = range(2, 9)
+"""EXIF orientations that are not upright."""
+_SWAPPED = range(5, 9)
+"""Those that swap the sides."""
 
 REDUCED = (512, 512)
 """JPEG files opened reduced are decoded at an 8th, a 4th or half of their size, but no smaller."""
@@ -33,12 +37,36 @@ def same_shape(annotated: Size, size: Size) -> bool:
     return all(abs(now - scale * then) <= 1 for now, then in zip(size, annotated, strict=True))
 
 
-def open_picture(
-    source: Path | IO[bytes], entry: CocoImage, *, reduced: bool = False
-) -> tuple[Image.Image, Size]:
-    """Decode a picture to RGB and return it with its size, the way up that fits the annotation.
+class WayUp(StrEnum):
+    """What decided which way up a picture is."""
 
-    Reduced, the picture may be smaller than the size says: enough to look at, and quicker.
+    PLAIN = "have none"
+    TURNED = "turned upright, as the annotated shape says"
+    STORED = "left as stored, as the annotated shape says"
+    CHOSEN = "fit both ways"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A decoded picture."""
+
+    image: Image.Image
+    """RGB; it may be smaller than `size` where it was opened reduced."""
+    size: Size
+    """The way up that it is."""
+    way_up: WayUp = WayUp.PLAIN
+
+
+def open_picture(
+    source: Path | IO[bytes],
+    annotated: Size | None,
+    *,
+    orientation: Orientation = Orientation.EXIF,
+    reduced: bool = False,
+) -> Opened:
+    """Decode a picture to RGB, the way up that fits the annotated size.
+
+    Reduced, the picture may be smaller than its size says: enough to look at, and quicker.
 
     Raises:
         Exception: anything, as PIL's decoders do on damaged bytes; ValueError for too many pixels.
@@ -47,26 +75,21 @@ def open_picture(
         size = stored.size
         if Image.MAX_IMAGE_PIXELS and size[0] * size[1] > Image.MAX_IMAGE_PIXELS:
             raise ValueError(f"{size[0]} x {size[1]} pixels are more than {Image.MAX_IMAGE_PIXELS:,}")
-        turned = stored.getexif().get(ExifTags.Base.Orientation) in _TURNED
-        upright = size[::-1] if turned else size
+        tag = stored.getexif().get(ExifTags.Base.Orientation, _UPRIGHT)
+        upright = size[::-1] if tag in _SWAPPED else size
+        way_up = _decide(size, upright, annotated) if tag in _TURNED else WayUp.PLAIN
+        as_stored = way_up is WayUp.STORED or (way_up is WayUp.CHOSEN and orientation is Orientation.STORED)
         if reduced:
             stored.draft("RGB", REDUCED)
-        if turned and _prefer_stored(stored=size, upright=upright, annotated=(entry.width, entry.height)):
-            return stored.convert("RGB"), size
-        return ImageOps.exif_transpose(stored).convert("RGB"), upright
+        if as_stored:
+            return Opened(to_rgb(stored), size, way_up)
+        return Opened(to_rgb(ImageOps.exif_transpose(stored)), upright, way_up)
 
 
-def _prefer_stored(*, stored: Size, upright: Size, annotated: Size) -> bool:
-    return not same_shape(annotated, upright) and same_shape(annotated, stored)
-
-
-def find_file(folder: Path, name: str) -> Path:
-    """Return the file of that name; accents and Hangul may be written composed or not, as macOS does."""
-    path = folder / name
-    if path.exists():
-        return path
-    path = folder
-    for part in PurePosixPath(name).parts:
-        forms = (part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD")))
-        path = next((path / form for form in forms if (path / form).exists()), path / part)
-    return path
+def _decide(stored: Size, upright: Size, annotated: Size | None) -> WayUp:
+    fits_stored, fits_upright = (
+        annotated is None or same_shape(annotated, size) for size in (stored, upright)
+    )
+    if fits_stored == fits_upright:
+        return WayUp.CHOSEN
+    return WayUp.TURNED if fits_upright else WayUp.STORED
