@@ -1,5 +1,6 @@
 """The commands `starter init` and `starter explain`."""
 
+import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -8,8 +9,12 @@ import typer
 from starter.cli.common import RulesOption, can_be_made, err, out
 from starter.contract.competition import load_competition
 from starter.contract.errors import CATALOGUE, Code, usage_error
+from starter.contract.names import entry_fault
 from starter.contract.text import typed
 from starter.report.terminal import print_line
+
+FIRST = Path(__file__).parents[1] / "submission" / "first"
+"""A plugin, and weights that `starter train` made for it on the packaged data."""
 
 
 def init(
@@ -21,9 +26,14 @@ def init(
     competition: RulesOption = None,
 ) -> None:
     """Write a submission that scores as it is."""
-    from starter.submission.template import write_template
-
-    target = write_template(name, folder or _submissions_folder(competition))
+    if found := entry_fault(name):
+        raise usage_error(Code.BAD_NAME, where="starter init", got=f"{name!r}: {found}")
+    target = (folder or _submissions_folder(competition)) / name
+    if target.exists():
+        raise usage_error(Code.TARGET_EXISTS, where=str(target), got="a file or folder of that name")
+    target.mkdir(parents=True)
+    for file in ("plugin.py", "weights.safetensors"):
+        shutil.copyfile(FIRST / file, target / file)
     print_line(out, f"{target}/plugin.py  the network and its transforms")
     print_line(out, f"{target}/weights.safetensors  trained on the packaged data")
     shown = typed(target)

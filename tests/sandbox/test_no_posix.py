@@ -17,11 +17,11 @@ from conftest import GOOD, Command, drawn_image
 from photo_server import SIZE, photograph, serving
 from safetensors import safe_open
 
+from starter.cli.start import FIRST
 from starter.contract.errors import Status
 from starter.contract.submissions import discover
 from starter.contract.system.files import own_folder, remove_abandoned
 from starter.data.dataset import Dataset, open_dataset
-from starter.submission.template import TEMPLATE
 
 ROOT = Path(__file__).parents[2]
 PROBE = """
@@ -178,7 +178,7 @@ def test_what_a_plugin_has_started_ends_with_it(elsewhere: Command, entry: Path,
 def test_a_first_plugin_is_written_trained_and_packed(elsewhere: Command, place: Path) -> None:
     elsewhere("init", "first", "--dir", "own")
     own = place / "own" / "first"
-    assert (own / "plugin.py").read_bytes() == (TEMPLATE / "plugin.py").read_bytes()
+    assert (own / "plugin.py").read_bytes() == (FIRST / "plugin.py").read_bytes()
     (own / "plugin.py").write_text(GOOD, encoding="utf-8", newline="\n")
     (own / "weights.safetensors").unlink()
 
