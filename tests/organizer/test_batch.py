@@ -151,7 +151,7 @@ def test_a_plan_opens_zips_and_says_what_is_refused_and_left_out(
         "evaluate   a/net",
         "evaluate   b/more  left out: .git/ (2 files), README.md",
         "invalid    c/two  E113 no plugin.py, but 2 Python files: one.py, two.py",
-        "invalid    d/out  E112 a path that leads out of the folder",
+        "invalid    d/out  E112 '../plugin.py': a path that leads out of the folder",
         "invalid    e/none  E111 not a zip file, or cut off",
         "",
         "5 entries: 2 evaluate, 3 invalid",

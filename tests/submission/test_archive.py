@@ -6,6 +6,7 @@ import stat
 import struct
 import unicodedata
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -335,6 +336,18 @@ def test_names_without_a_flag_are_read_in_the_encoding_that_they_are_in(
     assert found.source is not None
     assert own_files(found.source).keys() == own
     assert list(found.left_out) == left_out
+
+
+def test_a_second_name_in_an_extra_field_is_not_believed(read: Callable[..., Unpacked]) -> None:
+    """Python 3.12 and newer take it for the member's name, after others have looked at the first."""
+    member, second = zipfile.ZipInfo("w.bin"), b"../evil.bin"
+    head = struct.pack("<HHBL", 0x7075, 5 + len(second), 1, zlib.crc32(b"w.bin"))
+    member.extra = head + second
+    found = read([("plugin.py", PLUGIN), (member, b"w")])
+
+    assert found.problems == ()
+    assert found.source is not None
+    assert own_files(found.source).keys() == {"plugin.py", "w.bin"}
 
 
 def test_a_wrong_layout_is_told_with_the_files_and_the_layouts_that_are_taken(

@@ -27,7 +27,7 @@ from starter.cli.common import (
 )
 from starter.cli.exits import EXIT_HOST, EXIT_OK, EXIT_PARTICIPANT
 from starter.contract.competition import load_competition
-from starter.contract.errors import Status
+from starter.contract.errors import Problem, Status
 from starter.contract.system.processors import available
 from starter.contract.text import inline
 from starter.report.terminal import describe, print_line, print_wrapped
@@ -246,6 +246,12 @@ def _left_out(entry: "PlannedEntry") -> str:
     return f"  left out: {', '.join(map(inline, entry.left_out))}" if entry.left_out else ""
 
 
+def _short(problem: Problem) -> str:
+    """Return a problem of an entry's files on one line; of a zip with the member."""
+    _, _, member = problem.where.partition(".zip: ")
+    return inline(f"{problem.code} {member}{': ' if member else ''}{problem.got}")
+
+
 def _show_left_out(entries: "Iterable[PlannedEntry]") -> None:
     for entry in entries:
         if entry.left_out:
@@ -277,8 +283,7 @@ def _show_plan(entries: "Sequence[PlannedEntry]", json_to: str | None) -> int:
     if json_to is not None:
         write_json(json_to, _json(entries, []))
     for entry in entries if json_to != "-" else ():
-        found = [f"{p.code} {inline(p.got)}" for p in entry.problems[:1]]
-        reason = "".join(f"  {text}" for text in (entry.refused, *found) if text)
+        reason = "".join(f"  {text}" for text in (entry.refused, *map(_short, entry.problems[:1])) if text)
         print_line(out, f"{entry.outcome:9}  {_name(entry)}{reason}{_left_out(entry)}")
     counts = Counter(entry.outcome for entry in entries)
     if json_to != "-":
