@@ -10,6 +10,7 @@ Standard library only: the process that reads a stranger's zip has nothing else 
 
 import re
 import unicodedata
+from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 MANIFEST = "starter-manifest.json"
@@ -17,6 +18,16 @@ MANIFEST = "starter-manifest.json"
 
 IGNORED = ("__MACOSX", "__pycache__", ".DS_Store", "Thumbs.db", "desktop.ini")
 """What operating systems and Python leave behind; never part of a submission."""
+
+LITTER = {
+    "version control": (".git", ".hg", ".svn", ".gitignore", ".gitattributes"),
+    "a cache": (".mypy_cache", ".ruff_cache", ".pytest_cache", ".ipynb_checkpoints", ".cache", "__pycache__"),
+    "an environment": (".venv", "venv", ".tox", "node_modules"),
+    "the operating system's": ("__macosx", "._*", ".ds_store", ".appledouble", "thumbs.db", "desktop.ini"),
+    "an editor's": (".vscode", ".idea"),
+    "compiled Python": ("*.pyc",),
+}
+"""Patterns of names, in lower case, that are left out of zips, written and read, by what they are."""
 
 LONGEST = 64
 """Characters of an entry's or a team's name."""
@@ -59,6 +70,22 @@ _LATIN = {pair[0]: pair[1] for pair in _LOOK_LIKE.split()}
 def is_ignored(path: PurePosixPath) -> bool:
     """Say whether a file is none of a submission's own."""
     return any(part in IGNORED for part in path.parts) or path.suffix == ".pyc"
+
+
+def litter_kind(name: str) -> str:
+    """Say what kind of litter a file or folder of this name is; nothing where it may be a submission's.
+
+    >>> litter_kind("._net.py"), litter_kind("net.py")
+    ("the operating system's", '')
+    """
+    kinds = (kind for kind, patterns in LITTER.items() for p in patterns if fnmatchcase(name.lower(), p))
+    return next(kinds, "")
+
+
+def litter(path: PurePosixPath) -> PurePosixPath | None:
+    """Return the outermost file or folder on a path that is litter; None where none is."""
+    ways = (*reversed(path.parents), path)
+    return next((way for way in ways if litter_kind(way.name)), None)
 
 
 def normalized(name: str) -> str:

@@ -6,7 +6,7 @@ relative to. What goes to and comes from child processes is in protocol.py.
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from starter.contract.errors import Problem, Status
 from starter.contract.isolation import Level
@@ -221,8 +221,8 @@ class EvaluationResult(Record):
     """The first problem."""
     problems: tuple[Problem, ...] = ()
     """All problems."""
-    warnings: tuple[str, ...] = ()
-    """What is no fault, but hardly meant."""
+    warnings: tuple[str, ...] = Field(default=(), exclude_if=lambda texts: not texts)
+    """What is no fault, but hardly meant; written where there is any."""
     title: str | None = None
     """Submission.name."""
     authors: tuple[str, ...] = ()

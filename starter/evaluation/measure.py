@@ -212,7 +212,8 @@ class LocalMeasurer:
         if problems:
             return Exported(WorkerReport(problems=tuple(problems)), folder, "")
         exported = export(source, self._images.competition, limits, folder, sandbox, stop=stop)
-        if self._keeper is not None and self._images.kept is not None and exported.is_complete:
+        runs = exported.is_complete and not exported.report.problems
+        if self._keeper is not None and self._images.kept is not None and runs:
             images, kept = self._images, self._images.kept
             asked = KeepRequest(
                 transforms=folder / "transforms", dataset=images.root, image_ids=images.ids, kept=kept
@@ -248,15 +249,16 @@ class LocalMeasurer:
         return replace(found, seconds=round(time.monotonic() - started, 3))
 
     def _run(self, folder: Path, found: Measurement) -> Measurement:
-        """Have a graph counted and run; return the measurement with what came out."""
+        """Have a graph counted, and run unless something is wrong already; return what came out."""
         logits = folder / "logits.npy"
+        image_ids = () if found.problems else self._images.ids
         request = RunnerRequest(
             graph=folder / "graph",
             weights=folder / "weights",
             transforms=folder / "transforms",
             num_classes=self._images.competition.num_classes,
             dataset=self._images.root,
-            image_ids=self._images.ids,
+            image_ids=image_ids,
             logits=logits,
             profile=self._profile,
             kept=self._images.kept,
@@ -273,7 +275,7 @@ class LocalMeasurer:
             graph=request.graph.read_bytes(),
             transforms=request.transforms.read_bytes(),
             weights_header=_safetensors_header(request.weights),
-            logits=np.load(logits, allow_pickle=False) if self._images.ids else None,
+            logits=np.load(logits, allow_pickle=False) if image_ids else None,
         )
 
 

@@ -31,7 +31,13 @@ def refusal(source: SubmissionSource, problems: tuple[Problem, ...]) -> Evaluati
 
 
 def record_of(
-    evaluator: Evaluator, measured: Evaluation, *, submission: str, context: Context, limits: Limits
+    evaluator: Evaluator,
+    measured: Evaluation,
+    *,
+    submission: str,
+    context: Context,
+    limits: Limits,
+    left_out: tuple[str, ...] = (),
 ) -> EvaluationRecord:
     """Return the record of a measured submission: its figures on each usage, and what proves them."""
     scores = {usage: evaluator.score_on(measured, usage) for usage in USAGES}
@@ -54,6 +60,7 @@ def record_of(
         versions={**evaluator.versions, "starter": __version__, "machine": evaluator.machine},
         predictions=sha256(answers.encode()) if proof else "",
         program=sha256(proof.program) if proof else "",
+        left_out=left_out,
     )
 
 

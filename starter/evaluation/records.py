@@ -86,6 +86,8 @@ class EvaluationRecord(Record):
     """The hash of predictions.csv; empty where there is no answer."""
     program: str = ""
     """The hash of the program that was counted and run; empty where there is none."""
+    left_out: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
+    """What the zip that was evaluated held besides; another zip of the same content may hold other files."""
 
     def for_participant(self, *, withhold_predictions: bool = False) -> "EvaluationRecord":
         """Return the copy that its author may have: no private figures, no path of the organizer's.

@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from starter.contract.competition import CompetitionFile
-from starter.contract.errors import Code, usage_error
+from starter.contract.errors import Code, Status, usage_error
 from starter.contract.protocol import RunnerRequest
 from starter.contract.results import EvaluationResult, Reference, UsageScore
 from starter.contract.system.files import write_whole
@@ -149,7 +149,14 @@ def verify(
         for name in UsageScore.model_fields:
             yield from _figures(f"{usage} {name}", getattr(said, name), getattr(score, name, None))
             if usage == "Public" and name in EvaluationResult.model_fields:  # the row that people see
-                yield from _figures(name, getattr(record.result, name), getattr(score, name, None))
+                yield from _figures(name, getattr(record.result, name), _shown(record, score, name))
+
+
+def _shown(record: EvaluationRecord, score: UsageScore | None, name: str) -> Any:
+    """Return what a row shows of a score: an entry that failed after its images were run has no figures."""
+    if record.result.status is not Status.OK:
+        return EvaluationResult.model_fields[name].default
+    return getattr(score, name, None)
 
 
 def _figures(name: str, said: Any, found: Any) -> Iterator[Check]:

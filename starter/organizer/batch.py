@@ -19,7 +19,7 @@ from starter.evaluation.evaluate import Evaluation, Evaluator
 from starter.evaluation.measure import WorkerLostError
 from starter.evaluation.recording import evidence_of, record_of, refusal
 from starter.evaluation.records import Context, EvaluationRecord
-from starter.organizer.entries import staged
+from starter.organizer.entries import StagedEntry, staged
 from starter.organizer.plan import Action, PlannedEntry
 from starter.organizer.store.store import Store
 
@@ -154,13 +154,13 @@ class Batch:
 
     def _job(self, make: Callable[[], Evaluator]) -> None:
         """Work until nothing is left or the worker is lost, on a thread of its own."""
-        places: dict[SubmissionSource, tuple[PlannedEntry, str, contextlib.ExitStack]] = {}
+        places: dict[SubmissionSource, tuple[PlannedEntry, StagedEntry, contextlib.ExitStack]] = {}
         try:
             with make() as evaluator, contextlib.ExitStack() as held:
                 for measured in evaluator.evaluate(self._sources(evaluator, places, held), "Public"):
                     assert measured.measurement is not None
-                    item, submission, place = places.pop(measured.measurement.source)
-                    self._keep(evaluator, measured, submission, item)
+                    item, entry, place = places.pop(measured.measurement.source)
+                    self._keep(evaluator, measured, entry, item)
                     place.close()
         except WorkerLostError:
             self._again(item for item, _, _ in places.values())
@@ -180,7 +180,7 @@ class Batch:
     def _sources(
         self,
         evaluator: Evaluator,
-        places: dict[SubmissionSource, tuple[PlannedEntry, str, contextlib.ExitStack]],
+        places: dict[SubmissionSource, tuple[PlannedEntry, StagedEntry, contextlib.ExitStack]],
         held: contextlib.ExitStack,
     ) -> Iterator[SubmissionSource]:
         """Take entries that are left, and yield copies of those that can be run."""
@@ -190,27 +190,31 @@ class Batch:
             except queue.Empty:
                 return
             place = held.enter_context(contextlib.ExitStack())
-            submission, source, problems = place.enter_context(staged(item.source, self._competition.limits))
-            if submission != item.submission:  # somebody has changed it since it was planned
-                self._store.add(self._context, [replace(item, submission=submission).entry])
-            if self._lost[submission] >= _LOST_WORKERS:
+            entry = place.enter_context(staged(item.source, self._competition.limits))
+            if entry.submission != item.submission:  # somebody has changed it since it was planned
+                self._store.add(self._context, [replace(item, submission=entry.submission).entry])
+            problems = entry.problems
+            if self._lost[entry.submission] >= _LOST_WORKERS:
                 got = f"{_LOST_WORKERS} workers were lost with it"
                 problems = (problem(Code.MACHINE_FAILS, where=item.source.name, got=got),)
             if problems:
-                self._keep(evaluator, refusal(source, problems), submission, item)
+                self._keep(evaluator, refusal(entry.source, problems), entry, item)
                 place.close()
             else:
-                places[source] = item, submission, place
-                yield source
+                places[entry.source] = item, entry, place
+                yield entry.source
 
-    def _keep(self, evaluator: Evaluator, measured: Evaluation, submission: str, item: PlannedEntry) -> None:
+    def _keep(
+        self, evaluator: Evaluator, measured: Evaluation, entry: StagedEntry, item: PlannedEntry
+    ) -> None:
         """Store one result."""
         record = record_of(
             evaluator,
             measured,
-            submission=submission,
+            submission=entry.submission,
             context=self._holds_under,
             limits=self._competition.limits,
+            left_out=entry.left_out,
         )
         with self._lock:
             if self._stop.is_set() and measured.result.status is Status.HOST_ERROR:

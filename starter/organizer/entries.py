@@ -159,27 +159,43 @@ def _read_index(index: Path) -> dict[Path, _IndexRow]:
     return rows
 
 
+@dataclass(frozen=True)
+class StagedEntry:
+    """An entry that has been copied to a folder of ours."""
+
+    submission: str
+    """The hash of its content."""
+    source: SubmissionSource
+    """The copy; the original where something is wrong with it."""
+    problems: tuple[Problem, ...] = ()
+    """Everything that is wrong with it: it cannot be run."""
+    left_out: tuple[str, ...] = ()
+    """What its zip holds besides the submission, for people."""
+
+
 @contextlib.contextmanager
-def staged(entry: EntrySource, limits: Limits) -> Iterator[tuple[str, SubmissionSource, tuple[Problem, ...]]]:
-    """Copy an entry to a folder of ours; yield its hash, the copy, and what is wrong with it."""
+def staged(entry: EntrySource, limits: Limits) -> Iterator[StagedEntry]:
+    """Copy an entry to a folder of ours, for as long as the context lasts."""
     original = SubmissionSource(entry.name, entry.path, entry.kind)
     if links := entry.links:
         where = str(entry.path)
         found = [problem(Code.LINKED_ENTRY, where=where, got=f"{name}: a link") for name in links[:20]]
-        yield sha256(os.fsencode(entry.path)), original, tuple(found)  # what a link leads to is not read
+        # What a link leads to is not read.
+        yield StagedEntry(sha256(os.fsencode(entry.path)), original, tuple(found))
         return
     with tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True) as place:
         folder = Path(place)
+        left_out: tuple[str, ...] = ()
         if entry.path.suffix.lower() == ".zip" and entry.kind is Kind.FILE:
             unpacked = unpack(entry.path, folder, limits, extract=extract_in_child)
-            source, problems = unpacked.source or original, unpacked.problems
+            source, problems, left_out = unpacked.source or original, unpacked.problems, unpacked.left_out
         else:
             problems = tuple(original.problems(limits))
             source = original if problems else _copied(original, folder)
         source = replace(source, name=entry.name)
         if not problems and entry_fault(entry.name):
             problems = tuple(source.problems(limits))
-        yield submission_digest(source), source, problems
+        yield StagedEntry(submission_digest(source), source, problems, left_out)
 
 
 def _copied(source: SubmissionSource, folder: Path) -> SubmissionSource:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from starter.contract.competition import CompetitionFile
-from starter.contract.errors import Code, Status
+from starter.contract.errors import CATALOGUE, Code, Problem, Status
 from starter.contract.names import skeleton, team_fault
 from starter.organizer.entries import EntrySource, staged
 from starter.organizer.store.model import Entry
@@ -37,6 +37,17 @@ class PlannedEntry:
     action: Action
     refused: str = ""
     """Why it is refused."""
+    problems: tuple[Problem, ...] = ()
+    """What is wrong with its files: it is not run, and that is its result."""
+    left_out: tuple[str, ...] = ()
+    """What its zip holds besides the submission, for people."""
+
+    @property
+    def outcome(self) -> str:
+        """What will become of it, in a word: the action, or the status that its evaluation can only have."""
+        if self.problems and self.action is Action.EVALUATE:
+            return CATALOGUE[self.problems[0].code].status.value
+        return self.action.value
 
     @property
     def entry(self) -> Entry:
@@ -78,8 +89,8 @@ def plan(
     seen: set[str] = set()
     refused = _over_the_limit(sources, store, competition) | _badly_named(sources, store)
     for source in sources:
-        with staged(source, competition.limits) as (submission, _, _):
-            pass
+        with staged(source, competition.limits) as found:
+            submission = found.submission
         if source in refused:
             action = Action.REFUSED
         elif submission in done and not retry(done[submission]):
@@ -91,7 +102,8 @@ def plan(
         else:
             action = Action.EVALUATE
             seen.add(submission)
-        entries.append(PlannedEntry(source, submission, action, refused.get(source, "")))
+        why = refused.get(source, "")
+        entries.append(PlannedEntry(source, submission, action, why, found.problems, found.left_out))
         on_progress(len(entries), len(sources))
     return entries
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from starter.submission.zip_reader import BYTES_PER_ENTRY, DAMAGED, Finding, extract
+from starter.submission.zip_reader import BYTES_PER_ENTRY, DAMAGED, Extracted, Finding, extract
 
 _SECONDS, _BYTES_PER_SECOND = 30, 16 * 2**20
 _MEMORY_MB, _DIRECTORY_BYTES_PER_BYTE = 256, 8
@@ -27,7 +27,7 @@ def extract_in_child(
     *,
     seconds: int = _SECONDS,
     memory_mb: int = _MEMORY_MB,
-) -> list[Finding]:
+) -> Extracted:
     """Do what zip_reader.extract does; a limit that the process exceeds is a finding.
 
     Args:
@@ -54,12 +54,17 @@ def extract_in_child(
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return [Finding(DAMAGED, "", f"not read within {seconds} s")]
+            return _damaged(f"not read within {seconds} s")
         answer.seek(0)
         written = answer.read(_MAX_ANSWER)
     if child.returncode:
-        return [Finding(DAMAGED, "", f"the process that reads it ended with status {child.returncode}")]
-    return [Finding(*map(str, finding)) for finding in json.loads(written)]
+        return _damaged(f"the process that reads it ended with status {child.returncode}")
+    findings, left_out = json.loads(written)
+    return Extracted([Finding(*map(str, finding)) for finding in findings], list(map(str, left_out)))
+
+
+def _damaged(got: str) -> Extracted:
+    return Extracted([Finding(DAMAGED, "", got)], [])
 
 
 def give_up(path: Path, above: Path, most_bytes: int, seconds: int, memory: int) -> None:
@@ -92,15 +97,15 @@ def give_up(path: Path, above: Path, most_bytes: int, seconds: int, memory: int)
 
 
 def main(arguments: list[str]) -> None:
-    """Read the zip that the arguments name; write the findings as JSON to stdout."""
+    """Read the zip that the arguments name; write what became of it as JSON to stdout."""
     path, folder = Path(arguments[0]), Path(arguments[1])
     most_files, most_bytes, seconds, memory = map(int, arguments[2:])
     try:
         give_up(path, folder.parent, most_bytes, seconds, memory)
-        findings = extract(path, folder, most_files, most_bytes)
+        extracted = extract(path, folder, most_files, most_bytes)
     except MemoryError:
-        findings = [Finding(DAMAGED, "", f"reading it needs more than {memory >> 20} MiB of memory")]
-    sys.stdout.write(json.dumps(findings))
+        extracted = _damaged(f"reading it needs more than {memory >> 20} MiB of memory")
+    sys.stdout.write(json.dumps(extracted))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""A submission's zip: what it must hold, and whether it is what its manifest says.
+"""A submission's zip: the submission in it, and whether it is what its manifest says.
 
 The zip itself is read by zip_reader.py; for an organizer in a process of its own (organizer/unpacking.py).
+What it must hold: layout.py.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,8 @@ from starter.contract.names import MANIFEST
 from starter.contract.results import Record
 from starter.contract.submissions import PLUGIN_FILE, Kind, SubmissionSource
 from starter.submission.content import own_files, sha256_of_file, submission_digest
-from starter.submission.zip_reader import Finding, extract
+from starter.submission.layout import WANTED
+from starter.submission.zip_reader import Extracted, Finding, extract
 
 
 class PackedFile(Record):
@@ -53,17 +55,16 @@ class Unpacked:
     """The submission, unpacked; None where there is none."""
     problems: tuple[Problem, ...] = ()
     """Everything that is wrong with the zip."""
+    left_out: tuple[str, ...] = ()
+    """What it holds besides the submission, for people."""
 
 
-Extract = Callable[[Path, Path, int, int], list[Finding]]
+Extract = Callable[[Path, Path, int, int], Extracted]
 """zip_reader.extract, here or in another process."""
 
 
 def unpack(path: Path, folder: Path, limits: Limits, *, extract: Extract = extract) -> Unpacked:
     """Unpack a submission's zip into an empty folder.
-
-    A zip holds plugin.py and what belongs to it, at its top or in one folder; or NAME.py,
-    perhaps with NAME.safetensors.
 
     Args:
         path: the zip; its name is the submission's.
@@ -71,43 +72,26 @@ def unpack(path: Path, folder: Path, limits: Limits, *, extract: Extract = extra
         limits: how much it may hold.
         extract: what reads the zip; a stranger's is read in another process.
     """
-    findings = extract(path, folder / path.stem, limits.submission_files, limits.submission_mb * 2**20)
+    target = folder / path.stem
+    findings, left_out = extract(path, target, limits.submission_files, limits.submission_mb * 2**20)
     if findings:
         return Unpacked(None, tuple(_problem(path.name, finding, limits) for finding in findings))
-    source = _layout(path, folder / path.stem)
-    if isinstance(source, Problem):
-        return Unpacked(None, (source,))
-    return Unpacked(source, tuple(_manifest_problems(path.name, source)))
+    if (target / PLUGIN_FILE).is_file():
+        source = SubmissionSource(path.stem, target, Kind.FOLDER)
+    else:
+        (plugin,) = target.glob("*.py")
+        source = SubmissionSource(path.stem, plugin, Kind.FILE)
+    return Unpacked(source, tuple(_manifest_problems(path.name, source)), tuple(left_out))
 
 
 def _problem(zip_name: str, finding: Finding, limits: Limits) -> Problem:
-    expected = f"at most {limits.submission_files} files and {limits.submission_mb} MiB"
     code = Code(finding.code)
-    return problem(
-        code,
-        where=f"{zip_name}: {finding.where}" if finding.where else zip_name,
-        expected=expected if code is Code.TOO_LARGE else "",
-        got=finding.got,
-    )
-
-
-def _layout(path: Path, folder: Path) -> SubmissionSource | Problem:
-    """Return the one submission in an unpacked folder."""
-    name = path.stem
-    top = sorted(child for child in folder.iterdir() if child.name != MANIFEST)
-    if (folder / PLUGIN_FILE).is_file():
-        return SubmissionSource(name, folder, Kind.FOLDER)
-    if len(top) == 1 and (top[0] / PLUGIN_FILE).is_file():
-        return SubmissionSource(name, top[0], Kind.FOLDER)
-    plugins = [child for child in top if child.suffix == ".py" and child.is_file()]
-    if len(plugins) == 1:
-        others = [child for child in top if child not in {plugins[0], plugins[0].with_suffix(".safetensors")}]
-        if not others:
-            return SubmissionSource(name, plugins[0], Kind.FILE)
-    got = ", ".join(child.name + "/" * child.is_dir() for child in top[:8]) or "nothing"
-    if len(top) == 1 and top[0].suffix.lower() == ".zip":
-        got = f"another zip, {got}"
-    return problem(Code.ARCHIVE_LAYOUT, where=path.name, got=got)
+    wanted = {
+        Code.TOO_LARGE: f"at most {limits.submission_files} files and {limits.submission_mb} MiB",
+        Code.ARCHIVE_LAYOUT: WANTED,
+    }
+    where = f"{zip_name}: {finding.where}" if finding.where else zip_name
+    return problem(code, where=where, expected=wanted.get(code, ""), got=finding.got)
 
 
 def _manifest_problems(where: str, source: SubmissionSource) -> list[Problem]:

@@ -15,20 +15,11 @@ from pathlib import Path, PurePosixPath
 from starter import __version__
 from starter.contract.competition import Limits
 from starter.contract.errors import Code, ParticipantError, Problem, problem
-from starter.contract.names import MANIFEST, is_ignored
+from starter.contract.names import MANIFEST, litter, litter_kind
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.contract.system.files import replace_with
 from starter.submission.archive import Manifest, PackedFile, unpack
 from starter.submission.content import own_files, sha256, submission_digest
-
-LEFT_OUT = {
-    "version control": (".git", ".hg", ".svn", ".gitignore", ".gitattributes"),
-    "a cache": (".mypy_cache", ".ruff_cache", ".pytest_cache", ".ipynb_checkpoints", ".cache", "__pycache__"),
-    "an environment": (".venv", "venv", ".tox", "node_modules"),
-    "the operating system's": ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"),
-    "an editor's": (".vscode", ".idea"),
-}
-"""Names of files and folders that are never packed, by what they are."""
 
 SECRET_NAMES = (
     ".env", ".netrc", ".pypirc", ".aws", ".ssh", ".kaggle", "kaggle.json", "credentials", "credentials.json",
@@ -86,11 +77,8 @@ def choose(source: SubmissionSource, limits: Limits, *, allowed: Collection[str]
 
 
 def _reason_to_leave_out(path: PurePosixPath) -> str:
-    for what, names in LEFT_OUT.items():
-        if any(part in names for part in path.parts):
-            return what
-    if is_ignored(path):
-        return "compiled Python"
+    if found := litter(path):
+        return litter_kind(found.name)
     if any(PurePosixPath(part).match(pattern) for part in path.parts for pattern in SECRET_NAMES):
         return "a file that holds secrets, by its name"
     return "an older manifest" if str(path) == MANIFEST else ""

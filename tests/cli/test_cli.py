@@ -182,7 +182,7 @@ def test_a_checkpoint_is_no_warning_where_it_is_read_or_another_ones(
     path, rules = plugin if plugin.name == "a.py" else folder, competition / "competition.toml"
     run = starter("validate", path, "--json", "-", "--competition", rules, cwd=tmp_path)
     (result,) = run.results.values()
-    assert (result["status"], result["warnings"]) == ("ok", [])
+    assert (result["status"], "warnings" in result) == ("ok", False)
 
 
 def test_validate_tries_the_longest_picture_of_the_data_set(competition: Path, tmp_path: Path) -> None:

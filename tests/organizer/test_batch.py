@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 from conftest import Command
 from crowd import stored, told
 
+from starter.cli.exits import EXIT_PARTICIPANT
 from starter.contract.competition import load_competition
 from starter.contract.errors import Code, Status, UsageError
 from starter.contract.results import Reference
@@ -24,6 +26,7 @@ from starter.contract.submissions import discover_one
 from starter.data.dataset import Dataset
 from starter.evaluation.records import Context
 from starter.organizer.store.store import Store
+from starter.submission.layout import WANTED
 
 KILLS = int(os.environ.get("STARTER_BATCH_KILLS", "2"))
 CROWD = int(os.environ.get("STARTER_BATCH_CROWD", "20"))
@@ -111,6 +114,80 @@ def test_a_plan_says_what_would_be_done_and_does_nothing(
         "duplicate  copy/copy",
     ]
     assert stored(place, easy_dataset) == {}
+
+
+def write_zip(path: Path, members: dict[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in members.items():
+            archive.writestr(name, text)
+
+
+@pytest.fixture
+def strangers(place: Path) -> Path:
+    """Zips as strangers make them: one clean, one with more in it than its plugin, and some that are none."""
+    folder = place / "entries"
+    members = {
+        "a/net": {"plugin.py": crowd.honest(1)},
+        "b/more": {"x/plugin.py": crowd.honest(2), "README.md": "", ".git/HEAD": "", ".git/config": ""},
+        "c/two": {"one.py": crowd.honest(3), "two.py": crowd.honest(4)},
+        "d/out": {"plugin.py": crowd.honest(5), "../plugin.py": ""},
+    }
+    for name, content in members.items():
+        write_zip(folder / f"{name}.zip", content)
+    (folder / "e").mkdir()
+    (folder / "e" / "none.zip").write_text("no zip")
+    for path in folder.rglob("*.zip"):
+        os.utime(path, (1_700_020_000,) * 2)
+    return folder
+
+
+def test_a_plan_opens_zips_and_says_what_is_refused_and_left_out(
+    starter: Command, strangers: Path, place: Path, easy_dataset: Dataset
+) -> None:
+    run = starter("batch", "entries", "--dry-run", "--json", "plan.json", expected=EXIT_PARTICIPANT)
+
+    assert run.stdout.splitlines() == [
+        "evaluate   a/net",
+        "evaluate   b/more  left out: .git/ (2 files), README.md",
+        "invalid    c/two  E113 no plugin.py, but 2 Python files: one.py, two.py",
+        "invalid    d/out  E112 '../plugin.py': a path that leads out of the folder",
+        "invalid    e/none  E111 not a zip file, or cut off",
+        "",
+        "5 entries: 2 evaluate, 3 invalid",
+    ]
+    assert f"{strangers / 'c' / 'two.zip'}: the zip does not hold one submission" in run.stderr
+    assert f"wanted {WANTED}" in run.stderr
+    assert "where  out.zip: '../plugin.py'" in run.stderr
+    said = {entry["name"]: entry for entry in json.loads((place / "plan.json").read_text())["entries"]}
+    assert said["more"]["left_out"] == [".git/ (2 files)", "README.md"]
+    assert [problem["code"] for problem in said["two"]["problems"]] == ["E113"]
+    assert said["net"].keys() & {"left_out", "problems"} == set()
+    assert stored(place, easy_dataset) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("strangers")
+def test_what_is_left_out_of_a_zip_is_told_to_the_organizer_and_to_its_team(
+    starter: Command, place: Path
+) -> None:
+    run = starter("batch", "entries")
+    starter("leaderboard", "--reports", "reports")
+
+    assert "b/more  left out: .git/ (2 files), README.md" in run.stderr.splitlines()
+    assert "5 results: 2 ok, 3 invalid" in run.stdout
+    texts = {
+        name: json.loads((place / "reports" / name / "result.json").read_text())
+        for name in ("a/net", "b/more")
+    }
+    assert texts["b/more"]["left_out"] == [".git/ (2 files)", "README.md"]
+    assert "left_out" not in texts["a/net"]
+    assert starter("verify", "reports").stdout.count("ok ") == 5
+
+    again = starter("batch", "entries", "--dry-run", expected=EXIT_PARTICIPANT)
+    assert again.stdout.splitlines()[2] == (
+        "done       c/two  E113 no plugin.py, but 2 Python files: one.py, two.py"
+    )
 
 
 @pytest.mark.slow

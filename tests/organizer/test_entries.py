@@ -33,9 +33,9 @@ def refused(folder: Path) -> dict[str, list[str]]:
     """Return what is said of each entry that is refused."""
     found = {}
     for entry in find([folder]):
-        with staged(entry, LIMITS) as (_, _, problems):
-            assert {problem.code for problem in problems} <= {Code.LINKED_ENTRY}
-            found[entry.name] = [problem.got for problem in problems]
+        with staged(entry, LIMITS) as copy:
+            assert {problem.code for problem in copy.problems} <= {Code.LINKED_ENTRY}
+            found[entry.name] = [problem.got for problem in copy.problems]
     assert found.pop("own") == []
     return found
 

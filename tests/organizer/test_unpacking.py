@@ -11,7 +11,7 @@ import pytest
 
 from starter.evaluation.runner.process import can_lock
 from starter.organizer.unpacking import extract_in_child
-from starter.submission.zip_reader import DAMAGED, TOO_LARGE, UNSAFE
+from starter.submission.zip_reader import DAMAGED, LAYOUT, TOO_LARGE, UNSAFE
 
 FILES, BYTES = 1000, 2**20
 
@@ -33,9 +33,9 @@ def written(path: Path, members: dict[str, bytes]) -> Path:
 
 def test_an_honest_zip_is_read_whole(tmp_path: Path, folder: Path) -> None:
     members = {"plugin.py": b"# a plugin\n", "data/표.json": b"{}" * 1000}
-    path = written(tmp_path / "entry.zip", members)
+    path = written(tmp_path / "entry.zip", members | {".DS_Store": b"x"})
 
-    assert extract_in_child(path, folder, FILES, BYTES) == []
+    assert extract_in_child(path, folder, FILES, BYTES) == ([], [".DS_Store"])
 
     found = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     assert found == members
@@ -43,31 +43,31 @@ def test_an_honest_zip_is_read_whole(tmp_path: Path, folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("members", "code"),
-    [({"../evil.py": b""}, UNSAFE), ({"zeros": bytes(2 * 2**20)}, TOO_LARGE), ({}, "")],
+    [({"../evil.py": b""}, UNSAFE), ({"zeros": bytes(2 * 2**20)}, TOO_LARGE), ({}, LAYOUT)],
 )
 def test_findings_come_back_from_the_process(
     tmp_path: Path, folder: Path, members: dict[str, bytes], code: str
 ) -> None:
-    found = extract_in_child(written(tmp_path / "entry.zip", members), folder, FILES, BYTES)
-    assert [finding.code for finding in found] == [code] * bool(code)
+    found = extract_in_child(written(tmp_path / "entry.zip", members), folder, FILES, BYTES).findings
+    assert [finding.code for finding in found] == [code]
     assert not (tmp_path / "evil.py").exists()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a pipe that has a path is POSIX's")
 def test_a_file_that_never_ends_takes_no_more_time_than_it_may(tmp_path: Path, folder: Path) -> None:
     os.mkfifo(tmp_path / "entry.zip")
-    found = extract_in_child(tmp_path / "entry.zip", folder, FILES, BYTES, seconds=1)
+    found = extract_in_child(tmp_path / "entry.zip", folder, FILES, BYTES, seconds=1).findings
     assert [(finding.code, finding.got) for finding in found] == [(DAMAGED, "not read within 1 s")]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS and Windows have no limit of the address space")
 def test_a_long_directory_takes_no_more_memory_than_it_may(tmp_path: Path, folder: Path) -> None:
     path = written(tmp_path / "entry.zip", {f"{number:x}": b"" for number in range(30_000)})
-    found = extract_in_child(path, folder, FILES, 10 * BYTES, memory_mb=8)
+    found = extract_in_child(path, folder, FILES, 10 * BYTES, memory_mb=8).findings
     assert [finding.code for finding in found] == [DAMAGED]
     assert "memory" in found[0].got or "status" in found[0].got
     assert not folder.exists()
-    assert extract_in_child(path, folder, FILES, 10 * BYTES)[0].code == TOO_LARGE
+    assert extract_in_child(path, folder, FILES, 10 * BYTES).findings[0].code == TOO_LARGE
 
 
 PROBES = {

@@ -6,6 +6,7 @@ import stat
 import struct
 import unicodedata
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from starter.contract.names import MANIFEST
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.submission.archive import Manifest, PackedFile, Unpacked, unpack
 from starter.submission.content import own_files, sha256, submission_digest, submission_files
+from starter.submission.layout import WANTED
 
 LIMITS = Limits(submission_mb=2, submission_files=20)
 PLUGIN = b"# a plugin\n"
@@ -57,6 +59,13 @@ def info(name: str, *, mode: int = 0, **fields: int) -> zipfile.ZipInfo:
     return member
 
 
+def raw(name: str) -> zipfile.ZipInfo:
+    """Return a member whose name the library does not clean first: as tools on other systems write it."""
+    member = zipfile.ZipInfo("x")
+    member.filename = name
+    return member
+
+
 @pytest.mark.parametrize(
     "members",
     [
@@ -89,11 +98,26 @@ REFUSED: dict[str, tuple[Members, Code, str]] = {
     "backslash": ([("plugin.py", PLUGIN), ("..\\evil.py", b"x")], Code.UNSAFE_ARCHIVE, "leads out"),
     "control character": ([("plugin.py", PLUGIN), ("a\x1b[2Jb.py", b"x")], Code.UNSAFE_ARCHIVE, "control"),
     "right to left": ([("plugin.py", PLUGIN), ("a\u202eyp.txt", b"x")], Code.UNSAFE_ARCHIVE, "control"),
-    "dot": ([("./plugin.py", PLUGIN)], Code.UNSAFE_ARCHIVE, "plain"),
+    "drive, backslash": (
+        [("plugin.py", PLUGIN), (raw("C:\\a.py"), b"x")],
+        Code.UNSAFE_ARCHIVE,
+        "leads out",
+    ),
+    "share": ([("plugin.py", PLUGIN), (raw("\\\\host\\a.py"), b"x")], Code.UNSAFE_ARCHIVE, "leads out"),
+    "below": (
+        [("plugin.py", PLUGIN), (raw("a\\..\\..\\b"), b"x")],
+        Code.UNSAFE_ARCHIVE,
+        "leads out",
+    ),
+    "dot and slip": ([("plugin.py", PLUGIN), ("./../b", b"x")], Code.UNSAFE_ARCHIVE, "leads out"),
+    "null": ([("plugin.py", PLUGIN), (raw("plugin.py\0.txt"), b"x")], Code.UNSAFE_ARCHIVE, "control"),
+    "dots alone": ([("plugin.py", PLUGIN), (raw("./."), b"x")], Code.UNSAFE_ARCHIVE, "no name"),
     "link": ([(LINK, b"/etc/passwd")], Code.UNSAFE_ARCHIVE, "a link"),
     "pipe": ([(info("plugin.py", mode=stat.S_IFIFO | 0o644), b"")], Code.UNSAFE_ARCHIVE, "special"),
     "device": ([(info("plugin.py", mode=stat.S_IFBLK | 0o644), b"")], Code.UNSAFE_ARCHIVE, "special"),
     "case": ([("plugin.py", PLUGIN), ("Plugin.py", b"x")], Code.UNSAFE_ARCHIVE, "twice"),
+    "case of a folder": ([("a/plugin.py", PLUGIN), ("A/x.bin", b"x")], Code.UNSAFE_ARCHIVE, "two spellings"),
+    "two contents": ([("plugin.py", PLUGIN), ("./plugin.py", b"x")], Code.UNSAFE_ARCHIVE, "another content"),
     "unicode": (
         [("plugin.py", PLUGIN), *((unicodedata.normalize(f, "é.py"), b"x") for f in ("NFC", "NFD"))],
         Code.UNSAFE_ARCHIVE,
@@ -105,10 +129,29 @@ REFUSED: dict[str, tuple[Members, Code, str]] = {
     "bomb": ([("plugin.py", PLUGIN), ("zeros.bin", bytes(3 * 2**20))], Code.TOO_LARGE, "zeros.bin 3.0 MiB"),
     "many": ([("plugin.py", PLUGIN), *((f"f{i}", b"") for i in range(30))], Code.TOO_LARGE, "31 files"),
     "nothing": ([], Code.ARCHIVE_LAYOUT, "nothing"),
-    "no plugin": ([("readme.md", b"x"), ("notes/a", b"x")], Code.ARCHIVE_LAYOUT, "notes/, readme.md"),
+    "no plugin": ([("readme.md", b"x"), ("notes/a", b"x")], Code.ARCHIVE_LAYOUT, "notes/a, readme.md"),
     "two plugins": ([("a.py", PLUGIN), ("b.py", PLUGIN)], Code.ARCHIVE_LAYOUT, "a.py, b.py"),
-    "two folders": ([("a/plugin.py", PLUGIN), ("b/plugin.py", b"")], Code.ARCHIVE_LAYOUT, "a/, b/"),
-    "too deep": ([("a/b/plugin.py", PLUGIN)], Code.ARCHIVE_LAYOUT, "a/"),
+    "two folders": (
+        [("a/plugin.py", PLUGIN), ("b/plugin.py", b"")],
+        Code.ARCHIVE_LAYOUT,
+        "a/plugin.py, b/plugin.py",
+    ),
+    "two shapes": (
+        [("a/plugin.py", PLUGIN), ("b.py", b"def starter_submission(): ...")],
+        Code.ARCHIVE_LAYOUT,
+        "2 plugins: a/plugin.py, b.py",
+    ),
+    "weights apart": (
+        [("a/plugin.py", PLUGIN), ("best.safetensors", b"w")],
+        Code.ARCHIVE_LAYOUT,
+        "a/plugin.py, and weights that it would not get: best.safetensors",
+    ),
+    "weights of another name": (
+        [("net.py", PLUGIN), ("weights.safetensors", b"w")],
+        Code.ARCHIVE_LAYOUT,
+        "net.py, and weights that it would not get: weights.safetensors",
+    ),
+    "litter alone": ([(".git/hooks/plugin.py", PLUGIN), ("._net.py", b"x")], Code.ARCHIVE_LAYOUT, "nothing"),
     "nested": ([("a.zip", make([("plugin.py", PLUGIN)]))], Code.ARCHIVE_LAYOUT, "another zip"),
 }
 
@@ -124,6 +167,197 @@ def test_what_a_submission_may_not_hold_is_refused_with_its_reason(
     assert found.source is None
     assert {p.code for p in found.problems} == {code}
     assert reason in found.problems[0].got
+
+
+TAKEN: dict[str, tuple[Members, list[str], list[str]]] = {
+    "PowerShell": ([(raw("net\\plugin.py"), PLUGIN), (raw("net\\data\\a.json"), b"x")], ["data/a.json"], []),
+    "folders of PowerShell": ([(raw("net\\"), b""), (raw("net\\plugin.py"), PLUGIN)], [], []),
+    "folders by their attribute": (
+        [(info("net", mode=stat.S_IFDIR), b""), ("net/plugin.py", PLUGIN)],
+        [],
+        [],
+    ),
+    "dots": ([(raw("./"), b""), (raw("./plugin.py"), PLUGIN), (raw(".//a/./b.bin"), b"x")], ["a/b.bin"], []),
+    "the same twice": ([("plugin.py", PLUGIN), ("./plugin.py", PLUGIN)], [], []),
+    "folders too many": (
+        [("a/", b""), ("a/b/", b""), ("a/b/plugin.py", PLUGIN), ("a/b/w.safetensors", b"w")],
+        ["w.safetensors"],
+        [],
+    ),
+    "macOS": (
+        [("net.py", PLUGIN), ("._net.py", b"x"), ("__MACOSX/._net.py", b"x"), ("__MACOSX/._a", b"x")],
+        [],
+        ["._net.py", "__MACOSX/ (2 files)"],
+    ),
+    "litter among the files": (
+        [
+            ("net/plugin.py", PLUGIN),
+            ("net/a/x.py", b"x"),
+            *((f"net/{name}", b"x") for name in (".git/plugin.py", ".idea/a", "a/.DS_Store", "THUMBS.DB")),
+            *((f"net/{name}", b"x") for name in (".ipynb_checkpoints/plugin-checkpoint.py", "desktop.ini")),
+            ("net/__pycache__/plugin.cpython-311.pyc", b"x"),
+        ],
+        ["a/x.py"],
+        [
+            "net/.git/",
+            "net/.idea/",
+            "net/.ipynb_checkpoints/",
+            "net/THUMBS.DB",
+            "net/__pycache__/",
+            "net/a/.DS_Store",
+            "net/desktop.ini",
+        ],
+    ),
+    "documents beside a file": (
+        [
+            ("x/net.py", PLUGIN),
+            ("x/net.safetensors", b"w"),
+            *((f"x/{name}", b"x") for name in ("README.md", "LICENSE", "requirements.txt", "a.ipynb")),
+        ],
+        ["net.safetensors"],
+        ["x/LICENSE", "x/README.md", "x/a.ipynb", "x/requirements.txt"],
+    ),
+    "documents beside plugin.py are its own": (
+        [("plugin.py", PLUGIN), ("README.md", b"x"), ("a.png", b"x")],
+        ["README.md", "a.png"],
+        [],
+    ),
+    "a repository": (
+        [
+            ("repo/README.md", b"x"),
+            ("repo/train.py", b"import torch"),
+            ("repo/docs/a.md", b"x"),
+            ("repo/docs/b.md", b"x"),
+            ("repo/submissions/net/plugin.py", PLUGIN),
+            ("repo/submissions/net/sub/plugin.py", b"x"),
+        ],
+        ["sub/plugin.py"],
+        ["repo/README.md", "repo/docs/ (2 files)", "repo/train.py"],
+    ),
+    "more weights than its own": (
+        [("net.py", PLUGIN), ("net.safetensors", b"w"), ("old.safetensors", b"w")],
+        ["net.safetensors"],
+        ["old.safetensors"],
+    ),
+    "any script in what is left out": (
+        [("net.py", PLUGIN), ("\u0430dmin ⅷ.txt", b"x"), ("n" * 300, b"x")],
+        [],
+        ["n" * 100, "\u0430dmin ⅷ.txt"],
+    ),
+    "many left out": (
+        [("net.py", PLUGIN), *((f"{i:02d}.md", b"x") for i in range(19))],
+        [],
+        [f"{i:02d}.md" for i in range(19)],
+    ),
+}
+"""The members, the submission's own files beside its plugin, and what is left out."""
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_what_people_and_their_tools_put_beside_one_plugin_is_left_out(
+    read: Callable[..., Unpacked], name: str
+) -> None:
+    members, own, left_out = TAKEN[name]
+    found = read(members)
+
+    assert found.problems == ()
+    assert found.source is not None
+    assert found.source.file.read_bytes() == PLUGIN
+    assert sorted(own_files(found.source).keys() - {found.source.file.name}) == own
+    assert list(found.left_out) == left_out
+    written = {path for path in found.source.folder.rglob("*") if path.is_file()}
+    assert written == set(own_files(found.source).values())  # nothing else is written either
+
+
+def test_a_long_list_of_what_is_left_out_ends_with_a_number(tmp_path: Path) -> None:
+    path, folder = tmp_path / "entry.zip", tmp_path / "out"
+    path.write_bytes(make([("net.py", PLUGIN), *((f"{i:03d}.md", b"x") for i in range(100))]))
+    folder.mkdir()
+    found = unpack(path, folder, Limits())
+    assert found.left_out[-2:] == ("019.md", "and 80 more")
+
+
+def test_what_is_left_out_has_no_say_in_the_hash(tmp_path: Path) -> None:
+    clean: Members = [("plugin.py", PLUGIN), ("a/w.bin", b"w"), ("README.md", b"x")]
+    digests = set()
+    for number, litter in enumerate(
+        [[], [(".git/HEAD", b"x")], [("._plugin.py", b"x"), ("a/.DS_Store", b"x")]]
+    ):
+        (tmp_path / f"{number}.zip").write_bytes(make([*clean, *litter]))
+        (tmp_path / str(number)).mkdir()
+        found = unpack(tmp_path / f"{number}.zip", tmp_path / str(number), LIMITS)
+        assert found.source is not None
+        digests.add(submission_digest(found.source))
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize(
+    ("members", "code"),
+    [
+        ([(f".git/{i}", b"") for i in range(30)], Code.TOO_LARGE),
+        ([("__MACOSX/zeros", bytes(3 * 2**20))], Code.TOO_LARGE),
+        ([("docs/zeros", bytes(3 * 2**20))], Code.TOO_LARGE),
+        ([(f"__MACOSX/{i}/", b"") for i in range(30)], Code.TOO_LARGE),
+        ([("__MACOSX/../../evil", b"x")], Code.UNSAFE_ARCHIVE),
+        ([(info(".DS_Store", mode=stat.S_IFLNK), b"/etc")], Code.UNSAFE_ARCHIVE),
+        ([(info(".git/x", compress_type=zipfile.ZIP_LZMA), b"x")], Code.UNSAFE_ARCHIVE),
+        ([(raw(".git/\0"), b"x")], Code.UNSAFE_ARCHIVE),
+    ],
+)
+def test_what_would_be_left_out_is_counted_and_checked_before(
+    read: Callable[..., Unpacked], members: Members, code: Code
+) -> None:
+    assert {p.code for p in read([("net/plugin.py", PLUGIN), *members]).problems} == {code}
+
+
+@pytest.mark.parametrize(
+    ("written", "own", "left_out"),
+    [
+        ("net/무.bin".encode("cp949"), {"plugin.py", "무.bin"}, []),  # Windows in Korea
+        ("설명서.md".encode("cp949"), {"plugin.py"}, ["설명서.md"]),
+        (
+            "제출/plugin.py".encode("cp949"),
+            {"plugin.py"},
+            [],
+        ),  # beside no other: its folder's name is no matter
+        ("net/é/w.bin".encode(), {"plugin.py", "é/w.bin"}, []),  # a Mac: UTF-8 without its flag
+        ("net/é/w.bin".encode("cp437"), {"plugin.py", "é/w.bin"}, []),  # what the format says
+        (b"\xff\xfe.md", {"plugin.py"}, [b"\xff\xfe.md".decode("cp437")]),
+    ],
+)
+def test_names_without_a_flag_are_read_in_the_encoding_that_they_are_in(
+    read: Callable[..., Unpacked], written: bytes, own: set[str], left_out: list[str]
+) -> None:
+    name = "@" * len(written)
+    plugin: Members = [] if written.endswith(b"plugin.py") else [("net/plugin.py", PLUGIN)]
+    found = read(make([*plugin, (name, PLUGIN)]).replace(name.encode(), written))
+
+    assert found.problems == ()
+    assert found.source is not None
+    assert own_files(found.source).keys() == own
+    assert list(found.left_out) == left_out
+
+
+def test_a_second_name_in_an_extra_field_is_not_believed(read: Callable[..., Unpacked]) -> None:
+    """Python 3.12 and newer take it for the member's name, after others have looked at the first."""
+    member, second = zipfile.ZipInfo("w.bin"), b"../evil.bin"
+    head = struct.pack("<HHBL", 0x7075, 5 + len(second), 1, zlib.crc32(b"w.bin"))
+    member.extra = head + second
+    found = read([("plugin.py", PLUGIN), (member, b"w")])
+
+    assert found.problems == ()
+    assert found.source is not None
+    assert own_files(found.source).keys() == {"plugin.py", "w.bin"}
+
+
+def test_a_wrong_layout_is_told_with_the_files_and_the_layouts_that_are_taken(
+    read: Callable[..., Unpacked],
+) -> None:
+    (found,) = read([("a.py", PLUGIN), ("b/c.py", PLUGIN), ("README.md", b"x")]).problems
+
+    assert found.got == "no plugin.py, but 2 Python files: a.py, b/c.py"
+    assert found.expected == WANTED
+    assert "plugin.py" in found.hint
 
 
 def test_all_bad_members_are_named_at_once(read: Callable[..., Unpacked]) -> None:

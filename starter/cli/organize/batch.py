@@ -25,12 +25,12 @@ from starter.cli.common import (
     store_url,
     write_json,
 )
-from starter.cli.exits import EXIT_HOST, EXIT_OK
+from starter.cli.exits import EXIT_HOST, EXIT_OK, EXIT_PARTICIPANT
 from starter.contract.competition import load_competition
-from starter.contract.errors import Status
+from starter.contract.errors import Problem, Status
 from starter.contract.system.processors import available
 from starter.contract.text import inline
-from starter.report.terminal import print_line
+from starter.report.terminal import describe, print_line, print_wrapped
 
 if TYPE_CHECKING:
     from starter.contract.competition import CompetitionFile
@@ -72,7 +72,9 @@ IndexOption = Annotated[
     Path | None,
     typer.Option(exists=True, dir_okay=False, help="CSV: path, and any of team, submitted and selected."),
 ]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Only say what would be done; zips are opened.")
+]
 RetryOption = Annotated[
     Retry | None, typer.Option(help="Evaluate again what failed, or only what failed by our fault.")
 ]
@@ -129,8 +131,8 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
         with progress("reading") as tick:
             entries = plan(sources, rules, kept, context, retry=again, limit=limit, on_progress=tick)
         if dry_run:
-            _show_plan(entries)
-            return EXIT_OK
+            return _show_plan(entries, json_to)
+        _show_left_out(entry for entry in entries if entry.action is not Action.DONE)
 
         evaluator = partial(
             Evaluator, rules, dataset, reference=reference, reference_path=baseline / "reference.json"
@@ -236,6 +238,26 @@ def _line(record: "EvaluationRecord") -> str:
     return f"{inline(result.name)}  {result.status}  {result.error.code if result.error else ''}".rstrip()
 
 
+def _name(entry: "PlannedEntry") -> str:
+    return f"{inline(entry.source.team)}/{inline(entry.source.name)}"
+
+
+def _left_out(entry: "PlannedEntry") -> str:
+    return f"  left out: {', '.join(map(inline, entry.left_out))}" if entry.left_out else ""
+
+
+def _short(problem: Problem) -> str:
+    """Return a problem of an entry's files on one line; of a zip with the member."""
+    _, _, member = problem.where.partition(".zip: ")
+    return inline(f"{problem.code} {member}{': ' if member else ''}{problem.got}")
+
+
+def _show_left_out(entries: "Iterable[PlannedEntry]") -> None:
+    for entry in entries:
+        if entry.left_out:
+            print_line(err, f"{_name(entry)}{_left_out(entry)}")
+
+
 def _json(entries: "Sequence[PlannedEntry]", records: "Sequence[EvaluationRecord]") -> dict[str, object]:
     return {
         "entries": [
@@ -246,20 +268,33 @@ def _json(entries: "Sequence[PlannedEntry]", records: "Sequence[EvaluationRecord
                 "action": entry.action.value,
                 "refused": entry.refused,
             }
+            | ({"problems": [p.model_dump(mode="json") for p in entry.problems]} if entry.problems else {})
+            | ({"left_out": list(entry.left_out)} if entry.left_out else {})
             for entry in entries
         ],
         "results": [record.for_participant().model_dump(mode="json") for record in records],
     }
 
 
-def _show_plan(entries: "Sequence[PlannedEntry]") -> None:
+def _show_plan(entries: "Sequence[PlannedEntry]", json_to: str | None) -> int:
+    """Show what would become of each entry, and what is wrong with its files; return the exit code."""
+    from starter.organizer.plan import Action
+
+    if json_to is not None:
+        write_json(json_to, _json(entries, []))
+    for entry in entries if json_to != "-" else ():
+        reason = "".join(f"  {text}" for text in (entry.refused, *map(_short, entry.problems[:1])) if text)
+        print_line(out, f"{entry.outcome:9}  {_name(entry)}{reason}{_left_out(entry)}")
+    counts = Counter(entry.outcome for entry in entries)
+    if json_to != "-":
+        print_line(out)
+        print_line(out, f"{len(entries)} entries: {_counts(counts, counts)}")
     for entry in entries:
-        reason = f"  {entry.refused}" if entry.refused else ""
-        print_line(out, f"{entry.action:9}  {inline(entry.source.team)}/{inline(entry.source.name)}{reason}")
-    print_line(out)
-    counts = Counter(entry.action.value for entry in entries)
-    print_line(out, f"{len(entries)} entries: {_counts(counts, counts)}")
+        for problem in entry.problems:
+            print_wrapped(err, describe(problem, str(entry.source.path)))
     print_line(err, "nothing was evaluated: --dry-run")
+    fails = any(entry.problems or entry.action is Action.REFUSED for entry in entries)
+    return EXIT_PARTICIPANT if fails else EXIT_OK
 
 
 def _show_end(entries: "Sequence[PlannedEntry]", statuses: "Counter[Status]") -> None:
