@@ -27,7 +27,7 @@ from starter.contract.submissions import discover_one
 from starter.data.dataset import Dataset, open_dataset
 from starter.evaluation.evaluate import read_reference
 from starter.evaluation.scorer import Scorer
-from starter.evaluation.scoring import macro_f1
+from starter.evaluation.scoring import Counts, macro_f1
 from starter.graph.analysis import trace
 from starter.graph.executor import Program
 from starter.graph.reader import read_graph
@@ -274,8 +274,9 @@ def main() -> None:
         with torch.no_grad():
             found = torch.cat([network(part) for part in evaluated.split(128)]).argmax(1).tolist()
         f1 = macro_f1(labels, found, dataset.info.classes).macro
-        macs = count_model(counted, shape, source).macs
-        score = scorer.score(macs, None, f1)
+        cost = count_model(counted, shape, source)
+        macs = cost.macs
+        score = scorer.score(Counts(macs, cost.ptflops_macs, None), f1)
         print(f"{name:44} F1 {f1:.4f}  MACs {macs:9,}  score {score.score if score else 0:.4f}", flush=True)
 
     line("distilled, as it is", model, model)

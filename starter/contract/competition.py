@@ -31,8 +31,8 @@ class ScoreRules(BaseModel):
 
     cost_version: CostVersion | None = Field(default=None, exclude_if=lambda version: version is None)
     """The cost rule; left out: the one of the baseline's reference.json, or else the newest."""
-    counter: Literal["macs", "thop"] = "macs"
-    """Whose count is scored: ours, or thop's (can be fooled)."""
+    counter: Literal["macs", "ptflops", "thop"] = "macs"
+    """Whose count is scored: ours; the original competition's (ptflops); or thop's (can be fooled)."""
     f1_floor: float = Field(default=0.5, ge=0, le=1)
     """Below this macro F1 an entry is unranked."""
     penalty: float = Field(default=1.0, ge=0)

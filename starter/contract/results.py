@@ -53,6 +53,8 @@ class CostReport(Record):
     """MACs of sums, pools and norms."""
     nodes: tuple[NodeCost, ...]
     """In the order in which they run."""
+    ptflops_macs: int = 0
+    """By the rule of ptflops, which the original competition was scored by."""
 
     @property
     def macs(self) -> int:
@@ -191,6 +193,8 @@ class EvaluationResult(Record):
     """MACs of sums, pools and norms."""
     thop_macs: int | None = None
     """What thop sees of it; shown, and scored only where competition.toml says so."""
+    ptflops_macs: int | None = Field(default=None, exclude_if=lambda macs: macs is None)
+    """By the rule of ptflops; scored only where competition.toml says so."""
     params: int | None = None
     """Elements of the parameters in use."""
     input_shape: tuple[int, int, int] | None = None
@@ -285,6 +289,8 @@ class Reference(Record):
     """MACs of sums, pools and norms."""
     thop_macs: int | None
     """What thop sees."""
+    ptflops_macs: int | None = Field(default=None, exclude_if=lambda macs: macs is None)
+    """By the rule of ptflops; a reference of an earlier kit has none."""
     params: int
     """Elements of the parameters in use."""
     macro_f1: float

@@ -26,7 +26,7 @@ from starter.data.dataset import Dataset
 from starter.evaluation.labelled import LabelledImages, Usage
 from starter.evaluation.measure import Images, LocalMeasurer, Measurement, MeasurerProtocol
 from starter.evaluation.scorer import Scorer, f1_fields
-from starter.evaluation.scoring import check_reference
+from starter.evaluation.scoring import Counts, check_reference
 from starter.sandbox.choice import choose
 
 REFERENCE_FILE = "reference.json"
@@ -195,7 +195,7 @@ class Evaluator:
         if evaluation.predictions is None or result.macs is None or self._scorer is None:
             return None
         images = self.labelled(usage)
-        return self._scorer.on(images, evaluation.predictions, result.macs, result.thop_macs)
+        return self._scorer.on(images, evaluation.predictions, Counts.of(result))
 
     def labelled(self, usage: Usage | None = None) -> LabelledImages:
         """Return the evaluation images of one usage, or all."""
@@ -250,6 +250,7 @@ class Evaluator:
                 "contraction_macs": cost.contraction,
                 "pointwise_macs": cost.pointwise,
                 "reduction_macs": cost.reduction,
+                "ptflops_macs": cost.ptflops_macs,
                 "layers": cost.nodes,
                 "profile": found.reply.profile,
             }
@@ -264,7 +265,8 @@ class Evaluator:
             return {}
         f1 = images.f1(predictions)
         fields = {"num_images": len(images), **f1_fields(f1)}
-        score = self._scorer and self._scorer.score(cost.macs, found.report.thop_macs, f1.macro, usage)
+        counts = Counts(cost.macs, cost.ptflops_macs, found.report.thop_macs)
+        score = self._scorer and self._scorer.score(counts, f1.macro, usage)
         return fields | ({**score._asdict(), "ranked": score.ranked} if score else {})
 
 

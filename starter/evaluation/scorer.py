@@ -7,7 +7,7 @@ from starter.contract.competition import ScoreRules
 from starter.contract.results import Reference, UsageScore
 from starter.evaluation.bootstrap import Floats, interval
 from starter.evaluation.labelled import LabelledImages, Usage
-from starter.evaluation.scoring import F1, Score, compute_score, f1_terms, scored_macs
+from starter.evaluation.scoring import F1, Counts, Score, compute_score, f1_terms
 
 
 class Scorer:
@@ -21,18 +21,17 @@ class Scorer:
     def __init__(self, reference: Reference, rules: ScoreRules) -> None:
         self._reference = reference
         self._rules = rules
-        self._baseline_macs = scored_macs(reference.macs, reference.thop_macs, rules)
+        self._baseline_macs = Counts.of(reference).scored(rules)
 
-    def score(self, macs: int, thop_macs: int | None, f1: float, usage: Usage | None = None) -> Score | None:
-        """Return the score of a cost and an F1; None where thop's count is scored and missing.
+    def score(self, counts: Counts, f1: float, usage: Usage | None = None) -> Score | None:
+        """Return the score of a cost and an F1; None where the count that is scored is missing.
 
         Args:
-            macs: MACs of one image.
-            thop_macs: what thop sees.
+            counts: of one image.
             f1: the macro F1.
             usage: the images that the F1 is of; None: all.
         """
-        counted = scored_macs(macs, thop_macs, self._rules)
+        counted = counts.scored(self._rules)
         if counted is None or not self._baseline_macs:
             return None
         return compute_score(
@@ -48,24 +47,21 @@ class Scorer:
         terms = f1_terms(f1, baseline_f1=self._reference.f1_on(usage), rules=self._rules)
         return macs_ratio + terms
 
-    def on(
-        self, images: LabelledImages, predictions: Sequence[int], macs: int, thop_macs: int | None
-    ) -> UsageScore | None:
+    def on(self, images: LabelledImages, predictions: Sequence[int], counts: Counts) -> UsageScore | None:
         """Return the figures on the images of one usage, with their intervals.
 
         Args:
             images: whose figures.
             predictions: the label of every evaluation image, in the order of test.csv.
-            macs: MACs of one image.
-            thop_macs: what thop sees.
+            counts: of one image.
 
         Returns:
-            UsageScore | None: None where there is no such image, or thop's missing count is scored.
+            UsageScore | None: None where there is no such image, or the count that is scored is missing.
         """
         if not images:
             return None
         f1 = images.f1(predictions)
-        score = self.score(macs, thop_macs, f1.macro, images.usage)
+        score = self.score(counts, f1.macro, images.usage)
         if score is None:
             return None
         drawn = images.draws.macro_f1(images.own(predictions))

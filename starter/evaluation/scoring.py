@@ -9,7 +9,7 @@ The constants come from competition.toml. F1 is the macro F1 over the fixed clas
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -119,9 +119,25 @@ def macro_f1(labels: Sequence[int], predictions: Sequence[int], class_names: Seq
     return F1(sum(per_class.values()) / len(per_class), per_class, absent, accuracy)
 
 
-def scored_macs(macs: int, thop_macs: int | None, rules: ScoreRules) -> int | None:
-    """Return the count that is scored; None where thop was chosen and could not count."""
-    return macs if rules.counter == "macs" else thop_macs
+class Counts(NamedTuple):
+    """What one image costs by each counter; None where that one has no count."""
+
+    macs: int | None
+    """Ours."""
+    ptflops: int | None
+    """By the rule of ptflops, on our graph."""
+    thop: int | None
+    """As thop sees it, on the participant's side."""
+
+    @classmethod
+    def of(cls, measured: Reference | EvaluationResult) -> Self:
+        """Return the counts of a result, or of the baseline."""
+        return cls(measured.macs, measured.ptflops_macs, measured.thop_macs)
+
+    def scored(self, rules: ScoreRules) -> int | None:
+        """Return the count that the score divides."""
+        count: int | None = getattr(self, rules.counter)
+        return count
 
 
 def check_reference(
@@ -154,10 +170,12 @@ def check_reference(
             expected=f"a macro F1 of at least {rules.f1_floor}",
             got=f"{reference.macro_f1:.4f}",
         )
-    macs = scored_macs(reference.macs, reference.thop_macs, rules)
+    macs = Counts.of(reference).scored(rules)
+    if macs is None and rules.counter == "ptflops":  # an earlier kit has measured it
+        raise usage_error(Code.STALE_REFERENCE, where=where, expected="a count by ptflops", got="none")
     if not macs:
         raise usage_error(Code.BASELINE_FREE, where=where, got=f"{rules.counter} = {macs}")
-    return macs
+    return int(macs)
 
 
 class RankKey(NamedTuple):

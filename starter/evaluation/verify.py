@@ -37,6 +37,7 @@ from starter.evaluation.records import (
 )
 from starter.evaluation.runner.process import Runner
 from starter.evaluation.scorer import Scorer
+from starter.evaluation.scoring import Counts
 from starter.submission.content import sha256
 
 RECORD, PREDICTIONS, PROGRAM = "result.json", "predictions.csv", "program.zip"
@@ -138,14 +139,17 @@ def verify(
     yield Check("program", record.program, sha256(evidence.program))
     cost = _count(evidence.program, dataset, runner)
     for name, found in cost.items():
-        yield Check(name, getattr(record.result, name), found)
+        said = getattr(record.result, name)
+        if name != "ptflops_macs" or said is not None:  # a record of an earlier kit has none
+            yield Check(name, said, found)
     scorer = Scorer(reference, competition.score)
     for usage in USAGES:
         said = record.scores.get(usage)
         if said is None:
             continue
         images = LabelledImages.of(dataset, usage)
-        score = scorer.on(images, evidence.labels.tolist(), cost["macs"] or 0, record.result.thop_macs)
+        counts = Counts(cost["macs"] or 0, cost["ptflops_macs"], record.result.thop_macs)
+        score = scorer.on(images, evidence.labels.tolist(), counts)
         for name in UsageScore.model_fields:
             yield from _figures(f"{usage} {name}", getattr(said, name), getattr(score, name, None))
             if usage == "Public" and name in EvaluationResult.model_fields:  # the row that people see
@@ -191,8 +195,8 @@ def _count(program: bytes, dataset: Dataset, runner: Runner) -> dict[str, int | 
             )
         )
     found: dict[str, int | None] = {"params": reply.params}
-    for name in ("macs", "contraction", "pointwise", "reduction"):
-        field = name if name == "macs" else f"{name}_macs"
+    for name in ("macs", "contraction", "pointwise", "reduction", "ptflops_macs"):
+        field = name if name.endswith("macs") else f"{name}_macs"
         found[field] = getattr(reply.cost, name) if reply.cost else None
     return found
 

@@ -15,7 +15,7 @@ from starter.contract.competition import ScoreRules
 from starter.contract.errors import Status
 from starter.contract.results import EvaluationResult, NodeCost, Reference
 from starter.contract.text import inline
-from starter.evaluation.scoring import macs_worth, rank, scored_macs
+from starter.evaluation.scoring import Counts, macs_worth, rank
 from starter.report.terminal import describe, print_line, print_wrapped
 
 _SHOW_LOG = frozenset({Status.CRASH, Status.TIMEOUT, Status.MEMORY, Status.DISK, Status.HOST_ERROR})
@@ -29,8 +29,9 @@ _COLUMNS: dict[str, Callable[[EvaluationResult], str]] = {
     "F1 term": lambda r: f"{r.f1_term:+.4f}",
     "branch": lambda r: str(r.branch),
     "params": lambda r: f"{r.params:,}",
-    "thop sees": lambda r: _thop(r.thop_macs),
+    "thop sees": lambda r: _count(r.thop_macs),
 }
+_COUNTERS = {"macs": "MACs", "ptflops": "MACs as ptflops counts them", "thop": "MACs as thop sees them"}
 _DROPPED_FIRST = ("thop sees", "params", "branch", "F1 term", "of baseline")
 """What a narrow terminal does without, rather than cut figures; the lines below the table have it all."""
 
@@ -118,13 +119,12 @@ def show_problems(console: Console, results: Sequence[EvaluationResult]) -> None
 def explain_score(result: EvaluationResult, reference: Reference, rules: ScoreRules) -> str:
     """Return a score as the sum that it is, which branch of the formula applied, and what is not scored."""
     seen = (
-        f"accuracy {result.accuracy:.4f}, {result.params:,} params, thop sees {_thop(result.thop_macs)} MACs"
+        f"accuracy {result.accuracy:.4f}, {result.params:,} params, thop sees {_count(result.thop_macs)} MACs"
     )
     if result.score is None or result.branch is None:
-        return f"no score: thop, whose count competition.toml chooses, could not count it\n  {seen}"
-    counter = "MACs as thop sees them" if rules.counter == "thop" else "MACs"
-    macs = scored_macs(result.macs or 0, result.thop_macs, rules)
-    baseline_macs = scored_macs(reference.macs, reference.thop_macs, rules)
+        return f"no score: competition.toml scores by {rules.counter}, which could not count it\n  {seen}"
+    counter = _COUNTERS[rules.counter]
+    macs, baseline_macs = (Counts.of(measured).scored(rules) for measured in (result, reference))
     f1, baseline_f1 = f"{result.macro_f1:.4f}", f"{reference.macro_f1:.4f}"
     term, why = {
         "below_floor": ("1", f"F1 {f1} is below the floor of {rules.f1_floor:g}: unranked"),
@@ -146,7 +146,7 @@ def _prices(result: EvaluationResult, reference: Reference, rules: ScoreRules) -
     worth = macs_worth(
         0.01,
         result.branch,
-        baseline_macs=scored_macs(reference.macs, reference.thop_macs, rules) or 0,
+        baseline_macs=Counts.of(reference).scored(rules) or 0,
         baseline_f1=reference.macro_f1,
         rules=rules,
     )
@@ -179,7 +179,7 @@ def _absent(result: EvaluationResult) -> str:
     return f"; no image of {', '.join(result.absent_classes)}, which count as F1 0"
 
 
-def _thop(macs: int | None) -> str:
+def _count(macs: int | None) -> str:
     return "-" if macs is None else f"{macs:,}"
 
 
@@ -258,6 +258,7 @@ def _cost_lines(result: EvaluationResult) -> str:
             f"  pointwise    {result.pointwise_macs:,}",
             f"  reduction    {result.reduction_macs:,}",
             f"  params       {result.params:,}",
+            f"  ptflops      counts {_count(result.ptflops_macs)}",
             f"  thop         {thop}",
         ]
     )

@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score
 from starter.contract.competition import ScoreRules
 from starter.contract.errors import Code, Status, UsageError
 from starter.contract.results import EvaluationResult, Reference
-from starter.evaluation.scoring import Score, check_reference, compute_score, macro_f1, rank, scored_macs
+from starter.evaluation.scoring import Counts, Score, check_reference, compute_score, macro_f1, rank
 
 RULES = ScoreRules()
 CLASSES = ("Metal", "Paper", "Plastic")
@@ -170,11 +170,23 @@ def test_a_reference_that_no_score_may_stand_on_is_refused(
     assert found.hint.startswith(("starter ", "Train it: starter ", "Choose a baseline"))
 
 
-def test_what_thop_counts_matters_only_where_it_is_chosen() -> None:
+def test_another_count_matters_only_where_it_is_chosen() -> None:
     assert checked(reference(thop_macs=None)) == 553_000_000
-    assert scored_macs(10, 7, RULES) == 10
-    assert scored_macs(10, 7, ScoreRules(counter="thop")) == 7
-    assert scored_macs(10, None, ScoreRules(counter="thop")) is None
+    counts = Counts(macs=10, ptflops=8, thop=7)
+    assert counts.scored(RULES) == 10
+    assert counts.scored(ScoreRules(counter="thop")) == 7
+    assert counts.scored(ScoreRules(counter="ptflops")) == 8
+    assert counts._replace(thop=None).scored(ScoreRules(counter="thop")) is None
+
+
+def test_a_reference_of_an_earlier_kit_is_measured_again_for_ptflops() -> None:
+    rules = ScoreRules(counter="ptflops")
+    with pytest.raises(UsageError) as refused:
+        checked(reference(), rules)
+    (found,) = refused.value.problems
+    assert (found.code, found.expected) == (Code.STALE_REFERENCE, "a count by ptflops")
+    assert found.hint.startswith("starter baseline measure")
+    assert checked(reference(ptflops_macs=7), rules) == 7
 
 
 def entry(name: str, score: float | None = None, *, ranked: bool = False, **more: Any) -> EvaluationResult:

@@ -249,3 +249,41 @@ def test_every_row_of_the_table_names_an_operator_of_this_torch() -> None:
 def test_every_row_says_how_it_is_priced() -> None:
     assert all(row.rule for row in OPERATORS.values())
     assert sum(row.kind in (CostClass.MOVEMENT, CostClass.CONSTANT) for row in OPERATORS.values()) > 50
+
+
+PUBLISHED = {54: 3_041_057, 58: 3_270_473, 60: 3_312_953, 36: 2_100_689, 42: 2_305_721, 38: 2_139_185}
+"""MACs of shufflenet_v2_x0_5 with nine classes by its resolution, as the original competition counted."""
+
+
+@pytest.mark.parametrize("side", PUBLISHED)
+def test_ptflops_counts_what_the_original_competition_published(side: int) -> None:
+    model = torchvision.models.shufflenet_v2_x0_5(num_classes=9)
+    assert cost_of(model, (3, side, side), num_classes=9).ptflops_macs == PUBLISHED[side]
+
+
+@pytest.mark.parametrize("name", ["shufflenet_v2_x0_5", "resnet18", "vgg11", "squeezenet1_1", "mnasnet0_5"])
+def test_ptflops_counts_as_the_package_does(name: str) -> None:
+    """Without its count of activations, which the original did not have."""
+    package = pytest.importorskip("ptflops", reason="ptflops is not installed")
+    model = torchvision.models.get_model(name, num_classes=9).eval()
+    for module in [*model.modules()]:
+        for child, layer in module.named_children():
+            if isinstance(layer, nn.ReLU):
+                setattr(module, child, nn.Identity())
+    macs, _ = package.get_model_complexity_info(
+        model,
+        (3, 64, 64),
+        as_strings=False,
+        print_per_layer_stat=False,
+        backend="pytorch",
+        backend_specific_config={"count_functional": False},
+    )
+    assert cost_of(model, (3, 64, 64), num_classes=9).ptflops_macs == macs
+
+
+def test_ptflops_is_dodged_by_sums_of_products_that_are_written_out() -> None:
+    def function(module: Any, image: torch.Tensor) -> torch.Tensor:
+        return (image.flatten(1)[:, None] * module.weight).sum(2)
+
+    report = cost_of(Forward(function, weight=torch.rand(6, 192)))
+    assert (report.ptflops_macs, report.macs) == (0, 2 * 6 * 192)

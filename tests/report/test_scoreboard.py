@@ -204,7 +204,7 @@ def test_what_thop_cannot_count_has_no_score_where_thop_is_scored() -> None:
     terms = dict.fromkeys(("score", "macs_ratio", "f1_term", "branch"))
     result = scored("a", 10, 0.9, thop_macs=None, ranked=False, **terms)
     text = shown(result, rules=ScoreRules(counter="thop"))
-    assert "a: no score: thop" in text
+    assert "a: no score: competition.toml scores by thop" in text
     assert text.endswith("1 submission: 1 unranked\n")
 
 

@@ -14,6 +14,7 @@ from starter.evaluation.bootstrap import Floats, Resampling, chance_ahead, inter
 from starter.evaluation.labelled import LabelledImages, Usage
 from starter.evaluation.records import Context, EvaluationRecord, Evidence
 from starter.evaluation.scorer import Scorer
+from starter.evaluation.scoring import Counts
 from starter.organizer.leaderboard.model import Board, Details, LeaderboardRow, TrendPoint
 from starter.organizer.store.model import Entry, Figures, RankedEntry, StaleEntry, UnrankedEntry
 from starter.organizer.store.store import Labels, Store
@@ -199,7 +200,7 @@ class Standings:
         """Return the row of the baseline that all scores are relative to."""
         reference = self._reference
         f1 = reference.f1_on(usage)
-        score = self._scorer.score(reference.macs, reference.thop_macs, f1, usage)
+        score = self._scorer.score(Counts.of(reference), f1, usage)
         assert score is not None  # the reference has been checked
         return LeaderboardRow(
             id=_row_id("", reference.name, "reference"),

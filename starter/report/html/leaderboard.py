@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from starter.contract.errors import Code, usage_error
 from starter.contract.system.files import atomic_write
 from starter.contract.text import inline
-from starter.evaluation.scoring import f1_terms, pareto_front, scored_macs
+from starter.evaluation.scoring import Counts, f1_terms, pareto_front
 from starter.organizer.leaderboard.model import Board, Details, LeaderboardRow
 from starter.report.html.page import render
 from starter.report.html.svg import HEIGHT, LEFT, RIGHT, WIDTH, Axes, front_line, grid
@@ -103,7 +103,7 @@ def _heaviest(entry: Details) -> int:
 
 
 def _baseline_macs(board: Board) -> int:
-    return scored_macs(board.reference.macs, board.reference.thop_macs, board.rules) or 1
+    return Counts.of(board.reference).scored(board.rules) or 1
 
 
 def _spark(row: LeaderboardRow) -> str:
