@@ -32,16 +32,22 @@ def convert(
     from starter.evaluation.runner.converter import converted
 
     if not path.is_file():
-        raise usage_error(Code.NO_SUCH_PATH, where=str(path), got="no such file")
+        got = "a folder" if path.is_dir() else "no such file"
+        raise usage_error(Code.NO_SUCH_PATH, where=str(path), expected="a checkpoint", got=got)
     target = out_path or path.with_suffix(".safetensors")
+    if target.is_dir() or not target.absolute().parent.is_dir():
+        raise typer.BadParameter(f"{target} cannot be a file: it is a folder, or its folder is not there")
     if out_path is None and target.exists():
         again = typed("starter", "convert", path, "--out", target)
         raise usage_error(Code.TARGET_EXISTS, where=str(target), got="a file", hint=f"To replace it: {again}")
     limits = load_competition(competition).limits if competition else Limits()
     reply = converted(path, target, limits, entry=entry, strip=strip)
     if reply.choice:
-        choose = typed("starter", "convert", path, "--entry", "NAME")
-        raise typer.BadParameter(f"{path.name}: {reply.choice}; choose one: {choose}")
+        choose = typed(
+            "starter", "convert", path, *(("--out", out_path) if out_path else ()), "--entry", "NAME"
+        )
+        told = f"; choose one: {choose}" if "state dicts" in reply.choice else ""
+        raise typer.BadParameter(f"{path.name}: {reply.choice}{told}")
     _show(reply.tensors)
     for note in reply.notes:
         print_line(out, f"left out: {inline(note)}")

@@ -19,7 +19,10 @@ from starter.contract.names import entry_fault, normalized, path_fault
 PLUGIN_FILE = "plugin.py"
 
 PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".tar")
-"""What the files of torch.save are called. They are not read: weights are safetensors files."""
+"""What the files of torch.save are called, in lower case; none is read: weights are safetensors files."""
+
+WEIGHTS = (".safetensors", *PICKLES, ".pt2", ".torchscript", ".onnx", ".npz", ".h5")
+"""What files of weights are called."""
 
 
 class Kind(StrEnum):
@@ -71,18 +74,26 @@ class SubmissionSource:
             return [path for path in self.path.rglob("*") if path.is_file()]
         return [path for path in (self.path, self.path.with_suffix(".safetensors")) if path.is_file()]
 
-    def pickles(self) -> list[str]:
-        """Return the names of the pickled checkpoints that lie with the plugin: nothing reads them.
+    def unread_weights(self) -> list[str]:
+        """Return the names of the weights that lie with a plugin which loads none, and does not name them.
 
         Beside NAME.py those are NAME's, and all where it is the only plugin there.
         """
         if self.kind is Kind.ENTRY_POINT:
             return []
         if self.kind is Kind.FOLDER:
-            return [self.relative(str(path)) for path in self.files() if path.suffix in PICKLES]
-        beside = sorted(self.folder.iterdir())
-        alone = [path for path in beside if path.suffix == ".py"] == [self.path]
-        return [p.name for p in beside if p.suffix in PICKLES and (alone or p.stem == self.path.stem)]
+            found = self.files()
+        else:
+            beside = sorted(self.folder.iterdir())
+            alone = [path for path in beside if path.suffix == ".py"] == [self.path]
+            found = [path for path in beside if alone or path.stem == self.path.stem]
+        code = "".join(
+            path.read_text(encoding="utf-8", errors="replace")
+            for path in self.files()
+            if path.suffix == ".py"
+        )
+        names = (path for path in found if path.suffix.lower() in WEIGHTS and path.name not in code)
+        return [self.relative(str(path)) for path in names]
 
     def problems(self, limits: Limits) -> list[Problem]:
         """Return what can be said without importing anything."""

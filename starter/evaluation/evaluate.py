@@ -20,7 +20,7 @@ from starter.contract.competition import CompetitionFile
 from starter.contract.errors import CATALOGUE, Code, Status, UsageError, usage_error
 from starter.contract.isolation import Isolation, Level
 from starter.contract.results import EvaluationResult, Reference, UsageScore
-from starter.contract.submissions import SubmissionSource
+from starter.contract.submissions import PICKLES, Kind, SubmissionSource
 from starter.contract.text import listed, typed
 from starter.data.dataset import Dataset
 from starter.evaluation.labelled import LabelledImages, Usage
@@ -274,11 +274,19 @@ def _warnings(found: Measurement) -> tuple[str, ...]:
     """Return what is no fault, but hardly meant: a checkpoint that nobody reads."""
     if found.report.has_weights or found.report.opened:
         return ()
-    unread = found.source.pickles()
+    unread = found.source.unread_weights()
     if not unread:
         return ()
-    command = typed("starter", "convert", found.source.file.parent / unread[0])
-    return (f"random weights: {listed(unread)} is not read. Convert it: {command}",)
+    first = found.source.folder / unread[0]
+    if first.suffix.lower() in PICKLES:
+        fix = f"Convert it: {typed('starter', 'convert', first)}"
+    elif first.suffix.lower() == ".safetensors" and found.source.kind is Kind.FOLDER:
+        fix = f'Name it: Submission(..., weights="{unread[0]}")'
+    elif first.suffix.lower() == ".safetensors":
+        fix = f"Rename it: {found.source.path.stem}.safetensors"
+    else:
+        fix = "Weights are safetensors files: safetensors.torch.save_file(model.state_dict(), PATH)"
+    return (f"random weights: {listed(unread)} is not read. {fix}",)
 
 
 def read_reference(folder: Path) -> Reference:

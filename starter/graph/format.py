@@ -4,13 +4,18 @@ What reads a file of it, and trusts none of it: reader.py. What an operator mean
 costs: operators.py.
 """
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
+
+from starter.contract.errors import Code, participant_error
 
 INPUT = "image"
 GETITEM = "getitem"
@@ -148,3 +153,29 @@ def refs_in(value: AtenValue) -> Iterator[str]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from refs_in(item)
+
+
+def weights_header(tensors: Mapping[str, torch.Tensor]) -> bytes:
+    """Return what a safetensors file begins with, as the format's specification says.
+
+    Raises:
+        ParticipantError: E502; a type of tensor has no place in it.
+    """
+    header, end = {}, 0
+    for key, tensor in tensors.items():
+        if tensor.dtype not in STORED_DTYPES:
+            raise participant_error(Code.DTYPE_REFUSED, where=f"weights {key!r}", got=str(tensor.dtype))
+        start, end = end, end + tensor.nbytes
+        dtype = STORED_DTYPES[tensor.dtype]
+        header[key] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def memory_of(tensor: torch.Tensor) -> NDArray[np.uint8]:
+    """Return the bytes of a contiguous tensor, uint8 (bytes of the tensor,), without a copy."""
+    # Of a single element the stride says nothing, but a view as bytes asks for 1.
+    flat = tensor.reshape(-1).as_strided((tensor.numel(),), (1,))
+    array: NDArray[np.uint8] = flat.view(torch.uint8).numpy()
+    return array

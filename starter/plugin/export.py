@@ -36,6 +36,8 @@ from starter.graph.format import (
     Ref,
     TensorSpec,
     encode,
+    memory_of,
+    weights_header,
 )
 from starter.graph.operators import hint
 from starter.plugin import refusals
@@ -43,7 +45,6 @@ from starter.plugin.decompositions import DECOMPOSITIONS
 from starter.plugin.folding import FoldedConstant, fold, name_of
 from starter.plugin.prepare import prepared
 from starter.plugin.refusals import own_line
-from starter.submission.weights import memory_of, weights_header
 
 _TORCH = Path(torch.__file__).parent
 _FRAME = re.compile(r'File "([^"]+)", line (\d+)')
@@ -65,7 +66,7 @@ def export_model(
         ParticipantError: the model cannot be traced, or its graph is not a pure function.
     """
     model = prepared(model)
-    example = (torch.zeros(1, *input_shape),)
+    example = (torch.zeros(1, *input_shape, dtype=torch.float32),)
     try:
         with torch.no_grad(), _quiet(), _own_frames(source):
             model.eval()

@@ -58,7 +58,8 @@ def fold(exported: ExportedProgram) -> dict[str, FoldedConstant]:
             constant.add(node)
             if parameters.intersection(node.all_input_nodes):
                 parameters.add(node)
-            if name_of(node) not in OPERATORS or without_row.intersection(node.all_input_nodes):
+            read = node.all_input_nodes
+            if any(map(_has_no_row, (node, *read))) or without_row.intersection(read):
                 without_row.add(node)
     wanted = [node for node in without_row if any(user not in without_row for user in node.users)]
     found = {}
@@ -75,15 +76,16 @@ def _is_pure(node: FxNode) -> bool:
     if not isinstance(node.target, torch._ops.OpOverload):  # noqa: SLF001 - as above
         return name_of(node) == GETITEM
     op = node.target
-    # No `empty`, `from_file` or the like: an operator without a tensor to read is in the table, or refused.
-    reads = bool(node.all_input_nodes) or name_of(node) in OPERATORS
     return (
-        reads
-        and op.namespace == "aten"
+        op.namespace == "aten"
         and torch.Tag.nondeterministic_seeded not in op.tags
         and not op._schema.is_mutable  # noqa: SLF001 - torch's only way to ask
-        and not op.__name__.startswith(("empty", "new_empty"))
+        and not op.__name__.startswith(("empty", "new_empty", "from_file"))
     )
+
+
+def _has_no_row(node: FxNode) -> bool:
+    return node.op == "call_function" and name_of(node) not in OPERATORS
 
 
 def _reads_shapes_only(node: FxNode) -> bool:

@@ -5,11 +5,12 @@ This imports the participant's code, so only the submission's own process
 without importing anything is in contract/submissions.py.
 """
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +24,7 @@ from starter.contract.errors import HINTS, Code, ParticipantError, Problem, part
 from starter.contract.hookspecs import Competition, Submission
 from starter.contract.submissions import PLUGIN_FILE, Kind, SubmissionSource
 from starter.plugin.prepare import prepared
-from starter.plugin.refusals import describe_error, own_line
+from starter.plugin.refusals import RAISED, cleaned, describe_error, of_error, own_line
 from starter.submission.weights import load_weights_into
 
 
@@ -54,17 +55,30 @@ def load_plugin(
     module = _import(source)
     submission = _call_hook(module, source, competition)
     if isinstance(submission.model, torch.nn.Module):
-        submission = submission.model_copy(update={"model": prepared(submission.model)})
+        with _named(source):
+            submission = submission.model_copy(update={"model": prepared(submission.model)})
     problems = _field_problems(submission, source)
     path = _weights_path(submission, source)
     loaded = False
     if load_weights and not problems and (submission.weights or path.is_file()):
-        weights_problems = load_weights_into(submission.model, path, only=_only_weights(source))
+        shown = path.relative_to(source.file.parent).as_posix()
+        with _named(source):
+            weights_problems = load_weights_into(submission.model, path, shown, only=_only_weights(source))
         loaded = not weights_problems
         problems += weights_problems
     if problems and strict:
         raise ParticipantError(problems)
     return LoadedPlugin(submission, path, loaded, tuple(problems))
+
+
+@contextlib.contextmanager
+def _named(source: SubmissionSource) -> Iterator[None]:
+    """Name the line of the participant's at which a model raises; its methods may be its own."""
+    try:
+        yield
+    except Exception as error:
+        cause = of_error(error) or RAISED
+        raise ParticipantError([cause.problem(where=own_line(error, source), got=cleaned(error))]) from error
 
 
 def load_plugin_apart(
@@ -202,6 +216,7 @@ def _field_problems(submission: Submission, source: SubmissionSource) -> list[Pr
     problems = []
     if not isinstance(submission.model, torch.nn.Module):
         got = f"the class {submission.model.__name__}; call it" if isinstance(submission.model, type) else ""
+        got = "an ExportedProgram; call its .module()" if hasattr(submission.model, "graph_module") else got
         problems.append(
             problem(
                 Code.BAD_FIELD,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import fx, nn
+from torch.optim.swa_utils import AveragedModel
 
 from starter.contract.errors import HINTS, Code, Problem, problem
 from starter.contract.submissions import SubmissionSource
@@ -22,11 +23,17 @@ def prepared(model: nn.Module) -> nn.Module:
     Args:
         model: what the hook has returned; its layers are changed in place.
     """
-    model = _uncompiled(model)
-    for module in model.modules():
+    model = _original(model)
+    for module in [*model.modules()]:
         if isinstance(module, fx.GraphModule):  # of torch.export: its own `train` and `eval` only raise
             for name in ("train", "eval"):
                 vars(module).pop(name, None)
+        if getattr(module, "_compiled_call_impl", None) is not None:
+            module._compiled_call_impl = None  # noqa: SLF001 - what module.compile() has set
+        for name, child in module._modules.items():  # noqa: SLF001 - named_children() leaves out the second of two
+            plain = None if child is None else _original(child)
+            if plain is not child:
+                module._modules[name] = plain  # noqa: SLF001
     is_scripted = isinstance(model, torch.jit.ScriptModule)  # refused later: it takes no hook
     if not is_scripted and logits_of not in model._forward_hooks.values():  # noqa: SLF001 - no public way
         model.register_forward_hook(logits_of)
@@ -50,17 +57,19 @@ def probe_model(
     """
     model = prepared(model)
     for batch in (1, 2):
+        calls = "model.eval()"
         try:
             with torch.no_grad():
                 model.eval()
-                output = model(torch.zeros(batch, *input_shape))
+                calls = f"an input of shape {(batch, *input_shape)}"
+                output = model(torch.zeros(batch, *input_shape, dtype=torch.float32))
         except SystemExit as error:
             return [problem(Code.EARLY_EXIT, where=own_line(error, source), got=f"sys.exit({error.code!r})")]
         except Exception as error:  # noqa: BLE001 - forward is the participant's: it may raise anything
             cause = refusals.of_error(error) or _by_dtype(model)
             if batch > 1 and cause is refusals.EXPORTED:
                 return []
-            got = f"{refusals.cleaned(error)}, for an input of shape {(batch, *input_shape)}"
+            got = f"{refusals.cleaned(error)}, for {calls}"
             return [cause.problem(where=own_line(error, source), got=got)]
         wanted = f"float32 ({batch}, {num_classes})"
         got = _describe_output(output)
@@ -70,17 +79,16 @@ def probe_model(
     return []
 
 
-def _uncompiled(module: nn.Module) -> nn.Module:
+def _original(module: nn.Module) -> nn.Module:
+    """Return the module that torch.compile, DataParallel or an average of weights is around."""
     compiled = getattr(sys.modules.get("torch._dynamo"), "OptimizedModule", ())
-    while isinstance(module, compiled):
-        module = module._orig_mod  # noqa: SLF001 - the name by which torch.compile's wrapper holds it
-    if getattr(module, "_compiled_call_impl", None) is not None:
-        module._compiled_call_impl = None  # noqa: SLF001 - what module.compile() has set
-    for name, child in list(module.named_children()):
-        plain = _uncompiled(child)
-        if plain is not child:
-            setattr(module, name, plain)
-    return module
+    while True:
+        if isinstance(module, compiled):
+            module = module._orig_mod  # noqa: SLF001 - the name by which torch.compile's wrapper holds it
+        elif isinstance(module, nn.DataParallel | AveragedModel):
+            module = module.module
+        else:
+            return module
 
 
 def _by_dtype(model: nn.Module) -> refusals.Cause:

@@ -77,7 +77,7 @@ _BY_TEXT = {
     r"[Ii]nference tensor": INFERENCE,
     r"Creating a new Tensor subclass": SUBCLASS,
     r"uninitialized parameter": LAZY,
-    r"^AssertionError: Guard failed": EXPORTED,
+    r"^AssertionError: Guard failed|Expected input at \*args\[0\]\.shape": EXPORTED,
     r"is mutated in the forward method": Cause(Code.STATE_CHANGED),
     r"no fake impl registered": Cause(Code.CUSTOM_OPERATOR),
     r"in output, which is not a known type": Cause(Code.WRONG_OUTPUT),

@@ -39,8 +39,9 @@ class Letterbox(nn.Module):
         interpolation: InterpolationMode = InterpolationMode.BILINEAR,
     ) -> None:
         super().__init__()
-        sides = [size, size] if isinstance(size, int) else list(size) * (2 if len(size) == 1 else 1)
-        if len(sides) != 2 or min(sides) < 1:
+        given = list(size) if isinstance(size, Sequence) else [size]
+        sides = [int(side) for side in (given * 2 if len(given) == 1 else given)]
+        if len(sides) != 2 or min(sides) < 1 or sides[: len(given)] != given:
             raise ValueError(f"size {size!r}: height and width, or the side of a square")
         if resize not in {"longer", "pad first"}:
             raise ValueError(f"resize {resize!r}: 'longer' or 'pad first'")

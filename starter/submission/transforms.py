@@ -5,6 +5,7 @@ one image. `describe` runs in the submission's process; pipeline.py rebuilds wha
 on our side, where no code of the plugin ever meets an image.
 """
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -45,7 +46,7 @@ _LIBRARIES = {
 }
 """What other libraries' transforms do to a PIL image, by the name of their type: none need be installed."""
 _PIL_MODES = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
-_PADDED = re.compile("letterbox|square|pad|keep_?ratio|aspect", re.IGNORECASE)
+_PADDED = re.compile("letter_?box|square|pad|keep_?ratio|aspect", re.IGNORECASE)
 _RANDOM = re.compile(
     "Random|AutoAugment|RandAugment|TrivialAugment|AugMix|Jitter|Noise|ElasticTransform|MixUp|CutMix|"
     "GaussianBlur|JPEG"
@@ -81,7 +82,8 @@ def _flat(transforms: object) -> Iterator[object]:
         for item in transforms:
             yield from _flat(item)
     elif _is_container(transforms) and not _changes(transforms):
-        yield from _flat(getattr(transforms, "transforms", None) or list(transforms))  # type: ignore[call-overload]
+        steps = transforms if type(transforms) is nn.Sequential else getattr(transforms, "transforms", None)
+        yield from _flat(list(steps or ()))
     else:
         yield transforms
 
@@ -133,8 +135,8 @@ def _read_preset(values: Mapping[str, Any], where: str) -> list[TransformRecord]
 def _options(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Pick a transform's options and give them the form that the record has."""
     options = {key: values[key] for key in _VERSIONED[name] if key in values}
-    for key in ("size", "padding"):
-        if isinstance(options.get(key), int):
+    for key in ("size", "padding", "mean", "std"):
+        if isinstance(options.get(key), int | float):
             options[key] = [options[key]]
     if name == "Resize":
         options.setdefault("antialias", False)  # None, which torchvision takes for False
@@ -186,7 +188,8 @@ def _type_name(item: object) -> str:
 
 
 def _refusal(item: object, where: str) -> Problem:
-    name = type(item).__name__
+    named = item.func if isinstance(item, functools.partial) else item
+    name = str(getattr(named, "__name__", "")) or type(item).__name__
     if type(item).__module__.startswith("torchvision.") and _RANDOM.search(name):
         return problem(Code.TRANSFORM_RANDOM, where=where, got=name)
     expected = f"one of {', '.join(ALLOWED)}"

@@ -4,23 +4,20 @@ A checkpoint of PyTorch is a pickle, which runs code when it is loaded without c
 with `weights_only`; evaluation/runner/converter.py calls it in a process that has given up everything else.
 """
 
-import json
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from starter.contract.errors import HINTS, Code, Problem, participant_error, problem
 from starter.contract.submissions import PICKLES
 from starter.contract.text import listed
-from starter.graph.format import STORED_DTYPES
 
 _PICKLED = (b"PK\x03\x04", b"\x80")
 """What torch.save's files begin with: a zip, or a bare pickle."""
@@ -34,35 +31,43 @@ _COUNTERS = {"total_ops": "thop", "total_params": "thop", "n_averaged": "Average
 """Tensors that tools add to a network."""
 
 
-def load_weights_into(model: torch.nn.Module, path: Path, *, only: str | None = None) -> list[Problem]:
+def load_weights_into(
+    model: torch.nn.Module, path: Path, name: str | None = None, *, only: str | None = None
+) -> list[Problem]:
     """Load a safetensors file strictly into the model; return what does not fit.
 
     Args:
         model: what is to have the weights.
         path: the file.
+        name: what it is called in messages.
         only: the one weights file that comes with the plugin; None: any beside it.
     """
+    name = name or path.name
     if not path.is_file():
-        return [_missing(path, only)]
+        return [_missing(path, name, only)]
     try:
         found = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         if _is_pickle(path):
-            return [_pickled(path)]
-        return [problem(Code.WEIGHTS_UNREADABLE, where=path.name, got=str(error)[:300])]
-    if misfit := _misfit(path.name, model.state_dict(), found):
-        return [misfit]
-    model.load_state_dict(found)
+            return [_pickled(name)]
+        return [problem(Code.WEIGHTS_UNREADABLE, where=name, got=str(error)[:300])]
+    wanted = model.state_dict()
+    if mistyped := _mistyped(wanted, found):
+        return [problem(Code.WEIGHTS_MISFIT, where=name, got=mistyped)]
+    try:
+        model.load_state_dict(found)  # strictly; torch takes names of before as well
+    except RuntimeError as error:
+        return [_misfit(name, wanted, found, str(error))]
     return []
 
 
-def _missing(path: Path, only: str | None) -> Problem:
-    if path.suffix in PICKLES:
-        return _pickled(path)
-    got = "no such file beside the plugin"
-    if only not in {None, path.name}:
-        got = f"a plugin of one file comes with {only} alone"
-    return problem(Code.WEIGHTS_MISSING, where=path.name, got=got)
+def _missing(path: Path, name: str, only: str | None) -> Problem:
+    if only in {None, path.name}:
+        return problem(Code.WEIGHTS_MISSING, where=name, got="no such file beside the plugin")
+    if path.suffix.lower() in PICKLES:
+        return _pickled(name)
+    got, hint = f"a plugin of one file comes with {only} alone", HINTS["only_weights"].format(only)
+    return problem(Code.WEIGHTS_MISSING, where=name, got=got, hint=hint)
 
 
 def _is_pickle(path: Path) -> bool:
@@ -72,23 +77,47 @@ def _is_pickle(path: Path) -> bool:
     return head.startswith(_PICKLED) and not head.endswith(b"{")
 
 
+def _pickled(name: str) -> Problem:
+    is_misnamed = name.endswith(".safetensors")
+    hint = HINTS["keys_of_tools"].format(name, name) if is_misnamed else HINTS["pickled_weights"].format(name)
+    return problem(Code.WEIGHTS_UNREADABLE, where=name, got="a pickle of torch.save", hint=hint)
+
+
+def _mistyped(wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> str:
+    """Name the tensors whose numbers mean another thing: levels of a quantization, or complex ones."""
+    wrong = [
+        f"{key} is {found[key].dtype} in the file, {wanted[key].dtype} in the model".replace("torch.", "")
+        for key in sorted(wanted.keys() & found.keys())
+        if _kind(found[key].dtype) != _kind(wanted[key].dtype)
+    ]
+    return f"{len(wrong)} of another type: {listed(wrong)}" if wrong else ""
+
+
+def _kind(dtype: torch.dtype) -> str:
+    if dtype.is_floating_point or dtype.is_complex:
+        return "complex" if dtype.is_complex else "real"
+    return "integer"
+
+
 def _misfit(
-    name: str, wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]
-) -> Problem | None:
+    name: str, wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor], told: str
+) -> Problem:
     """Return what does not fit, and where only what tools have added is in the way, how to take it out."""
-    misfits = _misfits(wanted, found)
-    if not misfits:
-        return None
+
+    def fits(names: Mapping[str, str]) -> bool:
+        return not _misfits(wanted, {names[key]: found[key] for key in names})
+
     names, notes = without_tools(list(found))
-    if notes and not _misfits(wanted, {names[key]: found[key] for key in names}):
+    if notes and fits(names):
         hint = HINTS["keys_of_tools"].format(name, name)
         return problem(Code.WEIGHTS_MISFIT, where=name, got="; ".join(notes), hint=hint)
+    if (prefix := common_prefix(names.values())) and fits(
+        {key: own.removeprefix(prefix) for key, own in names.items()}
+    ):
+        hint = HINTS["keys_prefixed"].format(name, prefix, name)
+        return problem(Code.WEIGHTS_MISFIT, where=name, got=f"`{prefix}` before all keys", hint=hint)
+    misfits = _misfits(wanted, found) or [" ".join(told.split())[:300]]
     return problem(Code.WEIGHTS_MISFIT, where=name, got="; ".join(misfits))
-
-
-def _pickled(path: Path) -> Problem:
-    hint = HINTS["pickled_weights"].format(path.name)
-    return problem(Code.WEIGHTS_UNREADABLE, where=path.name, got="a pickle of torch.save", hint=hint)
 
 
 def _misfits(wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> list[str]:
@@ -101,6 +130,16 @@ def _misfits(wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tenso
     ]
     kinds = (("missing", missing), ("unexpected", surplus), ("misshapen", misshapen))
     return [f"{len(keys)} {kind}: {listed(keys)}" for kind, keys in kinds if keys]
+
+
+def common_prefix(names: Iterable[str]) -> str:
+    """Return what all names begin with, up to a point: nothing where that differs.
+
+    >>> common_prefix(["model.a.weight", "model.b.weight"]), common_prefix(["a.weight", "b.weight"])
+    ('model.', '')
+    """
+    first = {".".join(name.split(".")[:1] * ("." in name)) for name in names}
+    return f"{first.pop()}." if len(first) == 1 and "" not in first else ""
 
 
 def without_tools(keys: list[str]) -> tuple[dict[str, str], list[str]]:
@@ -128,32 +167,6 @@ def without_tools(keys: list[str]) -> tuple[dict[str, str], list[str]]:
 
 def _keys(count: int) -> str:
     return "1 key" if count == 1 else f"{count} keys"
-
-
-def weights_header(tensors: Mapping[str, torch.Tensor]) -> bytes:
-    """Return what a safetensors file begins with, as the format's specification says.
-
-    Raises:
-        ParticipantError: E502; a type of tensor has no place in it.
-    """
-    header, end = {}, 0
-    for key, tensor in tensors.items():
-        if tensor.dtype not in STORED_DTYPES:
-            raise participant_error(Code.DTYPE_REFUSED, where=f"weights {key!r}", got=str(tensor.dtype))
-        start, end = end, end + tensor.nbytes
-        dtype = STORED_DTYPES[tensor.dtype]
-        header[key] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [start, end]}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
-
-
-def memory_of(tensor: torch.Tensor) -> NDArray[np.uint8]:
-    """Return the bytes of a contiguous tensor, uint8 (bytes of the tensor,), without a copy."""
-    # Of a single element the stride says nothing, but a view as bytes asks for 1.
-    flat = tensor.reshape(-1).as_strided((tensor.numel(),), (1,))
-    array: NDArray[np.uint8] = flat.view(torch.uint8).numpy()
-    return array
 
 
 @dataclass(frozen=True)
@@ -184,29 +197,39 @@ def convert(source: Path, target: Path, *, entry: str | None = None, strip: str 
     found = _state_dicts(_loaded(source))
     if not found:
         raise _unreadable(source, "no state dict: no dictionary from names to tensors")
-    if entry is None and len(found) > 1:
-        raise LookupError(f"it holds {len(found)} state dicts: {', '.join(found)}")
+    outer = [
+        name
+        for name in found
+        if not any(name != o and f"{name}.".startswith(f"{o}.".lstrip(".")) for o in found)
+    ]
+    if entry is None and len(outer) > 1:
+        raise LookupError(f"it holds {len(outer)} state dicts: {', '.join(outer)}")
     if entry is not None and entry not in found:
         raise LookupError(f"it holds no {entry!r}, but {', '.join(map(repr, found))}")
-    entry = next(iter(found)) if entry is None else entry
+    entry = outer[0] if entry is None else entry
     tensors = {key: value for key, value in found[entry].items() if isinstance(value, torch.Tensor)}
     others = [key for key in found[entry] if key not in tensors]
     names, notes = without_tools(list(tensors))
     if strip:
         cut = {key: name.removeprefix(strip) for key, name in names.items()}
         stripped = sum(cut[key] != names[key] for key in names)
+        if not stripped:
+            raise LookupError(f"no key begins with {strip!r}: {listed(list(names.values()))}")
         notes.append(f"`{strip}` in {_keys(stripped)}, as you asked")
         names = cut
+    elif prefix := common_prefix(names.values()):
+        notes.append(f"nothing of `{prefix}`, with which all keys begin: --strip {prefix} takes it out")
     if others:
         notes.append(f"{len(others)} that are no tensors: {listed(others)}")
     if len(set(names.values())) < len(names):
         raise _unreadable(source, "two tensors of one name, once what tools add is left out")
-    # Cloned: tensors that share memory, as tied weights do, are written as one each.
-    written = {name: tensors[key].detach().contiguous().clone() for key, name in names.items()}
     try:
+        # Cloned: tensors that share memory, as tied weights do, are written as one each.
+        written = {name: tensors[key].detach().contiguous().clone() for key, name in names.items()}
         save_file(written, target)
     except (SafetensorError, ValueError, RuntimeError, KeyError) as error:
-        raise _unreadable(source, f"a tensor that safetensors has no form for: {error}"[:300]) from error
+        got = f"a tensor that safetensors has no form for: {' '.join(str(error).split())}"
+        raise _unreadable(source, got[:300]) from error
     shown = [
         (name, list(tensor.shape), str(tensor.dtype).removeprefix("torch."))
         for name, tensor in written.items()
@@ -226,8 +249,35 @@ def _loaded(source: Path) -> object:
         if unsafe := _classes(source) if is_pickle else []:
             got, hint = f"more than tensors: {listed(unsafe)}", HINTS["pickled_module"]
             raise participant_error(Code.WEIGHTS_UNREADABLE, where=source.name, got=got, hint=hint) from error
-        kind = "" if is_pickle else "neither torch.save's nor a safetensors file: "
-        raise _unreadable(source, f"{kind}{error}".split("\n")[0][:300]) from error
+        raise _unreadable(source, _described(source, error)) from error
+
+
+_KINDS = {
+    b"version https://git-lfs": "a pointer of Git LFS; fetch the file itself: git lfs pull",
+    b"<": "a web page; download the file again",
+}
+"""What else a file of that name may be, by its first bytes."""
+_ZIPPED = {
+    "constants.pkl": "a TorchScript file",
+    ".npy": "NumPy arrays",
+    "archive_format": "an exported program of torch.export",
+}
+"""What a zip that is no checkpoint may be, by the end of a name in it."""
+
+
+def _described(source: Path, error: Exception) -> str:
+    """Say what a file is that is no checkpoint; never what torch advises: to load it unsafely."""
+    with source.open("rb") as file:
+        head = file.read(64)
+    if zipfile.is_zipfile(source):
+        with zipfile.ZipFile(source) as archive:
+            names = archive.namelist()
+        kinds = (kind for end, kind in _ZIPPED.items() if any(name.endswith(end) for name in names))
+        return next(kinds, "a damaged checkpoint, or another kind of zip")
+    found = next((kind for start, kind in _KINDS.items() if head.startswith(start)), "")
+    if head.startswith(b"\x80"):
+        found = "a pickle of more than tensors"
+    return found or f"neither torch.save's nor a safetensors file: {error}".split("\n")[0][:300]
 
 
 def _classes(source: Path) -> list[str]:
@@ -243,13 +293,11 @@ def _unreadable(source: Path, got: str) -> Exception:
 
 
 def _state_dicts(value: object, name: str = "", depth: int = 3) -> dict[str, Mapping[str, object]]:
-    """Return the dictionaries from names to tensors in a checkpoint, by where they are."""
+    """Return the dictionaries from names to tensors in a checkpoint by their places, outer ones first."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         return {}
-    below = dict(_below(value, name, depth)) if depth else {}
-    if not below and any(isinstance(item, torch.Tensor) for item in value.values()):
-        return {name: value}
-    return below
+    is_one = any(isinstance(item, torch.Tensor) and item.dim() for item in value.values())
+    return ({name: value} if is_one else {}) | (dict(_below(value, name, depth)) if depth else {})
 
 
 def _below(value: Mapping[str, object], name: str, depth: int) -> Iterator[tuple[str, Mapping[str, object]]]:

@@ -185,6 +185,71 @@ def test_a_checkpoint_is_no_warning_where_it_is_read_or_another_ones(
     assert (result["status"], "warnings" in result) == ("ok", False)
 
 
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("plugin/BEST.PT", "Convert it: starter convert "),
+        ("plugin/model.safetensors", 'Name it: Submission(..., weights="model.safetensors")'),
+        ("plugin/net.onnx", "Weights are safetensors files"),
+        ("net/best.safetensors", "Rename it: net.safetensors"),
+    ],
+)
+def test_weights_by_any_name_that_nobody_reads_are_a_warning(
+    name: str, fix: str, competition: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / name
+    weights.parent.mkdir()
+    save_file({"head.weight": torch.eye(3), "head.bias": torch.zeros(3)}, weights)
+    plugin = weights.parent / ("plugin.py" if weights.parent.name == "plugin" else "net.py")
+    plugin.write_text(GOOD, encoding="utf-8")
+
+    path = weights.parent if plugin.name == "plugin.py" else plugin
+    rules = competition / "competition.toml"
+    run = starter("validate", path, "--json", "-", "--competition", rules, cwd=tmp_path)
+    (result,) = run.results.values()
+    (warning,) = result["warnings"]
+    assert warning.startswith(f"random weights: {weights.name} is not read. {fix}")
+
+
+def test_what_is_compiled_in_a_plugin_is_run_as_it_is_written(competition: Path, tmp_path: Path) -> None:
+    text = GOOD.replace("    def forward(", "    @torch.compile(fullgraph=True)\n    def forward(")
+    text = text.replace("model=Network()", "model=torch.compile(Network(), mode='max-autotune')")
+    (tmp_path / "net.py").write_text(text, encoding="utf-8")
+
+    rules = competition / "competition.toml"
+    run = starter("validate", "net.py", "--json", "-", "--competition", rules, cwd=tmp_path)
+    assert [r["macs"] for r in run.results.values()] == [3 * 8 * 8 + 3 * 3]
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (("nn.Linear(3, 3)", "nn.LazyLinear(3)"), "lazy"),
+        (("def forward(", "def load_state_dict(self, path):\n        1 / 0\n    def forward("), "1 / 0"),
+        (("def forward(", "def modules(self):\n        return 1 / 0\n    def forward("), "1 / 0"),
+    ],
+)
+def test_a_method_of_a_models_own_that_raises_is_named_by_its_line(
+    change: tuple[str, str], line: str, competition: Path, tmp_path: Path
+) -> None:
+    text = GOOD.replace(*change)
+    if line == "lazy":  # a lazy layer has no weights to be set before its first call
+        text = text.replace("            self.head.weight.copy_(torch.eye(3))\n", "            pass\n")
+        text = text.replace("            self.head.bias.zero_()\n", "")
+    (tmp_path / "net.py").write_text(text, encoding="utf-8")
+    save_file({"head.weight": torch.eye(3), "head.bias": torch.zeros(3)}, tmp_path / "net.safetensors")
+
+    rules = competition / "competition.toml"
+    run = starter("validate", "net.py", "--json", "-", "--competition", rules, cwd=tmp_path)
+    (result,) = run.results.values()
+    if line == "lazy":
+        assert result["status"] == "ok", result["error"]
+        return
+    assert result["error"]["code"] == "E401"
+    number = int(re.search(r"net\.py:(\d+)", result["error"]["where"])[1])
+    assert line in text.splitlines()[number - 1]
+
+
 def test_validate_tries_the_longest_picture_of_the_data_set(competition: Path, tmp_path: Path) -> None:
     """It is none of those that `validate` answers first: `score` would find it alone."""
     picture = io.BytesIO()

@@ -57,6 +57,8 @@ def test_what_cannot_be_converted_is_whose_fault_it_is(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["x.pt"]
 
     assert starter("convert", "y.pt", cwd=tmp_path)[0] == 2
+    for target in (".", "no/such/place.safetensors"):
+        assert starter("convert", "x.pt", "--out", target, cwd=tmp_path)[0] == 2
     torch.save({"a": {"w": torch.ones(1)}, "b": {"w": torch.ones(1)}}, tmp_path / "x.pt")
     code, _, told = starter("convert", "x.pt", cwd=tmp_path)
     assert code == 2

@@ -65,6 +65,10 @@ def test_an_embedding_bag_of_constant_words_is_a_constant() -> None:
     [
         pytest.param(lambda m, x: to_logits(x) * torch.linalg.qr(m.table)[0][0], id="one of several results"),
         pytest.param(lambda m, x: to_logits(x) * torch.matrix_exp(m.table)[0], id="a matrix function"),
+        pytest.param(lambda _, x: to_logits(x) * torch.logspace(0, 1, 6), id="out of nothing"),
+        pytest.param(lambda _, x: to_logits(x) * torch.hann_window(6), id="a window"),
+        pytest.param(lambda _, x: to_logits(x) * torch.empty(6).fill_(0.5), id="memory that is filled"),
+        pytest.param(lambda _, x: to_logits(x) * x.new_empty(6).zero_(), id="memory that is emptied"),
         pytest.param(
             lambda m, x: to_logits(x) * torch.fft.irfft(torch.fft.rfft(m.table))[0],
             id="through complex values",

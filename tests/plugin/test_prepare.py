@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 from tracing import HERE, Forward, cost_of, graph_of, to_logits, trace_of
 
 from starter.contract.errors import Code, Problem
+from starter.graph.analysis import trace
 from starter.graph.executor import Program
+from starter.graph.macs import count_macs
 from starter.plugin.prepare import prepared, probe_model
 
 SHAPE = (3, 8, 8)
@@ -53,6 +56,10 @@ def own_line(found: Problem) -> str:
         pytest.param(exported(), id="for one image"),
         pytest.param(exported(batch=2, is_dynamic=True), id="for any batch"),
         pytest.param(nn.Sequential(exported()), id="in a module"),
+        pytest.param(
+            torch.export.unflatten(torch.export.export(network().eval(), (torch.zeros(1, 3, 8, 8),))),
+            id="with its layers",
+        ),
     ],
 )
 def test_an_exported_module_is_taken_and_costs_what_its_module_does(model: nn.Module) -> None:
@@ -91,12 +98,26 @@ def test_what_eval_returns_does_not_matter() -> None:
     assert not model[1].training
 
 
+def test_the_image_is_float32_whatever_the_plugin_makes_of_new_tensors() -> None:
+    model = network()
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        assert not probed(model)
+        graph = graph_of(model)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert count_macs(trace(graph, num_classes=6)).macs == cost_of(network()).macs
+
+
 def test_a_model_whose_eval_raises_is_named_by_that_line() -> None:
     model = Modes(*network())
     model.raises = True
 
     (found,) = probed(model)
-    assert (found.code, found.got[:34]) == (Code.MODEL_RAISED, "NotImplementedError: no other mode")
+    assert (found.code, found.got) == (
+        Code.MODEL_RAISED,
+        "NotImplementedError: no other mode, for model.eval()",
+    )
     assert "raise NotImplementedError" in own_line(found)
 
 
@@ -121,7 +142,14 @@ def test_a_compiled_network_is_the_network() -> None:
     in_place.compile(backend=fails)
     in_place[5].compile(backend=fails)
 
-    for model in (whole, part, in_place):
+    twice: Any = network()
+    twice[0] = twice[0:1]
+    twice.again = twice[0][0] = torch.compile(twice[0][0], backend=fails)
+    plain = prepared(twice)
+    assert plain.again is plain[0][0]
+    assert type(plain.again) is nn.Conv2d
+
+    for model in (whole, part, in_place, nn.DataParallel(network()), AveragedModel(network())):
         assert isinstance(model, nn.Module)
         plain = prepared(model)
         assert plain.state_dict().keys() == network().state_dict().keys()

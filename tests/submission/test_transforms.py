@@ -381,6 +381,8 @@ def test_a_shape_that_follows_the_image_is_refused_with_what_was_seen() -> None:
     ("pipeline", "got"),
     [
         ([], "a PIL image"),
+        (v1.Compose([]), "a PIL image"),
+        (v1.Compose(None), "a PIL image"),
         ([v2.Resize((32, 32))], "a PIL image"),
         ([v2.Resize((32, 32)), v2.ToImage()], "uint8 (3, 32, 32)"),
     ],
@@ -522,7 +524,15 @@ def test_a_letterbox_works_on_tensors_as_well() -> None:
         assert Letterbox(32, resize=resize)(image).shape == (3, 32, 32)
 
 
-@pytest.mark.parametrize("wrong", [{"size": 0}, {"size": (1, 2, 3)}, {"size": 8, "resize": "shorter"}])
+def test_a_mean_of_one_number_is_taken_as_torchvision_does() -> None:
+    step = v1.Normalize(0.5, 0.25)
+    image = noise(8, 8)
+    assert torch.equal(rebuilt([*FLOAT, step])(image), apply([*FLOAT, step], image))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"size": 0}, {"size": (1, 2, 3)}, {"size": 32.5}, {"size": 8, "resize": "shorter"}]
+)
 def test_a_letterbox_of_nonsense_raises(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"or the side of a square|'longer' or 'pad first'"):
         Letterbox(**wrong)
@@ -568,7 +578,21 @@ class ResizeKeepRatio(SquarePad):
     """As timm calls it."""
 
 
-@pytest.mark.parametrize("item", [SquarePad(), LetterBoxResize(), ResizeKeepRatio()])
+def expand2square(_: Image.Image, background: object = None) -> Image.Image:
+    """As LLaVA's preprocessing calls it."""
+    raise AssertionError(f"a transform of a plugin was called: {background}")
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        SquarePad(),
+        LetterBoxResize(),
+        ResizeKeepRatio(),
+        expand2square,
+        functools.partial(expand2square, background=0),
+    ],
+)
 def test_a_letterbox_of_ones_own_is_told_of_the_kits(item: object) -> None:
     with pytest.raises(ParticipantError) as refused:
         transforms.describe([item, *FLOAT])

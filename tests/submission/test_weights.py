@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from starter.contract.errors import Code, ParticipantError
 from starter.contract.protocol import WorkerReport
@@ -75,11 +77,12 @@ def test_what_a_tool_added_is_named_and_taken_out_by_the_command_that_is_told(
 
 
 def test_what_does_not_fit_even_without_is_told_as_a_misfit(tmp_path: Path) -> None:
-    save_file(under("module.net.")(network().state_dict()), tmp_path / "net.safetensors")
+    wrong = {f"module.{key}x": value for key, value in network().state_dict().items()}
+    save_file(wrong, tmp_path / "net.safetensors")
 
     (found,) = load_weights_into(network(), tmp_path / "net.safetensors")
     assert found.got.startswith(
-        "4 missing: 0.bias, 0.weight, 1.bias, 1.weight; 4 unexpected: module.net.0.bias"
+        "4 missing: 0.bias, 0.weight, 1.bias, 1.weight; 4 unexpected: module.0.biasx, module.0"
     )
     assert "starter convert" not in found.hint
 
@@ -90,13 +93,50 @@ def test_a_layer_that_is_called_module_keeps_its_name() -> None:
     assert without_tools(keys) == ({key: key for key in keys}, [])
 
 
-@pytest.mark.parametrize("name", ["w.pt", "w.pth", "w.bin", "w.ckpt"])
+def test_a_prefix_of_all_keys_is_named_with_the_command_that_takes_it_out(tmp_path: Path) -> None:
+    """Lightning's `model.`, and DataParallel's around it."""
+    for prefix in ("model.", "module.model."):
+        path = tmp_path / "net.safetensors"
+        save_file(under(prefix)(network().state_dict()), path)
+
+        (found,) = load_weights_into(network(), path)
+        assert (found.code, found.got) == (Code.WEIGHTS_MISFIT, "`model.` before all keys")
+        assert "starter convert net.safetensors --strip model. --out net.safetensors" in found.hint
+        assert "--strip model. takes it out" in convert(path, tmp_path / "other.safetensors").notes[-1]
+        convert(path, path, strip="model.")
+        assert not load_weights_into(network(), path)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.complex64])
+def test_numbers_that_mean_another_thing_are_refused(dtype: torch.dtype, tmp_path: Path) -> None:
+    save_file({k: v.to(dtype) for k, v in network().state_dict().items()}, tmp_path / "net.safetensors")
+
+    (found,) = load_weights_into(network(), tmp_path / "net.safetensors")
+    assert found.code is Code.WEIGHTS_MISFIT
+    name = str(dtype).removeprefix("torch.")
+    assert found.got.startswith(f"4 of another type: 0.bias is {name} in the file, float32 in the model")
+
+
+def test_half_precision_and_what_torch_takes_strictly_is_taken(tmp_path: Path) -> None:
+    """A batch norm of before has no count of batches; a weight norm of before has other names."""
+    model = nn.Sequential(weight_norm(nn.Linear(3, 4)), nn.BatchNorm1d(4))
+    weights = {key: value.half() for key, value in model.state_dict().items() if value.dim()}
+    weights["0.weight_g"] = weights.pop("0.parametrizations.weight.original0")
+    weights["0.weight_v"] = weights.pop("0.parametrizations.weight.original1")
+    save_file(weights, tmp_path / "net.safetensors")
+
+    assert not load_weights_into(model, tmp_path / "net.safetensors")
+
+
+@pytest.mark.parametrize("name", ["w.pt", "w.pth", "w.bin", "w.ckpt", "w.PT"])
 def test_a_checkpoint_is_told_how_it_is_converted(name: str, tmp_path: Path) -> None:
-    """Also where it does not lie beside the plugin: of a plugin of one file it never does."""
-    for is_there in (False, True):
-        if is_there:
+    """A plugin of one file comes without it: there it is known by its name."""
+    for only in ("net.safetensors", None):
+        if only is None:
+            (found,) = load_weights_into(network(), tmp_path / name)
+            assert (found.code, found.got) == (Code.WEIGHTS_MISSING, "no such file beside the plugin")
             torch.save(network().state_dict(), tmp_path / name)
-        (found,) = load_weights_into(network(), tmp_path / name, only="net.safetensors")
+        (found,) = load_weights_into(network(), tmp_path / name, only=only)
         assert (found.code, found.got) == (Code.WEIGHTS_UNREADABLE, "a pickle of torch.save")
         assert f"starter convert {name}" in found.hint
 
@@ -158,6 +198,23 @@ def test_of_several_state_dicts_one_is_chosen(tmp_path: Path) -> None:
     assert convert(path, tmp_path / "net.safetensors", entry="ema.module").entry == "ema.module"
 
 
+def test_what_is_nested_in_a_state_dict_never_takes_its_place(tmp_path: Path) -> None:
+    nested = {"amax": torch.ones(2)}
+    path = checkpoint(tmp_path / "x.pt", **network().state_dict(), **{"0._extra_state": nested})
+
+    found = convert(path, tmp_path / "net.safetensors")
+    assert (len(found.tensors), found.notes) == (4, ["1 that are no tensors: 0._extra_state"])
+    assert len(convert(path, tmp_path / "net.safetensors", entry="0._extra_state").tensors) == 1
+
+
+def test_a_prefix_that_no_key_has_is_a_mistake(tmp_path: Path) -> None:
+    path = checkpoint(tmp_path / "x.pt", **network().state_dict())
+
+    with pytest.raises(LookupError, match=r"no key begins with 'net\.': 0\.weight"):
+        convert(path, tmp_path / "net.safetensors", strip="net.")
+    assert not (tmp_path / "net.safetensors").exists()
+
+
 def test_tied_and_transposed_weights_become_tensors_of_their_own(tmp_path: Path) -> None:
     shared = torch.rand(4, 3)
     path = checkpoint(tmp_path / "x.pt", a=shared, b=shared, c=shared.t(), d=shared[1:], step=7)
@@ -182,6 +239,12 @@ def bare_pickle(value: object) -> bytes:
     return buffer.getvalue()
 
 
+def arrays() -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, a=np.ones(3))
+    return buffer.getvalue()
+
+
 @pytest.mark.parametrize(
     ("content", "word"),
     [
@@ -192,7 +255,10 @@ def bare_pickle(value: object) -> bytes:
         pytest.param(lambda path: path.write_bytes(bare_pickle(Payload())), "", id="a bare pickle of code"),
         pytest.param(lambda path: path.write_bytes(b"PK\x03\x04"), "", id="cut off"),
         pytest.param(lambda path: path.write_bytes(b""), "neither", id="empty"),
-        pytest.param(lambda path: path.write_bytes(b"<html>Sign in</html>"), "neither", id="a web page"),
+        pytest.param(lambda path: path.write_bytes(b"<html>Sign in</html>"), "a web page", id="a web page"),
+        pytest.param(lambda path: path.write_bytes(b"version https://git-lfs.gi"), "git lfs pull", id="LFS"),
+        pytest.param(lambda path: path.write_bytes(arrays()), "NumPy arrays", id="NumPy"),
+        pytest.param(lambda path: torch.save({"w": torch.eye(3).to_sparse()}, path), "no form", id="sparse"),
         pytest.param(lambda path: torch.save([torch.ones(1)], path), "no state dict", id="a list"),
         pytest.param(lambda path: torch.save({}, path), "no state dict", id="nothing"),
         pytest.param(

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from starter.contract.errors import CATALOGUE, HINTS, INSTEAD, Code, Problem, problem
 from starter.contract.protocol import WorkerReport
 
-_A_NAME = r"\w[\w.-]{0,99}"
+_A_NAME = r"\w[\w./-]{0,99}"
 _HINTS = re.compile(
     "|".join(re.escape(hint).replace(r"\{\}", _A_NAME) for hint in (*HINTS.values(), *INSTEAD.values())),
     re.ASCII,
