@@ -4,13 +4,16 @@ A checkpoint of PyTorch is a pickle, which runs code when it is loaded without c
 with `weights_only`; evaluation/runner/converter.py calls it in a process that has given up everything else.
 """
 
+import argparse
 import re
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -237,12 +240,23 @@ def convert(source: Path, target: Path, *, entry: str | None = None, strip: str 
     return Converted(entry, shown, notes)
 
 
+_SCALARS = (np.float64(0), np.float32(0), np.int64(0))
+_HARMLESS: list[Any] = [
+    argparse.Namespace,
+    np.dtype,
+    np.ndarray,
+    *(type(scalar.dtype) for scalar in _SCALARS),
+    np.float64(0).__reduce__()[0],
+]
+"""What training scripts keep beside the weights: their arguments, and scores as NumPy has them."""
+
+
 def _loaded(source: Path) -> object:
     is_pickle = _is_pickle(source)
     try:
         if not is_pickle:
             return load_file(source)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_HARMLESS):
             warnings.simplefilter("ignore")  # of a protocol that it may not know: then it raises
             return torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # what a damaged file does to a reader is anything

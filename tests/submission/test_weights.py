@@ -1,5 +1,6 @@
 """Weights of other tools: what is wrong with a file is said with the command that corrects it."""
 
+import argparse
 import io
 import pickle
 from collections.abc import Callable
@@ -178,7 +179,8 @@ def test_the_state_dict_of_a_checkpoint_is_found(tmp_path: Path) -> None:
         state_dict=under("net.")(model.state_dict()),
         optimizer_states=[optimizer.state_dict()],
         optimizer=optimizer.state_dict(),
-        best=0.7,
+        best=np.float64(0.7),
+        args=argparse.Namespace(lr=0.1, layers=[1, 2]),
     )
 
     found = convert(path, tmp_path / "net.safetensors", strip="net.")
