@@ -158,7 +158,7 @@ def test_a_checkpoint_that_nobody_reads_is_a_warning_on_the_row(competition: Pat
     row, *lines = run.stdout.splitlines()
     assert row.startswith("net (!)  ok  macro-F1 1.0000")
     assert row.endswith("  with a warning")
-    command = f"starter convert {tmp_path / 'x.pt'}"
+    command = f"starter convert {tmp_path / 'x.pt'} --out {tmp_path / 'net.safetensors'}"
     assert f"  warning: random weights: x.pt is not read. Convert it: {command}" in lines
 
 
