@@ -281,7 +281,7 @@ def _warnings(found: Measurement) -> tuple[str, ...]:
     if first.suffix.lower() in PICKLES:
         is_folder = found.source.kind is Kind.FOLDER
         loaded = "weights.safetensors" if is_folder else f"{found.source.path.stem}.safetensors"
-        fix = f"Convert it: {typed('starter', 'convert', first, '--out', first.with_name(loaded))}"
+        fix = f"Convert it: {typed('starter', 'convert', first, '--out', found.source.file.parent / loaded)}"
     elif first.suffix.lower() == ".safetensors" and found.source.kind is Kind.FOLDER:
         fix = f'Name it: Submission(..., weights="{unread[0]}")'
     elif first.suffix.lower() == ".safetensors":
