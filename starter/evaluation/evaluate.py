@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache, partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
 
@@ -277,11 +277,13 @@ def _warnings(found: Measurement) -> tuple[str, ...]:
     unread = found.source.unread_weights()
     if not unread:
         return ()
-    first = found.source.folder / unread[0]
+    first = PurePosixPath(unread[0])
     if first.suffix.lower() in PICKLES:
         is_folder = found.source.kind is Kind.FOLDER
         loaded = "weights.safetensors" if is_folder else f"{found.source.path.stem}.safetensors"
-        fix = f"Convert it: {typed('starter', 'convert', first, '--out', found.source.file.parent / loaded)}"
+        # Names alone: a team reads this, and the folder may be an organizer's.
+        command = typed("starter", "convert", unread[0], "--out", loaded)
+        fix = f"Convert it, in the plugin's folder: {command}"
     elif first.suffix.lower() == ".safetensors" and found.source.kind is Kind.FOLDER:
         fix = f'Name it: Submission(..., weights="{unread[0]}")'
     elif first.suffix.lower() == ".safetensors":

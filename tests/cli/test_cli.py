@@ -158,8 +158,10 @@ def test_a_checkpoint_that_nobody_reads_is_a_warning_on_the_row(competition: Pat
     row, *lines = run.stdout.splitlines()
     assert row.startswith("net (!)  ok  macro-F1 1.0000")
     assert row.endswith("  with a warning")
-    command = f"starter convert {tmp_path / 'x.pt'} --out {tmp_path / 'net.safetensors'}"
-    assert f"  warning: random weights: x.pt is not read. Convert it: {command}" in lines
+    command = "starter convert x.pt --out net.safetensors"
+    told = f"  warning: random weights: x.pt is not read. Convert it, in the plugin's folder: {command}"
+    assert told in lines
+    assert str(tmp_path) not in told
 
 
 @pytest.mark.parametrize("how", ["opened", "beside another plugin", "with weights"])
@@ -188,7 +190,10 @@ def test_a_checkpoint_is_no_warning_where_it_is_read_or_another_ones(
 @pytest.mark.parametrize(
     ("name", "fix"),
     [
-        ("plugin/BEST.PT", "Convert it: starter convert "),
+        (
+            "plugin/BEST.PT",
+            "Convert it, in the plugin's folder: starter convert BEST.PT --out weights.safetensors",
+        ),
         ("plugin/model.safetensors", 'Name it: Submission(..., weights="model.safetensors")'),
         ("plugin/net.onnx", "Weights are safetensors files"),
         ("net/best.safetensors", "Rename it: net.safetensors"),
