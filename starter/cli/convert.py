@@ -50,7 +50,7 @@ def convert(
         raise typer.BadParameter(f"{path.name}: {reply.choice}{told}")
     _show(reply.tensors)
     for note in reply.notes:
-        print_line(out, f"left out: {inline(note)}")
+        print_line(out, inline(note))
     print_line(out, f"{target}  {target.stat().st_size:,} bytes, {len(reply.tensors)} tensors")
     print_line(
         err,

@@ -87,13 +87,9 @@ class SubmissionSource:
             beside = sorted(self.folder.iterdir())
             alone = [path for path in beside if path.suffix == ".py"] == [self.path]
             found = [path for path in beside if alone or path.stem == self.path.stem]
-        code = "".join(
-            path.read_text(encoding="utf-8", errors="replace")
-            for path in self.files()
-            if path.suffix == ".py"
-        )
-        names = (path for path in found if path.suffix.lower() in WEIGHTS and path.name not in code)
-        return [self.relative(str(path)) for path in names]
+        weights = [path for path in found if path.suffix.lower() in WEIGHTS]
+        code = b"".join(_head(path) for path in self.files() if weights and path.suffix == ".py")
+        return [self.relative(str(path)) for path in weights if path.name.encode() not in code]
 
     def problems(self, limits: Limits) -> list[Problem]:
         """Return what can be said without importing anything."""
@@ -121,6 +117,12 @@ class SubmissionSource:
                 got=f"{sum(sizes.values()) / 2**20:.1f} MiB in {len(sizes)} files; the largest: {named}",
             )
         ]
+
+
+def _head(path: Path) -> bytes:
+    """Return as much of a Python file as a person writes."""
+    with path.open("rb") as file:
+        return file.read(2**20)
 
 
 def discover(paths: Sequence[Path]) -> list[SubmissionSource]:

@@ -163,7 +163,9 @@ def _not_compiled(model: object = None, **_: object) -> object:
 
 def _opened_pickles(job: WorkerJob) -> set[str]:
     """Return a set that from now on gets the name of each of its checkpoints that is opened."""
-    pickles = {PurePosixPath(name).name for name in job.files if PurePosixPath(name).suffix in PICKLES}
+    pickles = {
+        PurePosixPath(name).name for name in job.files if PurePosixPath(name).suffix.lower() in PICKLES
+    }
     opened: set[str] = set()
 
     def note(event: str, arguments: tuple[object, ...]) -> None:

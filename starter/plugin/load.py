@@ -54,7 +54,8 @@ def load_plugin(
     """
     module = _import(source)
     submission = _call_hook(module, source, competition)
-    if isinstance(submission.model, torch.nn.Module):
+    returned = submission.model
+    if isinstance(returned, torch.nn.Module):
         with _named(source):
             submission = submission.model_copy(update={"model": prepared(submission.model)})
     problems = _field_problems(submission, source)
@@ -63,7 +64,12 @@ def load_plugin(
     if load_weights and not problems and (submission.weights or path.is_file()):
         shown = path.relative_to(source.file.parent).as_posix()
         with _named(source):
-            weights_problems = load_weights_into(submission.model, path, shown, only=_only_weights(source))
+            only = _only_weights(source)
+            weights_problems = load_weights_into(submission.model, path, shown, only=only)
+            # A file may have the keys of what was around the network, which holds the same tensors.
+            is_wrapped = weights_problems and returned is not submission.model
+            if is_wrapped and not load_weights_into(returned, path, shown, only=only):
+                weights_problems = []
         loaded = not weights_problems
         problems += weights_problems
     if problems and strict:

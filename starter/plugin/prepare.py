@@ -24,6 +24,8 @@ def prepared(model: nn.Module) -> nn.Module:
         model: what the hook has returned; its layers are changed in place.
     """
     model = _original(model)
+    while isinstance(model, nn.DataParallel | AveragedModel):  # around a part of a network its keys stay
+        model = _original(model.module)
     for module in [*model.modules()]:
         if isinstance(module, fx.GraphModule):  # of torch.export: its own `train` and `eval` only raise
             for name in ("train", "eval"):
@@ -80,15 +82,11 @@ def probe_model(
 
 
 def _original(module: nn.Module) -> nn.Module:
-    """Return the module that torch.compile, DataParallel or an average of weights is around."""
+    """Return the module that torch.compile is around."""
     compiled = getattr(sys.modules.get("torch._dynamo"), "OptimizedModule", ())
-    while True:
-        if isinstance(module, compiled):
-            module = module._orig_mod  # noqa: SLF001 - the name by which torch.compile's wrapper holds it
-        elif isinstance(module, nn.DataParallel | AveragedModel):
-            module = module.module
-        else:
-            return module
+    while isinstance(module, compiled):
+        module = module._orig_mod  # noqa: SLF001 - the name by which torch.compile's wrapper holds it
+    return module
 
 
 def _by_dtype(model: nn.Module) -> refusals.Cause:

@@ -82,7 +82,9 @@ def _is_pickle(path: Path) -> bool:
 
 def _pickled(name: str) -> Problem:
     is_misnamed = name.endswith(".safetensors")
-    hint = HINTS["keys_of_tools"].format(name, name) if is_misnamed else HINTS["pickled_weights"].format(name)
+    hint = (
+        HINTS["convert_in_place"].format(name, name) if is_misnamed else HINTS["pickled_weights"].format(name)
+    )
     return problem(Code.WEIGHTS_UNREADABLE, where=name, got="a pickle of torch.save", hint=hint)
 
 
@@ -112,12 +114,12 @@ def _misfit(
 
     names, notes = without_tools(list(found))
     if notes and fits(names):
-        hint = HINTS["keys_of_tools"].format(name, name)
+        hint = HINTS["convert_in_place"].format(name, name)
         return problem(Code.WEIGHTS_MISFIT, where=name, got="; ".join(notes), hint=hint)
     if (prefix := common_prefix(names.values())) and fits(
         {key: own.removeprefix(prefix) for key, own in names.items()}
     ):
-        hint = HINTS["keys_prefixed"].format(name, prefix, name)
+        hint = HINTS["convert_stripped"].format(name, prefix, name)
         return problem(Code.WEIGHTS_MISFIT, where=name, got=f"`{prefix}` before all keys", hint=hint)
     misfits = _misfits(wanted, found) or [" ".join(told.split())[:300]]
     return problem(Code.WEIGHTS_MISFIT, where=name, got="; ".join(misfits))
@@ -220,10 +222,11 @@ def convert(source: Path, target: Path, *, entry: str | None = None, strip: str 
             raise LookupError(f"no key begins with {strip!r}: {listed(list(names.values()))}")
         notes.append(f"`{strip}` in {_keys(stripped)}, as you asked")
         names = cut
-    elif prefix := common_prefix(names.values()):
-        notes.append(f"nothing of `{prefix}`, with which all keys begin: --strip {prefix} takes it out")
     if others:
         notes.append(f"{len(others)} that are no tensors: {listed(others)}")
+    notes = [f"left out: {note}" for note in notes]
+    if prefix := common_prefix(names.values()):
+        notes.append(f"all keys begin with `{prefix}`: --strip {prefix} takes it out")
     if len(set(names.values())) < len(names):
         raise _unreadable(source, "two tensors of one name, once what tools add is left out")
     try:
@@ -283,9 +286,12 @@ def _described(source: Path, error: Exception) -> str:
     """Say what a file is that is no checkpoint; never what torch advises: to load it unsafely."""
     with source.open("rb") as file:
         head = file.read(64)
-    if zipfile.is_zipfile(source):
-        with zipfile.ZipFile(source) as archive:
-            names = archive.namelist()
+    if head.startswith(b"PK"):
+        try:
+            with zipfile.ZipFile(source) as archive:
+                names = archive.namelist()
+        except zipfile.BadZipFile:
+            names = []
         kinds = (kind for end, kind in _ZIPPED.items() if any(name.endswith(end) for name in names))
         return next(kinds, "a damaged checkpoint, or another kind of zip")
     found = next((kind for start, kind in _KINDS.items() if head.startswith(start)), "")

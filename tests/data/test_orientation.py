@@ -75,12 +75,16 @@ def upper_left(tag: int) -> str:
     return min(COLOURS, key=lambda name: sum(abs(a - b) for a, b in zip(pixel, COLOURS[name], strict=True)))
 
 
-@pytest.mark.parametrize("tag", range(2, 9))
+@pytest.mark.parametrize(
+    ("size", "tag"),
+    [*(((80, 80), tag) for tag in range(2, 9)), *(((120, 80), tag) for tag in (2, 3, 4))],
+)
 @pytest.mark.parametrize("orientation", Orientation)
-def test_a_square_is_turned_as_the_option_says_and_said(
-    tmp_path: Path, tag: int, orientation: Orientation
+def test_what_fits_both_ways_is_turned_as_the_option_says_and_said(
+    tmp_path: Path, size: tuple[int, int], tag: int, orientation: Orientation
 ) -> None:
-    report = cropped(tmp_path, (80, 80), tag, (80, 80), orientation)
+    """A square, and what a half turn or a mirror leaves the shape of."""
+    report = cropped(tmp_path, size, tag, size, orientation)
 
     assert colour(report.dataset) == ("red" if orientation is Orientation.STORED else upper_left(tag))
     assert report.way_up == Counter({WayUp.CHOSEN: COUNT})
@@ -90,16 +94,6 @@ def test_a_square_is_turned_as_the_option_says_and_said(
     }
     (said,) = report.remarks
     assert said == f"8 pictures have an EXIF orientation: 8 fit both ways and were {other[orientation]}"
-
-
-@pytest.mark.parametrize("tag", [2, 3, 4])
-@pytest.mark.parametrize("orientation", Orientation)
-def test_a_half_turn_or_a_mirror_keeps_the_shape_and_the_option_decides(
-    tmp_path: Path, tag: int, orientation: Orientation
-) -> None:
-    report = cropped(tmp_path, (120, 80), tag, (120, 80), orientation)
-    assert colour(report.dataset) == ("red" if orientation is Orientation.STORED else upper_left(tag))
-    assert report.way_up == Counter({WayUp.CHOSEN: COUNT})
 
 
 @pytest.mark.parametrize("orientation", Orientation)

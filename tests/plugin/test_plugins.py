@@ -9,6 +9,7 @@ import pytest
 import torch
 from conftest import GOOD
 from safetensors.torch import save_file
+from torch.optim.swa_utils import AveragedModel
 
 from starter.contract.competition import Limits
 from starter.contract.errors import Code, ParticipantError, Problem, UsageError
@@ -383,3 +384,28 @@ def test_a_submission_over_the_size_limit_is_refused_and_its_largest_files_are_n
     assert too_large.code is too_many.code is Code.TOO_LARGE
     assert "the largest: checkpoint.bin 3.0 MiB" in too_large.got
     assert source.problems(Limits(submission_mb=4)) == []
+
+
+@pytest.mark.parametrize("wrapper", ["nn.DataParallel(net)", "AveragedModel(net)", "torch.compile(net)"])
+@pytest.mark.parametrize("keys", ["plain", "wrapped"])
+def test_weights_fit_a_wrapped_model_by_its_own_keys_and_by_the_wrappers(
+    wrapper: str, keys: str, tmp_path: Path
+) -> None:
+    text = SMALL.replace("from torch import nn", "import torch\nfrom torch import nn")
+    text = text.replace("nn.Linear(2, 3)", wrapper.replace("net", "nn.Linear(2, 3)"))
+    text = "from torch.optim.swa_utils import AveragedModel\n" + text
+    net: torch.nn.Module = torch.nn.Linear(2, 3)
+    around = eval(wrapper, {"nn": torch.nn, "AveragedModel": AveragedModel, "torch": torch, "net": net})  # noqa: S307
+    save_file({"plain": net, "wrapped": around}[keys].state_dict(), tmp_path / "net.safetensors")
+
+    loaded = load(plugin(tmp_path, text))
+    assert loaded.weights_loaded
+    assert type(loaded.submission.model) is torch.nn.Linear
+    assert torch.equal(loaded.submission.model.weight, net.weight)
+
+
+def test_a_parallel_part_of_a_network_keeps_its_keys(tmp_path: Path) -> None:
+    text = SMALL.replace("nn.Linear(2, 3)", "nn.Sequential(nn.DataParallel(nn.Linear(2, 3)))")
+    net = torch.nn.Sequential(torch.nn.DataParallel(torch.nn.Linear(2, 3)))
+    save_file(net.state_dict(), tmp_path / "net.safetensors")
+    assert load(plugin(tmp_path, text)).weights_loaded

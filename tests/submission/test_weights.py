@@ -71,7 +71,7 @@ def test_what_a_tool_added_is_named_and_taken_out_by_the_command_that_is_told(
     shown = read_report(WorkerReport(problems=(found,)).model_dump_json().encode()).problems[0]
     assert shown.hint == found.hint  # a hint that is not the kit's own would be dropped
 
-    assert convert(path, path).notes == expected.split("; ")
+    assert convert(path, path).notes == [f"left out: {note}" for note in expected.split("; ")]
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     assert not load_weights_into(model, path)
     assert torch.equal(model[0].weight, network()[0].weight)
@@ -186,7 +186,7 @@ def test_the_state_dict_of_a_checkpoint_is_found(tmp_path: Path) -> None:
     found = convert(path, tmp_path / "net.safetensors", strip="net.")
     assert found.entry == "state_dict"
     assert found.tensors[:2] == [("0.weight", [4, 3], "float32"), ("0.bias", [4], "float32")]
-    assert found.notes == ["`net.` in 4 keys, as you asked"]
+    assert found.notes == ["left out: `net.` in 4 keys, as you asked"]
     assert not load_weights_into(network(), tmp_path / "net.safetensors")
 
 
@@ -205,7 +205,7 @@ def test_what_is_nested_in_a_state_dict_never_takes_its_place(tmp_path: Path) ->
     path = checkpoint(tmp_path / "x.pt", **network().state_dict(), **{"0._extra_state": nested})
 
     found = convert(path, tmp_path / "net.safetensors")
-    assert (len(found.tensors), found.notes) == (4, ["1 that are no tensors: 0._extra_state"])
+    assert (len(found.tensors), found.notes) == (4, ["left out: 1 that are no tensors: 0._extra_state"])
     assert len(convert(path, tmp_path / "net.safetensors", entry="0._extra_state").tensors) == 1
 
 
@@ -223,7 +223,7 @@ def test_tied_and_transposed_weights_become_tensors_of_their_own(tmp_path: Path)
 
     found = convert(path, tmp_path / "net.safetensors")
     written = load_file(tmp_path / "net.safetensors")
-    assert found.notes == ["1 that are no tensors: step"]
+    assert found.notes == ["left out: 1 that are no tensors: step"]
     assert torch.equal(written["a"], written["b"])
     assert torch.equal(written["c"], shared.t())
 
@@ -257,6 +257,8 @@ def arrays() -> bytes:
         pytest.param(lambda path: path.write_bytes(bare_pickle(Payload())), "", id="a bare pickle of code"),
         pytest.param(lambda path: path.write_bytes(b"PK\x03\x04"), "", id="cut off"),
         pytest.param(lambda path: path.write_bytes(b""), "neither", id="empty"),
+        pytest.param(lambda path: path.write_bytes(arrays()[:200]), "damaged", id="a zip cut off"),
+        pytest.param(lambda path: path.write_bytes(arrays()[9:]), "neither", id="a zip without its head"),
         pytest.param(lambda path: path.write_bytes(b"<html>Sign in</html>"), "a web page", id="a web page"),
         pytest.param(lambda path: path.write_bytes(b"version https://git-lfs.gi"), "git lfs pull", id="LFS"),
         pytest.param(lambda path: path.write_bytes(arrays()), "NumPy arrays", id="NumPy"),
