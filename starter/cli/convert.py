@@ -16,7 +16,12 @@ from starter.report.terminal import print_line
 
 def convert(
     path: Annotated[
-        Path, typer.Argument(help="A checkpoint of torch.save, or a safetensors file to be corrected.")
+        Path,
+        typer.Argument(
+            exists=True,
+            dir_okay=False,
+            help="A checkpoint of torch.save, or a safetensors file to be corrected.",
+        ),
     ],
     out_path: Annotated[
         Path | None,
@@ -31,9 +36,6 @@ def convert(
     """Write the weights in a checkpoint as a safetensors file."""
     from starter.evaluation.runner.converter import converted
 
-    if not path.is_file():
-        got = "a folder" if path.is_dir() else "no such file"
-        raise usage_error(Code.NO_SUCH_PATH, where=str(path), expected="a checkpoint", got=got)
     target = out_path or path.with_suffix(".safetensors")
     if target.is_dir() or not target.absolute().parent.is_dir():
         raise typer.BadParameter(f"{target} cannot be a file: it is a folder, or its folder is not there")
