@@ -42,7 +42,7 @@ COMPETITION = Competition(
 def ours(name: str) -> int | str:
     """Take a plugin the way of a submission; return its MACs or the code of its refusal."""
     from starter.graph.analysis import trace
-    from starter.graph.macs import count_macs
+    from starter.graph.costs.macs import count_macs
     from starter.graph.reader import read_graph
     from starter.submission.pipeline import input_shape
     from starter.submission.transform_records import load

@@ -30,9 +30,9 @@ from torch import nn
 
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.graph.analysis import Trace, trace
+from starter.graph.costs.macs import count_macs
+from starter.graph.costs.memory_access import memory_access
 from starter.graph.executor import Program
-from starter.graph.macs import count_macs
-from starter.graph.profiling.memory_access import memory_access
 from starter.graph.reader import read_graph
 from starter.plugin.export import export_model, write_graph
 

@@ -31,10 +31,10 @@ from safetensors.torch import save
 
 from starter.contract.errors import ParticipantError
 from starter.graph.analysis import trace
+from starter.graph.costs.macs import count_macs
 from starter.graph.executor import Program
 from starter.graph.format import DTYPES, GETITEM, encode
 from starter.graph.kernels import kernel
-from starter.graph.macs import count_macs
 from starter.graph.operators import OPERATORS
 from starter.graph.reader import read_graph
 

@@ -39,7 +39,7 @@ from torch import nn
 from starter.contract.errors import ParticipantError
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.graph.analysis import trace
-from starter.graph.macs import count_macs
+from starter.graph.costs.macs import count_macs
 from starter.graph.reader import read_graph
 from starter.plugin.export import export_model, write_graph
 

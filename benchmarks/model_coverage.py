@@ -46,9 +46,9 @@ from starter.contract.errors import ParticipantError
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.data.dataset import open_dataset
 from starter.graph.analysis import trace
+from starter.graph.costs.macs import count_macs
 from starter.graph.executor import Program, to_bfloat16
 from starter.graph.format import Graph
-from starter.graph.macs import count_macs
 from starter.graph.reader import read_graph
 from starter.plugin.export import export_model, write_graph
 from starter.plugin.prepare import prepared, probe_model

@@ -97,9 +97,9 @@ def test_a_planted_import_is_told_with_where_it_belongs() -> None:
         "evaluation.scoring imports plugin.load: evaluation must not run a stranger's code;"
         " ask another process"
     )
-    said = complaint("graph.macs", "report.profile")
+    said = complaint("graph.costs.macs", "report.profile")
     assert said == (
-        "graph.macs imports report.profile, which stands above it: graph is for a network as data: its"
+        "graph.costs.macs imports report.profile, which stands above it: graph is for a network as data: its"
         " format, what it costs, how it runs; what needs report belongs into report or above"
     )
     assert "starter/graph/" in str(home_of("new_operators"))

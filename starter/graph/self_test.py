@@ -12,10 +12,10 @@ import torch
 
 from starter.contract.errors import ParticipantError
 from starter.graph.analysis import trace
+from starter.graph.costs.macs import count_macs
 from starter.graph.executor import Program, to_bfloat16
 from starter.graph.format import INPUT, AtenValue, Graph, GraphFile, Node, Ref, TensorSpec
 from starter.graph.formulas import Cost
-from starter.graph.macs import count_macs
 from starter.graph.operators import OPERATORS, OperatorTable
 
 IMAGE = Ref(INPUT)

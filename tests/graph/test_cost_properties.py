@@ -21,7 +21,7 @@ SMALL = st.integers(1, 4)
 
 
 def cost(op: str, *args: object, depends: str = "input") -> Cost:
-    """Price one call as graph/macs.py does."""
+    """Price one call as graph/costs/macs.py does."""
     result = kernel(op)(*args)
     outputs = (result,) if isinstance(result, torch.Tensor) else tuple(result)
     call = Call(bind(op, args, {}), outputs, frozenset({depends}))

@@ -11,8 +11,8 @@ from starter.contract.errors import Code, ParticipantError, UsageError
 from starter.evaluation.runner.process import Runner
 from starter.graph import cost_rules
 from starter.graph.analysis import trace
+from starter.graph.costs.macs import count_macs
 from starter.graph.formulas import Cost, CostClass
-from starter.graph.macs import count_macs
 from starter.graph.operators import OPERATORS, OperatorTable, operator_table
 from starter.graph.self_test import IMAGE, SELF_TESTS, SelfTestGraph, check_self_test
 

@@ -16,11 +16,11 @@ from recount import assert_priced_as_run
 from starter.contract.errors import Code, ParticipantError
 from starter.contract.results import CostReport
 from starter.graph.analysis import Trace, trace
+from starter.graph.costs.macs import count_macs
 from starter.graph.executor import Program
 from starter.graph.format import GETITEM
 from starter.graph.formulas import CostClass
 from starter.graph.kernels import declared_arguments, kernel
-from starter.graph.macs import count_macs
 from starter.graph.operators import OPERATORS
 from starter.graph.reader import read_graph
 

@@ -23,8 +23,8 @@ from starter.contract.submissions import discover_one
 from starter.evaluation.runner.client import Exported, export
 from starter.evaluation.runner.main import answer
 from starter.graph.analysis import trace
+from starter.graph.costs.macs import count_macs
 from starter.graph.executor import Program
-from starter.graph.macs import count_macs
 from starter.graph.reader import read_graph
 from starter.sandbox.protocol import Sandbox
 from starter.submission import pipeline, transform_records

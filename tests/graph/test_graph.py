@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 
 from starter.contract.errors import Code, ParticipantError
 from starter.graph.analysis import trace
+from starter.graph.costs.macs import count_macs
 from starter.graph.executor import Program
 from starter.graph.format import MAX_NODES, Graph
 from starter.graph.kernels import bind
-from starter.graph.macs import count_macs
 from starter.graph.reader import read_graph
 
 Json = dict[str, Any]

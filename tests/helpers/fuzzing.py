@@ -27,9 +27,9 @@ from tracing import HERE, Forward
 
 from starter.contract.errors import ParticipantError
 from starter.graph.analysis import trace
+from starter.graph.costs.macs import count_macs
 from starter.graph.format import GETITEM
 from starter.graph.kernels import kernel
-from starter.graph.macs import count_macs
 from starter.graph.operators import OPERATORS
 from starter.graph.reader import read_graph
 from starter.plugin.export import export_model, write_graph

@@ -10,8 +10,8 @@ from torch import nn
 from starter.contract.results import CostReport
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.graph.analysis import Trace, trace
+from starter.graph.costs.macs import count_macs
 from starter.graph.format import Graph
-from starter.graph.macs import count_macs
 from starter.graph.reader import read_graph
 from starter.plugin.export import export_model, write_graph
 

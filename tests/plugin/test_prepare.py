@@ -14,8 +14,8 @@ from tracing import HERE, Forward, cost_of, graph_of, to_logits, trace_of
 
 from starter.contract.errors import Code, Problem
 from starter.graph.analysis import trace
+from starter.graph.costs.macs import count_macs
 from starter.graph.executor import Program
-from starter.graph.macs import count_macs
 from starter.plugin.prepare import prepared, probe_model
 
 SHAPE = (3, 8, 8)

@@ -23,9 +23,9 @@ from starter.contract.protocol import RunnerHello, RunnerReply, RunnerRequest, R
 from starter.evaluation.runner.image_batches import image_batches
 from starter.graph.analysis import trace
 from starter.graph.cost_rules import load_rules, rule_in_force
+from starter.graph.costs.macs import count_macs
 from starter.graph.executor import Program, to_bfloat16
 from starter.graph.format import Graph
-from starter.graph.macs import count_macs
 from starter.graph.operators import OPERATORS, OperatorTable
 from starter.graph.profiling.profiler import profile
 from starter.graph.reader import read_graph

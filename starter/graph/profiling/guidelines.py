@@ -14,9 +14,9 @@ from typing import Literal, NamedTuple
 
 from starter.contract.results import Finding
 from starter.graph.analysis import Step, Trace
+from starter.graph.costs.memory_access import memory_access
 from starter.graph.format import INPUT, Ref
 from starter.graph.formulas import CostClass
-from starter.graph.profiling.memory_access import memory_access
 
 MOST_FINDINGS = 5
 """Findings of each guideline that are returned."""

@@ -14,10 +14,10 @@ import torch
 
 from starter.contract.results import CostReport, LayerProfile, NodeCost, ProfileReport, Timing
 from starter.graph.analysis import Step, Trace
+from starter.graph.costs.memory_access import memory_access
 from starter.graph.executor import ATTENTION, Program
 from starter.graph.formulas import CostClass
 from starter.graph.profiling.guidelines import check_guidelines
-from starter.graph.profiling.memory_access import memory_access
 
 BATCHES = (1, 32)
 """Batch sizes that are timed."""

@@ -13,8 +13,8 @@ from tracing import Forward, Function, to_logits, trace_of
 from starter.contract.competition import ScoreRules
 from starter.contract.errors import Status
 from starter.contract.results import EvaluationResult, LayerProfile, ProfileReport
-from starter.graph.macs import count_macs
-from starter.graph.profiling.memory_access import memory_access
+from starter.graph.costs.macs import count_macs
+from starter.graph.costs.memory_access import memory_access
 from starter.graph.profiling.profiler import flops, profile
 from starter.report import profile as profile_view
 from starter.report.html import profile as profile_page
