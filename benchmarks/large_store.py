@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from starter.contract.competition import CompetitionFile, load_competition
+from starter.contract.costs import NodeCost
 from starter.contract.errors import Code, Status, problem
-from starter.contract.results import EvaluationResult, NodeCost, Reference, UsageScore
+from starter.contract.results import EvaluationResult, Reference, UsageScore
 from starter.data.dataset import Dataset, open_dataset
 from starter.evaluation.evaluate import read_reference
 from starter.evaluation.labelled import Usage

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from starter.contract.results import CostReport
+    from starter.contract.costs import CostReport
     from starter.graph.cost_rules import OperatorCost, load_rules, with_rule
     from starter.graph.format import Ref
     from starter.graph.formulas import Call, Cost, CostClass

@@ -8,9 +8,9 @@ import tomllib
 from pathlib import Path
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError
 
-from starter.contract.errors import Code, UsageError, problem, usage_error
+from starter.contract.errors import Code, Record, UsageError, problem, usage_error
 from starter.contract.isolation import Level
 from starter.contract.results import Reference
 from starter.contract.text import read_text
@@ -24,10 +24,8 @@ NEWEST_COST_VERSION: CostVersion = 2
 """Raised when a change moves any score."""
 
 
-class ScoreRules(BaseModel):
+class ScoreRules(Record):
     """The constants of the score; the formula is in evaluation/scoring.py."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     cost_version: CostVersion | None = Field(default=None, exclude_if=lambda version: version is None)
     """The cost rule; left out: the one of the baseline's reference.json, or else the newest."""
@@ -41,10 +39,8 @@ class ScoreRules(BaseModel):
     """Weight of the F1 beyond the baseline."""
 
 
-class Limits(BaseModel):
+class Limits(Record):
     """What one submission may use."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     wall_seconds: float = Field(default=120, gt=0)
     """Wall-clock time to load and export the plugin."""
@@ -70,10 +66,8 @@ class Limits(BaseModel):
     """Wall-clock time to count the graph and run it on all images."""
 
 
-class Leaderboard(BaseModel):
+class Leaderboard(Record):
     """Who stands on the leaderboard, and with what."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     baseline_teams: tuple[str, ...] = ()
     """Teams whose entries are shown as labelled baselines, without a place."""
@@ -85,10 +79,8 @@ class Leaderboard(BaseModel):
     """Whether participants get no answer of single images: neither predictions.csv nor a confusion matrix."""
 
 
-class CompetitionFile(BaseModel):
+class CompetitionFile(Record):
     """The whole of competition.toml."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     """The competition's title."""

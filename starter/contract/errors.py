@@ -162,10 +162,14 @@ CATALOGUE, HINTS, INSTEAD = _read_catalogue()
 instead of an operator that has no cost rule, by a pattern for its name."""
 
 
-class Problem(BaseModel):
-    """One thing that is wrong with a submission, in the terms of the person who can mend it."""
+class Record(BaseModel):
+    """The base of every record: frozen, and strict about its fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Problem(Record):
+    """One thing that is wrong with a submission, in the terms of the person who can mend it."""
 
     code: Code
     """The stable code; `starter explain CODE` says more."""

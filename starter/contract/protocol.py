@@ -5,9 +5,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from starter.contract.errors import Problem
+from starter.contract.costs import CostReport, ProfileReport
+from starter.contract.errors import Problem, Record
 from starter.contract.hookspecs import Competition
-from starter.contract.results import CostReport, ProfileReport, Record
 from starter.contract.submissions import Kind
 
 PARTS = ("report", "graph", "transforms", "weights")

@@ -18,7 +18,8 @@ import numpy as np
 from pydantic import Field
 
 from starter.contract.competition import CompetitionFile, Limits
-from starter.contract.results import EvaluationResult, Record, Reference, UsageScore
+from starter.contract.errors import Record
+from starter.contract.results import EvaluationResult, Reference, UsageScore
 from starter.submission.content import sha256
 
 GRAPH, WEIGHTS_HEADER, TRANSFORMS = "graph.json", "weights.header", "transforms.json"

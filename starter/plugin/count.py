@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import nn
 
-from starter.contract.results import CostReport
+from starter.contract.costs import CostReport
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.graph.analysis import trace
 from starter.graph.costs.macs import count_macs

@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from starter.contract.competition import ScoreRules
-from starter.contract.results import EvaluationResult, Finding, LayerProfile, ProfileReport, Reference
+from starter.contract.costs import Finding, LayerProfile, ProfileReport
+from starter.contract.results import EvaluationResult, Reference
 from starter.contract.text import inline
 from starter.report.scores import explain_score
 from starter.report.terminal import print_line, print_wrapped

@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from starter.contract.competition import ScoreRules
+from starter.contract.costs import NodeCost
 from starter.contract.errors import Status
-from starter.contract.results import EvaluationResult, NodeCost, Reference
+from starter.contract.results import EvaluationResult, Reference
 from starter.contract.text import inline
 from starter.evaluation.scoring import Counts, macs_worth, rank
 from starter.report.terminal import describe, print_line, print_wrapped

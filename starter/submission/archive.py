@@ -12,9 +12,8 @@ from typing import Literal
 from pydantic import ValidationError
 
 from starter.contract.competition import Limits
-from starter.contract.errors import Code, Problem, problem
+from starter.contract.errors import Code, Problem, Record, problem
 from starter.contract.names import MANIFEST
-from starter.contract.results import Record
 from starter.contract.submissions import PLUGIN_FILE, Kind, SubmissionSource
 from starter.submission.content import own_files, sha256_of_file, submission_digest
 from starter.submission.layout import WANTED

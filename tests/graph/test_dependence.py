@@ -13,8 +13,8 @@ import torch
 from kernel_fuzzer import IMAGE, Builder, Operand, sound_call
 from recount import assert_priced_as_run
 
+from starter.contract.costs import CostReport
 from starter.contract.errors import Code, ParticipantError
-from starter.contract.results import CostReport
 from starter.graph.analysis import Trace, trace
 from starter.graph.costs.macs import count_macs
 from starter.graph.executor import Program

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from starter.contract.results import CostReport
+from starter.contract.costs import CostReport
 from starter.graph.analysis import Trace
 from starter.graph.executor import Program
 

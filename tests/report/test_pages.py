@@ -17,8 +17,9 @@ from large_store import Inventor
 from photo_server import photograph, serving
 
 from starter.contract.competition import ScoreRules, load_competition
+from starter.contract.costs import Finding, LayerProfile, ProfileReport, Timing
 from starter.contract.errors import Status
-from starter.contract.results import EvaluationResult, Finding, LayerProfile, ProfileReport, Timing
+from starter.contract.results import EvaluationResult
 from starter.data.check import check
 from starter.data.dataset import open_dataset
 from starter.data.writer import Description, Item, Split, write_dataset

@@ -7,8 +7,9 @@ import pytest
 from rich.console import Console
 
 from starter.contract.competition import ScoreRules
+from starter.contract.costs import NodeCost
 from starter.contract.errors import Code, Status, problem
-from starter.contract.results import EvaluationResult, NodeCost, Reference
+from starter.contract.results import EvaluationResult, Reference
 from starter.contract.text import clean, inline
 from starter.evaluation.scoring import compute_score
 from starter.report.scores import show_costs, show_scores

@@ -10,8 +10,15 @@ import tempfile
 from pathlib import Path
 
 from starter.contract.competition import Limits
-from starter.contract.errors import Code, ParticipantError, Problem, host_error, participant_error, problem
-from starter.contract.results import Record
+from starter.contract.errors import (
+    Code,
+    ParticipantError,
+    Problem,
+    Record,
+    host_error,
+    participant_error,
+    problem,
+)
 from starter.contract.system.files import replace_with
 from starter.evaluation.runner.client import limit_problem, signal_name
 from starter.evaluation.runner.process import can_lock

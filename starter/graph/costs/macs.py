@@ -3,8 +3,8 @@
 Formulas: formulas.py. Shapes and what depends on the image: analysis.py.
 """
 
+from starter.contract.costs import CostReport, NodeCost
 from starter.contract.errors import Code, ParticipantError, Problem, problem
-from starter.contract.results import CostReport, NodeCost
 from starter.graph.analysis import Step, Trace
 from starter.graph.formulas import Cost, CostClass
 from starter.graph.operators import hint

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import reduce
 from typing import Literal, NamedTuple
 
-from starter.contract.results import Finding
+from starter.contract.costs import Finding
 from starter.graph.analysis import Step, Trace
 from starter.graph.costs.memory_access import memory_access
 from starter.graph.format import INPUT, Ref

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from starter.contract.results import CostReport, LayerProfile, NodeCost, ProfileReport, Timing
+from starter.contract.costs import CostReport, LayerProfile, NodeCost, ProfileReport, Timing
 from starter.graph.analysis import Step, Trace
 from starter.graph.costs.memory_access import memory_access
 from starter.graph.executor import ATTENTION, Program

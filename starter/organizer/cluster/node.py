@@ -18,11 +18,10 @@ from typing import Self
 
 from starter import __version__
 from starter.contract.competition import CompetitionFile
-from starter.contract.errors import Code, HostError, Problem, StarterError, UsageError, host_error
+from starter.contract.errors import Code, HostError, Problem, Record, StarterError, UsageError, host_error
 from starter.contract.hookspecs import Competition
 from starter.contract.isolation import Level
 from starter.contract.protocol import KeptImages, RunnerHello
-from starter.contract.results import Record
 from starter.contract.submissions import SubmissionSource
 from starter.contract.system.files import atomic_write
 from starter.data.dataset import Dataset

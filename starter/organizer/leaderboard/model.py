@@ -10,7 +10,8 @@ from typing import Literal
 from pydantic import Field
 
 from starter.contract.competition import ScoreRules
-from starter.contract.results import Branch, EvaluationResult, Record, Reference, UsageScore
+from starter.contract.errors import Record
+from starter.contract.results import Branch, EvaluationResult, Reference, UsageScore
 
 
 class TrendPoint(Record):

@@ -8,7 +8,7 @@ import torchvision
 from torch import nn
 from tracing import Forward, to_logits, trace_of
 
-from starter.contract.results import Finding
+from starter.contract.costs import Finding
 from starter.graph.costs.memory_access import memory_access
 from starter.graph.executor import _fused
 from starter.graph.profiling.guidelines import MOST_FINDINGS, check_guidelines, merged_norms

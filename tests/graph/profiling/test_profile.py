@@ -11,8 +11,9 @@ from torch import nn
 from tracing import Forward, Function, to_logits, trace_of
 
 from starter.contract.competition import ScoreRules
+from starter.contract.costs import LayerProfile, ProfileReport
 from starter.contract.errors import Status
-from starter.contract.results import EvaluationResult, LayerProfile, ProfileReport
+from starter.contract.results import EvaluationResult
 from starter.graph.costs.macs import count_macs
 from starter.graph.costs.memory_access import memory_access
 from starter.graph.profiling.profiler import flops, profile
