@@ -18,7 +18,7 @@ from starter.contract.competition import ScoreRules
 from starter.contract.costs import Finding, LayerProfile, ProfileReport
 from starter.contract.results import EvaluationResult, Reference
 from starter.contract.text import inline
-from starter.report.scores import explain_score
+from starter.report.explanation import explain_score
 from starter.report.terminal import print_line, print_wrapped
 
 GUIDELINES = {

@@ -103,7 +103,7 @@ def _heaviest(entry: Details) -> int:
 
 
 def _baseline_macs(board: Board) -> int:
-    return Counts.of(board.reference).scored(board.rules) or 1
+    return getattr(Counts.of(board.reference), board.rules.counter) or 1
 
 
 def _spark(row: LeaderboardRow) -> str:

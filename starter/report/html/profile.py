@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from starter.contract.competition import ScoreRules
 from starter.contract.results import EvaluationResult, Reference
+from starter.report.explanation import explain_score
 from starter.report.html.page import picture_uri, render
 from starter.report.profile import GUIDELINES, Profiled, ops, picture, saving, share, totals, working
-from starter.report.scores import explain_score
 
 
 def page(profiled: Sequence[Profiled], reference: Reference | None, rules: ScoreRules) -> str:
