@@ -28,7 +28,8 @@ def page(
     return render(
         "data.html",
         "data show",
-        styles=["board.css", "data.css"],
+        styles=["data.css"],
+        scripts=["table.js"],
         uri=_uri,
         info=dataset.info,
         report=report,
