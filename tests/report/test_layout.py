@@ -190,13 +190,15 @@ def test_columns_are_hidden_in_a_narrow_window_until_they_are_asked_for(
 ) -> None:
     shown = "[...document.querySelectorAll('#board thead th')].filter((h) => h.offsetParent).length"
     browser.open(all_pages["names"], 1300)
-    wide = browser.run(shown)
-    assert not browser.run("document.querySelector('.columns').offsetParent !== null")
+    assert browser.run(shown) == 12
+    browser.run("document.getElementById('columns').click()")
+    every = browser.run("document.querySelectorAll('#board thead th').length")
+    assert browser.run(shown) == every
     browser.open(all_pages["names"], 400)
     assert browser.run(shown) == 6
     browser.run("document.getElementById('columns').focus()")
     browser.press(" ", 32, " ")
-    assert browser.run(shown) == wide
+    assert browser.run(shown) == every
     assert not browser.run(FITS)
 
 

@@ -85,9 +85,9 @@ def _index(board: Board, linked: set[str]) -> str:
         ("MACs", ""),
         ("of baseline", "more"),
         ("macro F1", ""),
-        ("branch", "more t"),
+        ("branch", "extra t"),
         ("trend", "more"),
-        ("entries", "more"),
+        ("entries", "extra"),
         ("submitted", "more"),
     ]
     shown = {"headings": headings, "linked": linked, "spark": _spark, "picture": _picture(board, linked)}
