@@ -32,7 +32,7 @@ def print_problems(
     console: Console, problems: Sequence[Problem], subject: str, listed_in: Path | None
 ) -> None:
     """Print problems of one `subject`, or else each of its own; a few of each kind where a file holds all."""
-    for alike in _kinds(problems):
+    for alike in kinds_of(problems):
         told = alike[:MOST_TOLD] if listed_in else alike
         for place in told:
             print_wrapped(console, describe(problems[place], subject or problems[place].where))
@@ -51,7 +51,7 @@ def print_found(
     """
     problems = [problem for _, problem in found]
     listed_in = list_problems([_located(*one) for one in found], _HERE)
-    kinds = _kinds(problems)
+    kinds = kinds_of(problems)
     told = {place for alike in kinds for place in (alike[:MOST_TOLD] if listed_in else alike)}
     shown = [found[place] for place in sorted(told)]
     for subject, own in groupby(shown, key=itemgetter(0)):
@@ -92,7 +92,7 @@ def list_problems(problems: Sequence[Problem], target: Path) -> Path | None:
 
     Beside it nothing can be written: into the working folder. Nor there: None, and all are to be told.
     """
-    if all(len(alike) <= MOST_TOLD for alike in _kinds(problems)):
+    if all(len(alike) <= MOST_TOLD for alike in kinds_of(problems)):
         return None
     name = f"{target.resolve().name}-problems.csv"
     rows = [(p.code.value, *map(no_formula, (p.where, p.got, p.expected, p.hint))) for p in problems]
@@ -106,7 +106,7 @@ def list_problems(problems: Sequence[Problem], target: Path) -> Path | None:
     return None
 
 
-def _kinds(problems: Sequence[Problem]) -> list[list[int]]:
+def kinds_of(problems: Sequence[Problem]) -> list[list[int]]:
     """Group the places of problems that differ in names and numbers only, in the order of their first.
 
     What a code finds beyond its first kinds is one more kind: texts may differ each time.
