@@ -16,7 +16,8 @@ from starter.contract.results import EvaluationResult, Reference
 from starter.contract.text import inline
 from starter.evaluation.scoring import rank
 from starter.report.explanation import count_text, explain_score
-from starter.report.terminal import describe, print_line, print_wrapped
+from starter.report.problems import print_found
+from starter.report.terminal import print_line, print_wrapped
 
 _SHOW_LOG = frozenset({Status.CRASH, Status.TIMEOUT, Status.MEMORY, Status.DISK, Status.HOST_ERROR})
 _LOG_LINES = 12
@@ -102,17 +103,14 @@ def _show_warnings(console: Console, result: EvaluationResult) -> None:
 
 
 def show_problems(console: Console, results: Sequence[EvaluationResult]) -> None:
-    """Print every problem of every submission that failed."""
-    for result in results:
-        if not result.problems:
-            continue
-        print_line(console)
-        for problem in result.problems:
-            print_wrapped(console, describe(problem, result.path))
-        if result.status in _SHOW_LOG and result.log_tail.strip():
-            print_line(console, "  log    the end of what it printed:")
-            for line in result.log_tail.strip().splitlines()[-_LOG_LINES:]:
-                print_line(console, f"         {line}", "dim")
+    """Print the problems of the submissions that failed; of many alike a few, and a file with all."""
+    logs = {
+        result.path: "\n         ".join(["  log    the end of what it printed:", *log[-_LOG_LINES:]])
+        for result in results
+        if result.status in _SHOW_LOG and (log := result.log_tail.strip().splitlines())
+    }
+    found = [(result.path, problem) for result in results for problem in result.problems]
+    print_found(console, found, logs)
 
 
 def _key(result: EvaluationResult) -> tuple[str, str]:
