@@ -10,9 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from starter.graph.analysis import Step, Trace
 from starter.graph.format import AtenValue, Ref
@@ -25,6 +23,11 @@ MAX_LEVELS = 256
 _PRECISION = 2.0**-22
 """How far a float32 may be from a product of two, relatively: the rounding of the product and of a scale."""
 
+_TRIED = 16
+"""How many numbers of a channel are looked at before all of them."""
+_CHUNK = 2**22
+"""Numbers that are looked at together."""
+_MAX_CHANNELS = 2**16
 _MAX_SCALE_BITS = 4096
 _MAX_STEPS = 2**31
 
@@ -92,39 +95,60 @@ def grids_of(walk: Trace) -> Grids:
 def levels_of_constant(values: torch.Tensor, axis: int | None) -> int | None:
     """Return the levels of the grid that a constant's own numbers lie on; None: on none, or too fine.
 
+    Of very many channels it is not looked for.
+
     Args:
         values: the constant.
         axis: along which each place may have a scale of its own, the output channels; None: one scale.
     """
-    by_channel = values.reshape(1, -1) if axis is None else values.movedim(axis, 0).flatten(1)
+    channels = values.reshape(1, -1) if axis is None else values.movedim(axis, 0).flatten(1)
+    side = channels.shape[1]
+    if len(channels) > _MAX_CHANNELS:
+        return None
+    if not side:
+        return 1
     most = 1
-    for channel in by_channel.double().numpy():
-        levels = _levels(channel)
+    for part in torch.split(channels, max(1, _CHUNK // max(side, MAX_LEVELS * min(side, _TRIED)))):
+        levels = _levels(part.double())
         if levels is None:
             return None
         most = max(most, levels)
     return most
 
 
-def _levels(values: NDArray[np.float64]) -> int | None:
-    """Return the levels of the coarsest grid through 0 that holds the numbers of one channel."""
-    magnitudes = np.unique(np.abs(values))
-    magnitudes = magnitudes[magnitudes > 0]
-    if not len(magnitudes):
-        return 1
-    if len(magnitudes) >= MAX_LEVELS or not np.isfinite(magnitudes[-1]):
+def _levels(channels: torch.Tensor) -> int | None:
+    """Return the levels of the coarsest grids through 0 that hold the numbers of each channel.
+
+    Args:
+        channels: float64 (channels, numbers).
+    """
+    if not channels.isfinite().all():
         return None
-    largest = magnitudes[-1]
-    steps = np.arange(1, MAX_LEVELS)  # the largest is a whole number of steps: every grid is tried
-    for part in (magnitudes[:8], magnitudes):
-        places = part[:, None] / largest * steps
-        near = np.abs(places - np.rint(places)) <= _PRECISION * places
-        steps = steps[near.all(axis=0)]
-    if not len(steps):
-        return None
-    ends = np.rint(np.array([values.min(), values.max()]) / largest * steps[0])
-    levels = int(max(ends[1], 0) - min(ends[0], 0)) + 1
+    sizes = channels.abs()
+    largest = sizes.amax(1, keepdim=True)
+    largest[largest == 0] = 1
+    sizes /= largest
+    # The largest number is 1 to 255 steps from 0: all of these are tried, first with a few numbers.
+    steps = torch.arange(1, MAX_LEVELS, dtype=torch.double)
+    left = _is_near(sizes.topk(min(len(sizes[0]), _TRIED), 1).values[..., None] * steps).all(1)
+    found = torch.zeros(len(sizes), 1, dtype=torch.double)
+    pending = torch.arange(len(sizes))
+    while len(pending):
+        if not left[pending].any(1).all():
+            return None
+        first = left[pending].int().argmax(1)
+        fits = _is_near(sizes[pending] * steps[first, None]).all(1)
+        found[pending] = steps[first, None]
+        left[pending, first] = False
+        pending = pending[~fits]
+    places = (channels / largest * found).round()
+    levels = int((places.amax(1).clamp(min=0) - places.amin(1).clamp(max=0)).max()) + 1
     return levels if levels <= MAX_LEVELS else None
+
+
+def _is_near(places: torch.Tensor) -> torch.Tensor:
+    """Say of each number whether it is whole, as nearly as float32 can tell."""
+    return (places - places.round()).abs() <= _PRECISION * places
 
 
 @dataclass
