@@ -2,17 +2,15 @@
 
 import csv
 import io
-import unicodedata
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from starter.contract.text import inline
+from starter.contract.text import inline, no_formula
 from starter.organizer.leaderboard.model import Board, LeaderboardRow
 from starter.report.terminal import print_line
 
-_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 _COLUMNS = (
     "place", "team", "name", "score", "interval_low", "interval_high", "tie_group", "holds", "public_place",
     "macs", "macs_ratio", "macro_f1", "f1_term", "branch", "params", "entries", "submitted_at", "baseline",
@@ -40,12 +38,7 @@ def to_csv(board: Board) -> str:
 
 
 def _safe(value: object) -> object:
-    if isinstance(value, str):
-        value = inline(value)
-        # A spreadsheet takes the full-width signs for the others.
-        if unicodedata.normalize("NFKC", value[:1]).startswith(_FORMULA_SIGNS):
-            return "'" + value
-    return value
+    return no_formula(value) if isinstance(value, str) else value
 
 
 def show_board(console: Console, board: Board) -> None:

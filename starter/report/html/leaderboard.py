@@ -70,23 +70,25 @@ def _not_ours(folder: Path) -> str:
 
 
 def _index(board: Board, linked: set[str]) -> str:
+    # Heading and class of each column, as in board.html: `t` is text, `key` names the row; `more` is shown in
+    # wide windows, `extra` on demand.
     revealed = board.usage == "Private"
     headings = [
         ("rank", ""),
         *([("public", "")] if revealed else []),
-        ("team", "t"),
+        ("team", "t key"),
         ("entry", "t"),
         ("score", ""),
-        ("95 %", ""),
-        ("tie group", ""),
-        *([] if revealed else [("ahead", "")]),
+        ("95 %", "more"),
+        ("tie group", "more"),
+        *([] if revealed else [("ahead", "more")]),
         ("MACs", ""),
-        ("of baseline", ""),
+        ("of baseline", "more"),
         ("macro F1", ""),
-        ("branch", ""),
-        ("trend", ""),
-        ("entries", ""),
-        ("submitted", ""),
+        ("branch", "extra t"),
+        ("trend", "more"),
+        ("entries", "extra"),
+        ("submitted", "more"),
     ]
     shown = {"headings": headings, "linked": linked, "spark": _spark, "picture": _picture(board, linked)}
     return _page("board.html", board, shown)
@@ -94,7 +96,9 @@ def _index(board: Board, linked: set[str]) -> str:
 
 def _page(template: str, board: Board, shown: dict[str, object]) -> str:
     common = {"board": board, "baseline_macs": _baseline_macs(board)}
-    return render(template, "leaderboard", styles=["board.css"], script="board.js", **common, **shown)
+    return render(
+        template, "leaderboard", styles=["board.css"], scripts=["table.js", "board.js"], **common, **shown
+    )
 
 
 def _heaviest(entry: Details) -> int:
@@ -103,7 +107,7 @@ def _heaviest(entry: Details) -> int:
 
 
 def _baseline_macs(board: Board) -> int:
-    return Counts.of(board.reference).scored(board.rules) or 1
+    return getattr(Counts.of(board.reference), board.rules.counter) or 1
 
 
 def _spark(row: LeaderboardRow) -> str:
