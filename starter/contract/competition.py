@@ -25,7 +25,15 @@ NEWEST_COST_VERSION: CostVersion = 2
 
 
 CostName = Literal[
-    "macs", "ptflops", "thop", "params", "weight_bytes", "peak_memory_bytes", "memory_access", "depth"
+    "macs",
+    "ptflops",
+    "thop",
+    "params",
+    "weight_bytes",
+    "peak_memory_bytes",
+    "memory_access",
+    "depth",
+    "bit_operations",
 ]
 """What an image costs, by the names of evaluation.scoring.Counts."""
 
@@ -67,6 +75,8 @@ class Budget(Record):
     """Elements that all operators read and write."""
     depth: int | None = Field(default=None, gt=0)
     """Convolutions and matrix products one after another."""
+    bit_operations: int | None = Field(default=None, gt=0)
+    """MACs of contractions, each x the bits of both its operands / 1,024."""
 
 
 class Limits(Record):

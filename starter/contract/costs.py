@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from starter.contract.errors import Record
 
 
@@ -57,6 +59,8 @@ class GraphCosts(Record):
     """Elements that all operators read and write."""
     depth: int
     """Convolutions and matrix products one after another, on the longest way."""
+    bit_operations: int | None = Field(default=None, exclude_if=lambda count: count is None)
+    """MACs of contractions, each x the bits of both its operands / 1,024; None where an earlier kit measured."""
 
 
 class Finding(Record):

@@ -141,6 +141,8 @@ class Counts(NamedTuple):
     """Elements read and written."""
     depth: int | None = None
     """Convolutions and matrix products one after another."""
+    bit_operations: int | None = None
+    """MACs of contractions, each x the bits of both its operands / 1,024."""
 
     @classmethod
     def of(cls, measured: Reference | EvaluationResult) -> Self:

@@ -18,6 +18,7 @@ COST_LABELS: dict[CostName, str] = {
     "peak_memory_bytes": "bytes of peak memory",
     "memory_access": "elements of memory access",
     "depth": "layers of depth",
+    "bit_operations": "bit operations",
 }
 """What people read for each cost."""
 
