@@ -85,19 +85,13 @@ def verify(
 
 def leaderboard(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     store: StoreOption = None,
-    reveal: Annotated[
-        bool, typer.Option("--reveal", help="Show the final ranking, on the private images.")
-    ] = False,
+    reveal: Annotated[bool, typer.Option("--reveal", help="Rank on the private images.")] = False,
     csv_to: Annotated[
         Path | None, typer.Option("--csv", callback=can_be_made, help="Write all rows to this CSV file.")
     ] = None,
     html_to: Annotated[
         Path | None,
-        typer.Option(
-            "--html",
-            callback=can_be_made,
-            help="Write static HTML pages: the leaderboard and one page per entry.",
-        ),
+        typer.Option("--html", callback=can_be_made, help="Write a leaderboard page and one page per entry."),
     ] = None,
     reports: Annotated[
         Path | None,
