@@ -7,13 +7,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from starter.contract.costs import GraphCosts
 from starter.contract.text import inline, no_formula
 from starter.organizer.leaderboard.model import Board, LeaderboardRow
 from starter.report.terminal import print_line
 
 _COLUMNS = (
     "place", "team", "name", "score", "interval_low", "interval_high", "tie_group", "holds", "public_place",
-    "macs", "macs_ratio", "macro_f1", "f1_term", "branch", "params", "entries", "submitted_at", "baseline",
+    "macs", "macs_ratio", "macro_f1", "f1_term", "branch", "params",
+    *GraphCosts.model_fields, "entries", "submitted_at", "baseline",
     "reason", "stale", "duplicates", "submission",
 )  # fmt: skip
 
@@ -27,6 +29,7 @@ def to_csv(board: Board) -> str:
         low, high = row.interval or (None, None)
         fields = row.model_dump(mode="json", include=set(_COLUMNS))
         fields |= {
+            **(row.costs.model_dump() if row.costs else {}),
             "interval_low": low,
             "interval_high": high,
             "baseline": "yes" if row.is_baseline else "",
