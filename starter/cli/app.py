@@ -39,6 +39,7 @@ COMMANDS = {
         "Make a trained plugin smaller; this runs its code here, so only your own.",
     ),
     "search": ("recipes.search", "Search small mobile networks for few MACs and a high macro F1."),
+    "new": ("start", "Write a competition's folder: rules, packaged data, baseline, examples."),
     "init": ("start", "Write a submission that scores as it is."),
     "explain": ("start", "Say what an error code means and how to fix it."),
     "data": ("data.data", "Make and check data sets."),
