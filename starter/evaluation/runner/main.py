@@ -28,6 +28,7 @@ from starter.graph.executor import Program, to_bfloat16
 from starter.graph.format import Graph
 from starter.graph.operators import OPERATORS, OperatorTable
 from starter.graph.profiling.profiler import profile
+from starter.graph.profiling.speed import measure_speed
 from starter.graph.reader import read_graph
 from starter.graph.self_test import SELF_TESTS, check_self_test
 from starter.submission import pipeline, transform_records
@@ -89,7 +90,7 @@ def answer(
     cost_version: int = NEWEST_COST_VERSION,
 ) -> RunnerReply:
     """Count one graph and run it on the images."""
-    cost = params = shape = report = None
+    cost = params = shape = report = speed = None
     try:
         note = _noter(request.where)
         note("the graph, while it is read and its constants are computed")
@@ -102,9 +103,14 @@ def answer(
         cost = count_macs(walk)
         if request.profile:
             report = profile(walk, cost)
+        device = _device(request.device)
+        rounding = to_bfloat16 if cost_version > 1 else None
+        if request.speed is not None:
+            note("the graph, while it is timed")
+            other = read_graph(request.speed.graph, request.speed.weights)
+            rival = trace(other, num_classes=request.num_classes, operators=operators)
+            speed = measure_speed(walk, rival, request.speed, rounding=rounding, device=device)
         if request.image_ids:
-            device = torch.device(request.device)
-            rounding = to_bfloat16 if cost_version > 1 else None
             program = Program(walk, rounding=rounding).to(device)
             batches = image_batches(
                 request.dataset, request.image_ids, records, program.batch_size, request.kept
@@ -123,7 +129,7 @@ def answer(
         got = f"{type(error).__name__} while it was read or run"
         failed = problem(Code.RUN_FAILED, where="the graph", got=got)
         return RunnerReply(problems=(failed,), cost=cost, params=params, input_shape=shape)
-    return RunnerReply(cost=cost, params=params, input_shape=shape, profile=report)
+    return RunnerReply(cost=cost, params=params, input_shape=shape, profile=report, speed=speed)
 
 
 def _check_input(graph: Graph, shape: tuple[int, ...]) -> None:
@@ -134,6 +140,17 @@ def _check_input(graph: Graph, shape: tuple[int, ...]) -> None:
             expected=f"the transforms' {shape}",
             got=str(graph.file.input_shape[1:]),
         )
+
+
+def _device(name: str) -> torch.device:
+    """Return what a graph is run on.
+
+    Raises:
+        OSError: this machine has none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise OSError(errno.ENODEV, "torch finds no GPU: torch.cuda.is_available() is False")
+    return torch.device(name)
 
 
 def _noter(path: Path | None) -> Callable[[str], None]:
