@@ -45,6 +45,7 @@ TRUST = {
     "score": Trust.OWN,
     "validate": Trust.OWN,
     "profile": Trust.OWN,
+    "speed": Trust.OWN,
     "baseline measure": Trust.OWN,
     "baseline check": Trust.OWN,
     "train": Trust.OWN,
