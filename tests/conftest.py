@@ -50,6 +50,7 @@ NEED_PACKAGES = {
     "probes",
     "test_cluster.py",
     "test_demanding.py",
+    "test_layout.py",
     "test_leaderboard.py",
     "test_limit_edges.py",
     "test_messages.py",

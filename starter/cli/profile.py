@@ -71,7 +71,7 @@ def profile(  # noqa: PLR0913, PLR0917 - options of the command line
     for target in written:
         target.parent.mkdir(parents=True, exist_ok=True)
     if good and png:
-        png.write_bytes(profile_view.picture(good, "png"))
+        png.write_bytes(profile_view.picture(good))
     if good and html:
         html.write_text(profile_page.page(good, reference, rules.score), encoding="utf-8", newline="\n")
     if not wrote_json(json_to, results):

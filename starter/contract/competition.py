@@ -6,7 +6,7 @@ Paths in it are relative to the file. What a plugin may know of it is
 
 import tomllib
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, PrivateAttr, ValidationError
 
@@ -24,6 +24,20 @@ NEWEST_COST_VERSION: CostVersion = 2
 """Raised when a change moves any score."""
 
 
+CostName = Literal[
+    "macs",
+    "ptflops",
+    "thop",
+    "params",
+    "weight_bytes",
+    "peak_memory_bytes",
+    "memory_access",
+    "depth",
+    "bit_operations",
+]
+"""What an image costs, by the names of evaluation.scoring.Counts."""
+
+
 class ScoreRules(Record):
     """The constants of the score; the formula is in evaluation/scoring.py."""
 
@@ -31,12 +45,38 @@ class ScoreRules(Record):
     """The cost rule; left out: the one of the baseline's reference.json, or else the newest."""
     counter: Literal["macs", "ptflops", "thop"] = "macs"
     """Whose count is scored: ours; the original competition's (ptflops); or thop's (can be fooled)."""
+    cost: dict[CostName, Annotated[float, Field(gt=0)]] = Field(default={}, exclude_if=lambda cost: not cost)
+    """Costs, each over the baseline's, and how much each weighs; left out: all of `counter`."""
     f1_floor: float = Field(default=0.5, ge=0, le=1)
     """Below this macro F1 an entry is unranked."""
     penalty: float = Field(default=1.0, ge=0)
     """Weight of the F1 that is missing to the baseline."""
     reward: float = Field(default=0.5, ge=0)
     """Weight of the F1 beyond the baseline."""
+
+    @property
+    def weights(self) -> dict[CostName, float]:
+        """How much each cost weighs."""
+        return dict(self.cost) or {self.counter: 1.0}
+
+
+class Budget(Record):
+    """What an entry may cost at most; one that is over is invalid."""
+
+    macs: int | None = Field(default=None, gt=0)
+    """MACs of one image."""
+    params: int | None = Field(default=None, gt=0)
+    """Elements of the parameters in use."""
+    weight_bytes: int | None = Field(default=None, gt=0)
+    """Bytes of the constants that the program carries."""
+    peak_memory_bytes: int | None = Field(default=None, gt=0)
+    """The most bytes that are alive at once, with the weights."""
+    memory_access: int | None = Field(default=None, gt=0)
+    """Elements that all operators read and write."""
+    depth: int | None = Field(default=None, gt=0)
+    """Convolutions and matrix products one after another."""
+    bit_operations: int | None = Field(default=None, gt=0)
+    """MACs of contractions, each x the bits of both its operands / 1,024."""
 
 
 class Limits(Record):
@@ -98,6 +138,8 @@ class CompetitionFile(Record):
     """The number of the user that a submission's process becomes where the kit runs as root."""
     score: ScoreRules = ScoreRules()
     """The constants of the score."""
+    budget: Budget = Budget()
+    """What an entry may cost at most."""
     limits: Limits = Limits()
     """What one submission may use."""
     leaderboard: Leaderboard = Leaderboard()

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from starter.contract.errors import Record
 
 
@@ -44,6 +46,21 @@ class CostReport(Record):
     def macs(self) -> int:
         """The sum of all classes: what is scored."""
         return self.contraction + self.pointwise + self.reduction
+
+
+class GraphCosts(Record):
+    """What one image costs beside MACs, read off the graph: exact, and the same on every machine."""
+
+    weight_bytes: int
+    """Of the constants that the program carries, each at its own dtype, once."""
+    peak_memory_bytes: int
+    """The most that is alive at once, with the weights; views and what is written in place count once."""
+    memory_access: int
+    """Elements that all operators read and write."""
+    depth: int
+    """Convolutions and matrix products one after another, on the longest way."""
+    bit_operations: int | None = Field(default=None, exclude_if=lambda count: count is None)
+    """MACs of contractions x the bits of both operands / 1,024; None where an earlier kit has measured."""
 
 
 class Finding(Record):

@@ -81,6 +81,7 @@ class Code(StrEnum):
     GRAPH_TOO_LARGE = "E506"
     NON_FINITE_WEIGHTS = "E507"
     NUMBER_OUT_OF_BOUNDS = "E508"
+    OVER_BUDGET = "E509"
     NON_FINITE_LOGITS = "E601"
     RUN_FAILED = "E602"
     DIVERGED = "E603"
@@ -177,7 +178,7 @@ def explanations(language: Language) -> dict[Code, Explanation]:
     return _translated(tomllib.loads(text))
 
 
-def _translated(texts: Mapping[str, Mapping[str, str]]) -> dict[Code, Explanation]:
+def _translated(texts: Mapping[str, Mapping[str, Any]]) -> dict[Code, Explanation]:
     """Return the catalogue with its texts replaced; those that are missing stay English."""
     return {code: replace(entry, **texts.get(code, {})) for code, entry in CATALOGUE.items()}
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from starter.contract.costs import CostReport, ProfileReport
+from starter.contract.costs import CostReport, GraphCosts, ProfileReport
 from starter.contract.errors import Problem, Record
 from starter.contract.hookspecs import Competition
 from starter.contract.submissions import Kind
@@ -139,6 +139,8 @@ class RunnerReply(Record):
     """What this machine could not do; then there are no logits."""
     cost: CostReport | None = None
     """What one image costs."""
+    costs: GraphCosts | None = None
+    """What it needs beside MACs."""
     params: int | None = None
     """Elements of the parameters in use."""
     input_shape: tuple[int, int, int] | None = None

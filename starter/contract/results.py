@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from starter.contract.costs import NodeCost, ProfileReport
+from starter.contract.costs import GraphCosts, NodeCost, ProfileReport
 from starter.contract.errors import Problem, Record, Status
 from starter.contract.isolation import Level
 
@@ -41,6 +41,8 @@ class EvaluationResult(Record):
     """What thop sees of it; shown, and scored only where competition.toml says so."""
     ptflops_macs: int | None = Field(default=None, exclude_if=lambda macs: macs is None)
     """By the rule of ptflops; scored only where competition.toml says so."""
+    costs: GraphCosts | None = Field(default=None, exclude_if=lambda costs: costs is None)
+    """What it needs in memory, in traffic and in depth; a record of an earlier kit has none."""
     params: int | None = None
     """Elements of the parameters in use."""
     input_shape: tuple[int, int, int] | None = None
@@ -137,6 +139,8 @@ class Reference(Record):
     """What thop sees."""
     ptflops_macs: int | None = Field(default=None, exclude_if=lambda macs: macs is None)
     """By the rule of ptflops; a reference of an earlier kit has none."""
+    costs: GraphCosts | None = Field(default=None, exclude_if=lambda costs: costs is None)
+    """Memory, traffic and depth; a reference of an earlier kit has none."""
     params: int
     """Elements of the parameters in use."""
     macro_f1: float

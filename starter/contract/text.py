@@ -7,10 +7,12 @@ import os
 import re
 import shlex
 import subprocess
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 MAX_LISTED = 8
+_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
 _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -110,3 +112,10 @@ class LogTail:
         kept = bytes(self._data[-self.limit :])
         dropped = self.total - len(kept)
         return (f"[{dropped:,} earlier bytes dropped]\n".encode() if dropped else b"") + kept
+
+
+def no_formula(text: str) -> str:
+    """Return a text for one cell of a CSV file, which no spreadsheet takes for a formula."""
+    text = inline(text)
+    # A spreadsheet takes the full-width signs for the others.
+    return f"'{text}" if unicodedata.normalize("NFKC", text[:1]).startswith(_FORMULA_SIGNS) else text

@@ -66,6 +66,7 @@ def measure(
         reduction_macs=result.reduction_macs,
         thop_macs=result.thop_macs,
         ptflops_macs=result.ptflops_macs,
+        costs=result.costs,
         params=result.params,
         macro_f1=result.macro_f1,
         macro_f1_by_usage=by_usage,
@@ -110,10 +111,16 @@ def changes(old: Reference, new: Reference) -> list[tuple[str, str, str]]:
     return [(name, str(before.get(name)), str(now[name])) for name in now if before.get(name) != now[name]]
 
 
+def figures(reference: Reference) -> dict[str, object]:
+    """Return what must be measured again to the last digit; costs only where the reference has them."""
+    further = reference.costs.model_dump() if reference.costs else {}
+    return {name: getattr(reference, name) for name in EXACT} | further
+
+
 def _differences(reference: Reference, measured: Reference) -> Iterator[tuple[str, object, object]]:
-    for name in EXACT:
-        old, new = getattr(reference, name), getattr(measured, name)
-        if old != new and (name != "ptflops_macs" or old is not None):  # an earlier kit counted none
-            yield name, old, new
+    now = figures(measured)
+    for name, old in figures(reference).items():
+        if old != now[name] and (name != "ptflops_macs" or old is not None):  # an earlier kit counted none
+            yield name, old, now[name]
     if abs(reference.macro_f1 - measured.macro_f1) > F1_TOLERANCE:
         yield "macro_f1", f"{reference.macro_f1:.4f} +- {F1_TOLERANCE}", f"{measured.macro_f1:.4f}"

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from starter.contract.competition import CompetitionFile
-from starter.contract.errors import CATALOGUE, Code, Status, UsageError, usage_error
+from starter.contract.errors import CATALOGUE, Code, Status, UsageError, problem, usage_error
 from starter.contract.isolation import Isolation, Level
 from starter.contract.results import EvaluationResult, Reference, UsageScore
 from starter.contract.submissions import PICKLES, Kind, SubmissionSource
@@ -185,8 +185,11 @@ class Evaluator:
             predictions = tuple(logits.argmax(axis=1).tolist())
             probabilities = tuple((odds.max(axis=1) / odds.sum(axis=1)).tolist())
         fields = self._measured_fields(measurement)
-        if predictions is not None and not measurement.problems and self._scope.scored:
-            fields |= self._score_fields(measurement, predictions, usage)
+        counts = Counts.of(EvaluationResult(**fields))
+        if not measurement.problems:
+            fields |= self._over_budget(counts)
+        if predictions is not None and not fields["problems"] and self._scope.scored:
+            fields |= self._score_fields(counts, predictions, usage)
         return Evaluation(EvaluationResult(**fields), predictions, probabilities, measurement)
 
     def score_on(self, evaluation: Evaluation, usage: Usage) -> UsageScore | None:
@@ -251,21 +254,35 @@ class Evaluator:
                 "pointwise_macs": cost.pointwise,
                 "reduction_macs": cost.reduction,
                 "ptflops_macs": cost.ptflops_macs,
+                "costs": found.reply.costs,
                 "layers": cost.nodes,
                 "profile": found.reply.profile,
             }
         return fields
 
+    def _over_budget(self, counts: Counts) -> dict[str, Any]:
+        """Return the fields of an entry that is over the competition's budget; none where it is not."""
+        problems = tuple(
+            problem(
+                Code.OVER_BUDGET,
+                where=name,
+                expected=f"at most {most:,}",
+                got=f"{own:,} ({own - most:,} over)",
+            )
+            for name, most, own in counts.exceeding(self._competition.budget)
+        )
+        status = CATALOGUE[Code.OVER_BUDGET].status
+        return {"problems": problems, "error": problems[0], "status": status} if problems else {}
+
     def _score_fields(
-        self, found: Measurement, predictions: tuple[int, ...], usage: Usage | None
+        self, counts: Counts, predictions: tuple[int, ...], usage: Usage | None
     ) -> dict[str, Any]:
         """Return the fields of a result that the labels decide."""
-        images, cost = self.labelled(usage), found.reply.cost
-        if cost is None:
+        images = self.labelled(usage)
+        if counts.macs is None:
             return {}
         f1 = images.f1(predictions)
         fields = {"num_images": len(images), **f1_fields(f1)}
-        counts = Counts(cost.macs, cost.ptflops_macs, found.report.thop_macs)
         score = self._scorer and self._scorer.score(counts, f1.macro, usage)
         return fields | ({**score._asdict(), "ranked": score.ranked} if score else {})
 

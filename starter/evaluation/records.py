@@ -41,9 +41,11 @@ class Context(Record):
     @classmethod
     def of(cls, competition: CompetitionFile, data_fingerprint: str, reference: Reference) -> Self:
         """Return what holds now."""
+        budget = competition.budget.model_dump(mode="json", exclude_none=True)
         rules = {
             "score": competition.score.model_dump(mode="json", exclude={"cost_version"}),
             "limits": competition.limits.model_dump(mode="json"),
+            **({"budget": budget} if budget else {}),
             "operator_costs": [sha256(competition.path(p).read_bytes()) for p in competition.operator_costs],
         }
         return cls(

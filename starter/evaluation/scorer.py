@@ -21,7 +21,7 @@ class Scorer:
     def __init__(self, reference: Reference, rules: ScoreRules) -> None:
         self._reference = reference
         self._rules = rules
-        self._baseline_macs = Counts.of(reference).scored(rules)
+        self._baseline = Counts.of(reference)
 
     def score(self, counts: Counts, f1: float, usage: Usage | None = None) -> Score | None:
         """Return the score of a cost and an F1; None where the count that is scored is missing.
@@ -31,13 +31,13 @@ class Scorer:
             f1: the macro F1.
             usage: the images that the F1 is of; None: all.
         """
-        counted = counts.scored(self._rules)
-        if counted is None or not self._baseline_macs:
+        ratio = counts.over(self._baseline, self._rules)
+        if ratio is None:
             return None
         return compute_score(
-            counted,
+            ratio,
             f1,
-            baseline_macs=self._baseline_macs,
+            baseline_macs=1,
             baseline_f1=self._reference.f1_on(usage),
             rules=self._rules,
         )

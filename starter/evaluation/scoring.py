@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from starter.contract.competition import ScoreRules
+from starter.contract.competition import Budget, ScoreRules
 from starter.contract.errors import Code, usage_error
 from starter.contract.results import Branch, EvaluationResult, Reference
 
@@ -25,7 +25,7 @@ class Score(NamedTuple):
     score: float
     """macs_ratio + f1_term; lower is better."""
     macs_ratio: float
-    """MACs over the baseline's."""
+    """What is scored, over the baseline's: MACs, or the weighted costs of competition.toml."""
     f1_term: float
     """What the F1 adds."""
     branch: Branch
@@ -64,9 +64,11 @@ class F1(NamedTuple):
 
 
 def compute_score(
-    macs: int, f1: float, *, baseline_macs: int, baseline_f1: float, rules: ScoreRules
+    macs: float, f1: float, *, baseline_macs: float, baseline_f1: float, rules: ScoreRules
 ) -> Score:
     """Return the score of one entry, with every term.
+
+    Where competition.toml weighs several costs, `macs` is `Counts.over` and `baseline_macs` is 1.
 
     The original organizers' table (baseline 553 M MACs, F1 0.7), which rounds each term:
 
@@ -89,18 +91,19 @@ def f1_terms(f1: npt.ArrayLike, *, baseline_f1: float, rules: ScoreRules) -> npt
     return np.where(np.asarray(f1) < rules.f1_floor, 1.0, term)
 
 
-def macs_worth(
-    f1_step: float, branch: Branch, *, baseline_macs: int, baseline_f1: float, rules: ScoreRules
+def cost_worth(
+    f1_step: float, branch: Branch, *, baseline_cost: float, baseline_f1: float, rules: ScoreRules
 ) -> int:
-    """Return how many MACs change the score as much as `f1_step` of F1 does on a branch.
+    """Return how much of a cost changes the score as much as `f1_step` of F1 does on a branch.
 
-    Below the floor that is 0: there the F1 does not count until the floor is reached.
+    Below the floor that is 0: there the F1 does not count until the floor is reached. The baseline's
+    cost is divided by the weight of that cost in the score.
 
-    >>> macs_worth(0.01, "reward", baseline_macs=14_000_000, baseline_f1=0.7, rules=ScoreRules())
+    >>> cost_worth(0.01, "reward", baseline_cost=14_000_000, baseline_f1=0.7, rules=ScoreRules())
     100000
     """
     weight = {"below_floor": 0.0, "penalty": rules.penalty, "reward": rules.reward}[branch]
-    return round(weight * f1_step / baseline_f1 * baseline_macs)
+    return round(weight * f1_step / baseline_f1 * baseline_cost)
 
 
 def macro_f1(labels: Sequence[int], predictions: Sequence[int], class_names: Sequence[str]) -> F1:
@@ -120,7 +123,7 @@ def macro_f1(labels: Sequence[int], predictions: Sequence[int], class_names: Seq
 
 
 class Counts(NamedTuple):
-    """What one image costs by each counter; None where that one has no count."""
+    """What one image costs, in every way that is counted; None where there is no count."""
 
     macs: int | None
     """Ours."""
@@ -128,26 +131,51 @@ class Counts(NamedTuple):
     """By the rule of ptflops, on our graph."""
     thop: int | None
     """As thop sees it, on the participant's side."""
+    params: int | None = None
+    """Elements of the parameters in use."""
+    weight_bytes: int | None = None
+    """Of the constants that the program carries."""
+    peak_memory_bytes: int | None = None
+    """The most that is alive at once, with the weights."""
+    memory_access: int | None = None
+    """Elements read and written."""
+    depth: int | None = None
+    """Convolutions and matrix products one after another."""
+    bit_operations: int | None = None
+    """MACs of contractions, each x the bits of both its operands / 1,024."""
 
     @classmethod
     def of(cls, measured: Reference | EvaluationResult) -> Self:
         """Return the counts of a result, or of the baseline."""
-        return cls(measured.macs, measured.ptflops_macs, measured.thop_macs)
+        further = measured.costs.model_dump() if measured.costs else {}
+        macs = (measured.macs, measured.ptflops_macs, measured.thop_macs)
+        return cls(*macs, params=measured.params, **further)
 
-    def scored(self, rules: ScoreRules) -> int | None:
-        """Return the count that the score divides."""
-        count: int | None = getattr(self, rules.counter)
-        return count
+    def over(self, baseline: Self, rules: ScoreRules) -> float | None:
+        """Return the weighted sum of each scored cost over the baseline's; None where one has no count."""
+        ratios: list[float] = []
+        for name, weight in rules.weights.items():
+            own, its = getattr(self, name), getattr(baseline, name)
+            if own is None or not its:
+                return None
+            ratios.append(weight * (own / its))
+        return sum(ratios)
+
+    def exceeding(self, budget: Budget) -> list[tuple[str, int, int]]:
+        """Return the costs that are over a budget: name, the most that is allowed, what it is."""
+        limits = budget.model_dump(exclude_none=True)
+        found = ((name, most, getattr(self, name)) for name, most in limits.items())
+        return [(name, most, own) for name, most, own in found if own is not None and own > most]
 
 
 def check_reference(
     reference: Reference, *, rules: ScoreRules, dataset_fingerprint: str, cost_version: str, where: str
-) -> int:
-    """Return the baseline's MACs that scores divide by, if scores may stand on this reference.
+) -> None:
+    """See that scores may stand on a reference.
 
     Raises:
         UsageError: it was measured on other data or under another cost rule, its F1
-            is below the floor, or its MACs are zero.
+            is below the floor, or a cost that is scored is missing or zero.
     """
     if reference.dataset_fingerprint != dataset_fingerprint:
         raise usage_error(
@@ -170,12 +198,13 @@ def check_reference(
             expected=f"a macro F1 of at least {rules.f1_floor}",
             got=f"{reference.macro_f1:.4f}",
         )
-    macs = Counts.of(reference).scored(rules)
-    if macs is None and rules.counter == "ptflops":  # an earlier kit has measured it
-        raise usage_error(Code.STALE_REFERENCE, where=where, expected="a count by ptflops", got="none")
-    if not macs:
-        raise usage_error(Code.BASELINE_FREE, where=where, got=f"{rules.counter} = {macs}")
-    return int(macs)
+    counts = Counts.of(reference)
+    for name in rules.weights:
+        count = getattr(counts, name)
+        if count is None and name != "thop":  # an earlier kit has measured it
+            raise usage_error(Code.STALE_REFERENCE, where=where, expected=f"a count of {name}", got="none")
+        if not count:
+            raise usage_error(Code.BASELINE_FREE, where=where, got=f"{name} = {count}")
 
 
 class RankKey(NamedTuple):

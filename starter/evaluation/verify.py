@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from starter.contract.competition import CompetitionFile
 from starter.contract.errors import Code, Status, usage_error
-from starter.contract.protocol import RunnerRequest
+from starter.contract.protocol import RunnerReply, RunnerRequest
 from starter.contract.results import EvaluationResult, Reference, UsageScore
 from starter.contract.system.files import write_whole
 from starter.data.dataset import Dataset
@@ -137,10 +137,11 @@ def verify(
         return
     yield Check("predictions", record.predictions, sha256(answers_csv(evidence, dataset).encode()))
     yield Check("program", record.program, sha256(evidence.program))
-    cost = _count(evidence.program, dataset, runner)
+    reply = _count(evidence.program, dataset, runner)
+    cost = _counted(reply)
     for name, found in cost.items():
         said = getattr(record.result, name)
-        if name != "ptflops_macs" or said is not None:  # a record of an earlier kit has none
+        if name not in {"ptflops_macs", "costs"} or said is not None:  # a record of an earlier kit has none
             yield Check(name, said, found)
     scorer = Scorer(reference, competition.score)
     for usage in USAGES:
@@ -148,7 +149,8 @@ def verify(
         if said is None:
             continue
         images = LabelledImages.of(dataset, usage)
-        counts = Counts(cost["macs"] or 0, cost["ptflops_macs"], record.result.thop_macs)
+        recounted = record.result.model_copy(update=cost)
+        counts = Counts.of(recounted)
         score = scorer.on(images, evidence.labels.tolist(), counts)
         for name in UsageScore.model_fields:
             yield from _figures(f"{usage} {name}", getattr(said, name), getattr(score, name, None))
@@ -173,7 +175,7 @@ def _figures(name: str, said: Any, found: Any) -> Iterator[Check]:
         yield Check(name, said, found)
 
 
-def _count(program: bytes, dataset: Dataset, runner: Runner) -> dict[str, int | None]:
+def _count(program: bytes, dataset: Dataset, runner: Runner) -> RunnerReply:
     """Count a program again, in our label-free process."""
     with (
         tempfile.TemporaryDirectory(prefix="starter-") as place,
@@ -183,7 +185,7 @@ def _count(program: bytes, dataset: Dataset, runner: Runner) -> dict[str, int | 
         for name in (GRAPH, TRANSFORMS):
             (folder / name).write_bytes(archive.read(name))
         _write_zeros(folder / "weights", archive.read(WEIGHTS_HEADER))
-        reply = runner.ask(
+        return runner.ask(
             RunnerRequest(
                 graph=folder / GRAPH,
                 weights=folder / "weights",
@@ -194,7 +196,11 @@ def _count(program: bytes, dataset: Dataset, runner: Runner) -> dict[str, int | 
                 logits=folder / "logits.npy",
             )
         )
-    found: dict[str, int | None] = {"params": reply.params}
+
+
+def _counted(reply: RunnerReply) -> dict[str, Any]:
+    """Return what was counted by the names that results give it."""
+    found: dict[str, Any] = {"params": reply.params, "costs": reply.costs}
     for name in ("macs", "contraction", "pointwise", "reduction", "ptflops_macs"):
         field = name if name.endswith("macs") else f"{name}_macs"
         found[field] = getattr(reply.cost, name) if reply.cost else None

@@ -9,8 +9,6 @@ What an operator computes is rounded to 8 significant bits before another reads 
 in a value with more, one multiplication can carry the products of two networks.
 """
 
-import itertools
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -22,19 +20,25 @@ from torch.nn.functional import scaled_dot_product_attention
 from starter.contract.errors import Code, participant_error
 from starter.graph.analysis import Trace, substitute
 from starter.graph.format import GETITEM, INPUT, AtenValue, Node, Ref
+from starter.graph.fusion import (
+    ATTENTION,
+    BATCH_NORM,
+    CONVOLUTIONS,
+    IN_PLACE,
+    MAY_ALIAS,
+    is_constant,
+    merged_norms,
+    written_in_place,
+)
 from starter.graph.kernels import TORCH_ERRORS, bind, kernel
 
-ATTENTION = "aten.scaled_dot_product_attention.default"
-BATCH_NORM = "aten._native_batch_norm_legit_no_training.default"
-_CONVOLUTIONS = frozenset({"aten.conv1d.default", "aten.conv2d.default", "aten.conv3d.default"})
 _GLOBAL_POOLS = frozenset({"aten.adaptive_avg_pool2d.default", "aten._adaptive_avg_pool2d.default"})
 _BATCH_ELEMENTS = 2**22
 """Of the largest value of a batch: more leaves the processor's caches, fewer make operators short."""
 _BATCH_SIZES = (8, 128)
 """The fewest and the most images of a batch, unless it would not fit into memory."""
 _MAX_BATCH_ELEMENTS = 2**27
-_MAY_ALIAS = frozenset({"aten.einsum.default", "aten.to.dtype", "aten.type_as.default"})
-"""Operators that compute, but may return their operand's own memory."""
+_OUT_OF_PLACE = {in_place: op for op, in_place in IN_PLACE.items()}
 
 Rounding = Callable[[torch.Tensor], torch.Tensor]
 """Rounds a floating-point tensor in place and returns it."""
@@ -70,9 +74,9 @@ class Program:
         self._constants = dict(trace.constants)
         self._output = trace.graph.file.output
         with _participants_failure():
-            nodes = [_replace(node, trace, self._constants) for node in _fused(trace, self._constants)]
+            nodes = _planned(trace, self._constants)
         self._shapes = {step.node.name: _shape(step.call.outputs) for step in trace.steps}
-        last_use = {name: i for i, node in enumerate(nodes) for name in node.refs()}
+        last_use = {name: i for i, node in enumerate(nodes) for name in (node.name, *node.refs())}
         last_use[self._output] = len(nodes)
         dead: dict[int, list[str]] = {}
         for name, i in last_use.items():
@@ -110,10 +114,11 @@ class Program:
     def _function(self, node: Node, trace: Trace) -> Callable[..., AtenValue]:
         """Return an operator's kernel, with the rounding of what it computes."""
         function, rounding = _kernel(node.op), self._rounding
-        rule = trace.operators.get(node.op)  # None: what an operator of the table was rewritten as
+        counted_as = _OUT_OF_PLACE.get(node.op, node.op)
+        rule = trace.operators.get(counted_as)  # None: what an operator of the table was rewritten as
         if rounding is None or node.name == self._output or (rule is not None and rule.is_exact):
             return function
-        may_alias = node.op in _MAY_ALIAS
+        may_alias = node.op in MAY_ALIAS
 
         def rounded(value: AtenValue) -> AtenValue:
             if isinstance(value, torch.Tensor):
@@ -152,30 +157,21 @@ def _shape(value: AtenValue) -> tuple[int, ...]:
     return tuple(value.shape if isinstance(value, torch.Tensor) else value[0].shape)
 
 
-def _fused(trace: Trace, constants: dict[str, AtenValue]) -> list[Node]:
-    """Return the image-dependent nodes, batch norms merged into the convolution before them."""
-    nodes = [step.node for step in trace.steps]
-    users = Counter(itertools.chain.from_iterable(node.refs() for node in nodes))
-    users[trace.graph.file.output] += 1
-    convolutions = {
-        node.name: node
-        for node in nodes
-        if node.op in _CONVOLUTIONS and users[node.name] == 1 and next(iter(node.refs())) not in constants
-    }
+def _planned(trace: Trace, constants: dict[str, AtenValue]) -> list[Node]:
+    """Return the image-dependent nodes as they run: merged, written in place, rewritten."""
+    nodes = {step.node.name: step.node for step in trace.steps}
     replaced: dict[str, Node] = {}
-    norms = {n.name: n for n in nodes if n.op == BATCH_NORM and _is_constant(n, constants)}
-    for norm in norms.values():
-        convolution = convolutions.get(norm.args[0].name)
-        if convolution is not None and _is_constant(convolution, constants):
-            replaced[convolution.name] = _merge(convolution, norm, constants)
-            replaced[norm.name] = _same_value(norm, convolution.name)
-    getitems = (n for n in nodes if n.op == GETITEM and n.args[0].name in norms and n.args[1] == 0)
-    replaced |= {n.name: _same_value(n, n.args[0].name) for n in getitems}
-    return [replaced.get(node.name, node) for node in nodes]
-
-
-def _is_constant(convolution: Node, constants: dict[str, AtenValue]) -> bool:
-    return all(name in constants for name in list(convolution.refs())[1:])
+    for name, convolution in merged_norms(trace).items():
+        if nodes[name].op == BATCH_NORM:
+            replaced[convolution] = _merge(nodes[convolution], nodes[name], constants)
+        replaced[name] = _same_value(nodes[name], nodes[name].args[0].name)
+    for name in written_in_place(trace):
+        replaced[name] = nodes[name].model_copy(update={"op": IN_PLACE[nodes[name].op]})
+    affine = {n.name for n in nodes.values() if n.op == BATCH_NORM and is_constant(n, trace)}
+    for node in nodes.values():
+        if node.op == GETITEM and node.args[0].name in affine and node.args[1] == 0:
+            replaced.setdefault(node.name, _same_value(node, node.args[0].name))
+    return [_replace(replaced.get(name, node), trace, constants) for name, node in nodes.items()]
 
 
 def _merge(convolution: Node, norm: Node, constants: dict[str, AtenValue]) -> Node:
@@ -206,7 +202,7 @@ def _scale_and_shift(norm: Node, constants: dict[str, AtenValue]) -> tuple[torch
 
 def _replace(node: Node, trace: Trace, constants: dict[str, AtenValue]) -> Node:
     """Rewrite what channels-last memory and vmap would refuse or slow down."""
-    if node.op == BATCH_NORM and all(name in constants for name in list(node.refs())[1:]):
+    if node.op == BATCH_NORM and is_constant(node, trace):
         return _as_affine(node, trace.shapes[node.name][0].dim(), constants)
     if node.op in _GLOBAL_POOLS and tuple(trace.shapes[node.name].shape[-2:]) == (1, 1):
         # vmap would run the pool's channels-last special case image by image; the mean is the same.
@@ -218,7 +214,7 @@ def _replace(node: Node, trace: Trace, constants: dict[str, AtenValue]) -> Node:
         length = trace.shapes[node.name].shape[arguments["dim"]]
         arguments["end"] = length if arguments["end"] is None else min(arguments["end"], length)
         return node.model_copy(update={"args": list(arguments.values()), "kwargs": {}})
-    if node.op in _CONVOLUTIONS and isinstance(node.args[1], Ref) and node.args[1].name in constants:
+    if node.op in CONVOLUTIONS and isinstance(node.args[1], Ref) and node.args[1].name in constants:
         name = node.args[1].name
         constants[name] = _channels_last(constants[name])
     return node

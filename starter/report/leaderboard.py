@@ -2,20 +2,20 @@
 
 import csv
 import io
-import unicodedata
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from starter.contract.text import inline
+from starter.contract.costs import GraphCosts
+from starter.contract.text import inline, no_formula
 from starter.organizer.leaderboard.model import Board, LeaderboardRow
 from starter.report.terminal import print_line
 
-_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 _COLUMNS = (
     "place", "team", "name", "score", "interval_low", "interval_high", "tie_group", "holds", "public_place",
-    "macs", "macs_ratio", "macro_f1", "f1_term", "branch", "params", "entries", "submitted_at", "baseline",
+    "macs", "macs_ratio", "macro_f1", "f1_term", "branch", "params",
+    *GraphCosts.model_fields, "entries", "submitted_at", "baseline",
     "reason", "stale", "duplicates", "submission",
 )  # fmt: skip
 
@@ -29,6 +29,7 @@ def to_csv(board: Board) -> str:
         low, high = row.interval or (None, None)
         fields = row.model_dump(mode="json", include=set(_COLUMNS))
         fields |= {
+            **(row.costs.model_dump() if row.costs else {}),
             "interval_low": low,
             "interval_high": high,
             "baseline": "yes" if row.is_baseline else "",
@@ -40,12 +41,7 @@ def to_csv(board: Board) -> str:
 
 
 def _safe(value: object) -> object:
-    if isinstance(value, str):
-        value = inline(value)
-        # A spreadsheet takes the full-width signs for the others.
-        if unicodedata.normalize("NFKC", value[:1]).startswith(_FORMULA_SIGNS):
-            return "'" + value
-    return value
+    return no_formula(value) if isinstance(value, str) else value
 
 
 def show_board(console: Console, board: Board) -> None:

@@ -5,10 +5,11 @@ Module names and lines come from strangers: the terminal gets no control charact
 
 import io
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -18,7 +19,7 @@ from starter.contract.competition import ScoreRules
 from starter.contract.costs import Finding, LayerProfile, ProfileReport
 from starter.contract.results import EvaluationResult, Reference
 from starter.contract.text import inline
-from starter.report.scores import explain_score
+from starter.report.explanation import explain_score
 from starter.report.terminal import print_line, print_wrapped
 
 GUIDELINES = {
@@ -94,6 +95,7 @@ def totals(result: EvaluationResult, reference: Reference | None) -> list[tuple[
         ("thop sees", "-" if result.thop_macs is None else f"{result.thop_macs:,}"),
         ("FLOPs", f"{report.flops:,}  2n - 1 for a dot product of length n"),
         ("params", f"{result.params:,}"),
+        *_memory(result),
         ("memory access cost", f"{report.access:,} elements, {report.access_bytes / 2**20:,.2f} MiB"),
         ("arithmetic intensity", f"{report.flops / max(report.access_bytes, 1):,.2f} FLOPs per byte"),
     ]
@@ -104,6 +106,18 @@ def totals(result: EvaluationResult, reference: Reference | None) -> list[tuple[
     return rows
 
 
+def _memory(result: EvaluationResult) -> list[tuple[str, str]]:
+    """Return what the network needs in memory, and how deep it is; nothing where that was not counted."""
+    costs = result.costs
+    if costs is None:
+        return []
+    return [
+        ("weights", f"{costs.weight_bytes:,} bytes"),
+        ("peak memory", f"{costs.peak_memory_bytes:,} bytes, weights included"),
+        ("depth", f"{costs.depth} convolutions and matrix products one after another"),
+    ]
+
+
 def charts(profiled: Sequence[Profiled]) -> Figure:
     """Draw for each profile the cost of its layers as bars, and their roofline."""
     heights = [2.4 + 0.24 * min(len(working(report)), _MOST_BARS) for _, report in profiled]
@@ -112,13 +126,15 @@ def charts(profiled: Sequence[Profiled]) -> Figure:
     for (bars, roof), (result, report) in zip(axes, profiled, strict=True):
         _draw_bars(bars, result, report)
         _draw_roofline(roof, report)
+    kinds = [Patch(color=colour, label=kind) for kind, colour in _COLOURS.items()]
+    figure.legend(handles=kinds, loc="outside upper center", ncols=len(kinds), frameon=False, fontsize=9)
     return figure
 
 
-def picture(profiled: Sequence[Profiled], kind: Literal["png", "svg"]) -> bytes:
-    """Return the charts as a picture."""
+def picture(profiled: Sequence[Profiled]) -> bytes:
+    """Return the charts as a PNG."""
     buffer = io.BytesIO()
-    charts(profiled).savefig(buffer, format=kind, dpi=110)
+    charts(profiled).savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()
 
 
@@ -200,6 +216,9 @@ _NUMBERS: dict[str, Callable[[EvaluationResult], float | int | None]] = {
     "reduction MACs": lambda r: r.reduction_macs,
     "thop sees": lambda r: r.thop_macs,
     "params": lambda r: r.params,
+    "bytes of weights": lambda r: r.costs.weight_bytes if r.costs else None,
+    "bytes of peak memory": lambda r: r.costs.peak_memory_bytes if r.costs else None,
+    "depth": lambda r: r.costs.depth if r.costs else None,
     "FLOPs": lambda r: r.profile.flops if r.profile else None,
     "memory access cost": lambda r: r.profile.access if r.profile else None,
     "latency at 1, ms": lambda r: _milliseconds(r, 1),
@@ -212,14 +231,68 @@ def _milliseconds(result: EvaluationResult, batch: int) -> float | None:
     return timing.median / 1000 if timing else None
 
 
-def _draw_bars(axes: Axes, result: EvaluationResult, report: ProfileReport) -> None:
+def heaviest(report: ProfileReport) -> list[LayerProfile]:
+    """Return the layers of most MACs, in the order of the network."""
     costly = working(report)
-    heaviest = set(sorted(range(len(costly)), key=lambda i: costly[i].macs, reverse=True)[:_MOST_BARS])
-    layers = [layer for i, layer in enumerate(costly) if i in heaviest]
+    chosen = set(sorted(range(len(costly)), key=lambda i: costly[i].macs, reverse=True)[:_MOST_BARS])
+    return [layer for i, layer in enumerate(costly) if i in chosen]
+
+
+class Timed(NamedTuple):
+    """A layer's point in the roofline."""
+
+    layer: LayerProfile
+    """Whose intensity, FLOPs per byte, is the place."""
+    gflops: float
+    """Billions of FLOPs per second."""
+    share: float
+    """Of the network's time, 0 to 1."""
+    kind: str
+    """contraction or pointwise."""
+
+
+class Roofline(NamedTuple):
+    """What a machine can do at each intensity, and what the layers reach."""
+
+    batch: int
+    """Images at once."""
+    roof: tuple[tuple[float, float], ...]
+    """FLOPs per byte and GFLOPs per second: the lowest intensity, the ridge, the highest."""
+    points: tuple[Timed, ...]
+    """The layers that take measurable time."""
+
+
+def roofline(report: ProfileReport) -> Roofline | None:
+    """Return the roofline at the largest batch; None where no layer takes measurable time.
+
+    Source: Williams et al. 2009, doi:10.1145/1498765.1498785.
+    """
+    batch = max(report.latency)
+    points = tuple(
+        Timed(
+            layer,
+            layer.flops * batch / layer.latency[batch].median / 1e3,
+            layer.latency[batch].median / report.latency[batch].median,
+            "contraction" if layer.contraction else "pointwise",
+        )
+        for layer in report.layers
+        if layer.flops and layer.latency[batch].median > 1
+    )
+    if not points:
+        return None
+    ridge = report.peak_flops / report.peak_bytes
+    intensities = [ridge, *(point.layer.intensity for point in points)]
+    places = (min(intensities) / 2, ridge, max(intensities) * 4)
+    roof = tuple((x, min(x * report.peak_bytes, report.peak_flops) / 1e9) for x in places)
+    return Roofline(batch, roof, points)
+
+
+def _draw_bars(axes: Axes, result: EvaluationResult, report: ProfileReport) -> None:
+    num_working, layers = len(working(report)), heaviest(report)
     left = [0.0] * len(layers)
     for kind, colour in _COLOURS.items():
         widths = [getattr(layer, kind) / 1e6 for layer in layers]
-        axes.barh(range(len(layers)), widths, left=left, color=colour, label=kind)
+        axes.barh(range(len(layers)), widths, left=left, color=colour)
         left = [a + b for a, b in zip(left, widths, strict=True)]
     axes.set_yticks(
         range(len(layers)), [_short(layer.label) for layer in layers], fontsize=8, parse_math=False
@@ -227,34 +300,28 @@ def _draw_bars(axes: Axes, result: EvaluationResult, report: ProfileReport) -> N
     axes.set_ymargin(0.01)
     axes.invert_yaxis()
     axes.set_xlabel("million MACs for one image")
-    more = "" if len(layers) == len(costly) else f", the {len(layers)} heaviest of {len(costly)}"
+    more = "" if len(layers) == num_working else f", the {len(layers)} heaviest of {num_working}"
     axes.set_title(f"{_short(result.name)}: {result.macs:,} MACs{more}", loc="left", parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower right", fontsize=8)
 
 
 def _draw_roofline(axes: Axes, report: ProfileReport) -> None:
-    batch = max(report.latency)
-    layers = [layer for layer in report.layers if layer.flops and layer.latency[batch].median > 1]
-    if not layers:
+    drawn = roofline(report)
+    if drawn is None:
         axes.set_axis_off()
         return
-    ridge = report.peak_flops / report.peak_bytes
-    lowest = min(*(layer.intensity for layer in layers), ridge) / 2
-    highest = max(*(layer.intensity for layer in layers), ridge) * 4
-    xs = [lowest, ridge, highest]
-    axes.loglog(xs, [min(x * report.peak_bytes, report.peak_flops) / 1e9 for x in xs], color="#888888")
+    axes.loglog(*zip(*drawn.roof, strict=True), color="#888888")
     axes.scatter(
-        [layer.intensity for layer in layers],
-        [layer.flops * batch / layer.latency[batch].median / 1e3 for layer in layers],
-        s=[20 + 400 * layer.latency[batch].median / report.latency[batch].median for layer in layers],
-        c=[_COLOURS["contraction" if layer.contraction else "pointwise"] for layer in layers],
+        [point.layer.intensity for point in drawn.points],
+        [point.gflops for point in drawn.points],
+        s=[20 + 400 * point.share for point in drawn.points],
+        c=[_COLOURS[point.kind] for point in drawn.points],
         alpha=0.6,
         linewidths=0,
     )
     axes.set_xlabel("FLOPs per byte")
     axes.set_ylabel("GFLOPs per second")
-    axes.set_title(f"roofline at batch {batch}; area: share of the time")
+    axes.set_title(f"roofline at batch {drawn.batch}; area: share of the time")
     axes.spines[["top", "right"]].set_visible(False)
 
 

@@ -13,7 +13,8 @@ from starter.contract.submissions import discover_one
 from starter.contract.text import inline
 from starter.data.dataset import open_dataset
 from starter.evaluation.evaluate import FULL, REFERENCE_FILE, SMOKE, Evaluator, read_reference
-from starter.report.scores import explain_score, score_line
+from starter.report.explanation import explain_score
+from starter.report.scores import score_line
 from starter.report.terminal import describe
 from starter.sandbox.choice import choose
 

@@ -4,7 +4,6 @@ Names and texts come from strangers, so nothing of theirs is read as markup and 
 control character reaches the terminal.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
@@ -12,12 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from starter.contract.competition import ScoreRules
-from starter.contract.costs import NodeCost
 from starter.contract.errors import Status
 from starter.contract.results import EvaluationResult, Reference
 from starter.contract.text import inline
-from starter.evaluation.scoring import Counts, macs_worth, rank
-from starter.report.terminal import describe, print_line, print_wrapped
+from starter.evaluation.scoring import rank
+from starter.report.explanation import count_text, explain_score
+from starter.report.problems import print_found
+from starter.report.terminal import print_line, print_wrapped
 
 _SHOW_LOG = frozenset({Status.CRASH, Status.TIMEOUT, Status.MEMORY, Status.DISK, Status.HOST_ERROR})
 _LOG_LINES = 12
@@ -30,9 +30,8 @@ _COLUMNS: dict[str, Callable[[EvaluationResult], str]] = {
     "F1 term": lambda r: f"{r.f1_term:+.4f}",
     "branch": lambda r: str(r.branch),
     "params": lambda r: f"{r.params:,}",
-    "thop sees": lambda r: _count(r.thop_macs),
+    "thop sees": lambda r: count_text(r.thop_macs),
 }
-_COUNTERS = {"macs": "MACs", "ptflops": "MACs as ptflops counts them", "thop": "MACs as thop sees them"}
 _DROPPED_FIRST = ("thop sees", "params", "branch", "F1 term", "of baseline")
 """What a narrow terminal does without, rather than cut figures; the lines below the table have it all."""
 
@@ -104,84 +103,14 @@ def _show_warnings(console: Console, result: EvaluationResult) -> None:
 
 
 def show_problems(console: Console, results: Sequence[EvaluationResult]) -> None:
-    """Print every problem of every submission that failed."""
-    for result in results:
-        if not result.problems:
-            continue
-        print_line(console)
-        for problem in result.problems:
-            print_wrapped(console, describe(problem, result.path))
-        if result.status in _SHOW_LOG and result.log_tail.strip():
-            print_line(console, "  log    the end of what it printed:")
-            for line in result.log_tail.strip().splitlines()[-_LOG_LINES:]:
-                print_line(console, f"         {line}", "dim")
-
-
-def explain_score(result: EvaluationResult, reference: Reference, rules: ScoreRules) -> str:
-    """Return a score as the sum that it is, which branch of the formula applied, and what is not scored."""
-    seen = (
-        f"accuracy {result.accuracy:.4f}, {result.params:,} params, thop sees {_count(result.thop_macs)} MACs"
-    )
-    if result.score is None or result.branch is None:
-        return f"no score: competition.toml scores by {rules.counter}, which could not count it\n  {seen}"
-    counter = _COUNTERS[rules.counter]
-    macs, baseline_macs = (Counts.of(measured).scored(rules) for measured in (result, reference))
-    f1, baseline_f1 = f"{result.macro_f1:.4f}", f"{reference.macro_f1:.4f}"
-    term, why = {
-        "below_floor": ("1", f"F1 {f1} is below the floor of {rules.f1_floor:g}: unranked"),
-        "penalty": (f"{rules.penalty:g} x (1 - {f1}/{baseline_f1})", "F1 is below the baseline's: penalty"),
-        "reward": (f"{rules.reward:g} x (1 - {f1}/{baseline_f1})", "F1 is not below the baseline's: reward"),
-    }[result.branch]
-    sign = "-" if (result.f1_term or 0) < 0 else "+"
-    return (
-        f"{macs:,} / {baseline_macs:,} {counter} + {term}"
-        f" = {result.macs_ratio:.4f} {sign} {abs(result.f1_term or 0):.4f} = {result.score:.4f}\n"
-        f"  {why}{_absent(result)}\n  {_prices(result, reference, rules)}\n  {seen}"
-    )
-
-
-def _prices(result: EvaluationResult, reference: Reference, rules: ScoreRules) -> str:
-    """Say what to change: what F1 is worth in MACs here, how far the thresholds are, where the MACs go."""
-    assert result.branch is not None
-    assert result.macro_f1 is not None
-    worth = macs_worth(
-        0.01,
-        result.branch,
-        baseline_macs=Counts.of(reference).scored(rules) or 0,
-        baseline_f1=reference.macro_f1,
-        rules=rules,
-    )
-    price = f"+0.01 F1 is worth {worth:,} MACs" if worth else "F1 counts from the floor on"
-    text = (
-        f"{price}; F1 is {_distance(result.macro_f1 - rules.f1_floor)} the floor"
-        f" and {_distance(result.macro_f1 - reference.macro_f1)} the baseline's"
-    )
-    heaviest = heaviest_layers(result.layers or ())
-    shares = ", ".join(f"{inline(name)} {share:.0%}" for name, share in heaviest)
-    return f"{text}\n  most MACs: {shares}" if shares else text
-
-
-def heaviest_layers(layers: Sequence[NodeCost], count: int = 3) -> list[tuple[str, float]]:
-    """Return the modules (or lines, outside of one) with the most MACs, and their shares of all."""
-    macs: Counter[str] = Counter()
-    for node in layers:
-        macs[node.module or node.source or node.op] += node.contraction + node.pointwise + node.reduction
-    total = macs.total() or 1
-    return [(name, n / total) for name, n in macs.most_common(count) if n]
-
-
-def _distance(difference: float) -> str:
-    return f"{abs(difference):.4f} {'above' if difference >= 0 else 'below'}"
-
-
-def _absent(result: EvaluationResult) -> str:
-    if not result.absent_classes:
-        return ""
-    return f"; no image of {', '.join(result.absent_classes)}, which count as F1 0"
-
-
-def _count(macs: int | None) -> str:
-    return "-" if macs is None else f"{macs:,}"
+    """Print the problems of the submissions that failed; of many alike a few, and a file with all."""
+    logs = {
+        result.path: "\n         ".join(["  log    the end of what it printed:", *log[-_LOG_LINES:]])
+        for result in results
+        if result.status in _SHOW_LOG and (log := result.log_tail.strip().splitlines())
+    }
+    found = [(result.path, problem) for result in results for problem in result.problems]
+    print_found(console, found, logs)
 
 
 def _key(result: EvaluationResult) -> tuple[str, str]:
@@ -259,10 +188,21 @@ def _cost_lines(result: EvaluationResult) -> str:
             f"  pointwise    {result.pointwise_macs:,}",
             f"  reduction    {result.reduction_macs:,}",
             f"  params       {result.params:,}",
-            f"  ptflops      counts {_count(result.ptflops_macs)}",
+            *_further_costs(result),
+            f"  ptflops      counts {count_text(result.ptflops_macs)}",
             f"  thop         {thop}",
         ]
     )
+
+
+def _further_costs(result: EvaluationResult) -> Iterator[str]:
+    """Yield what a network costs beside MACs; nothing for a record of an earlier kit."""
+    if result.costs is not None:
+        yield f"  weights      {result.costs.weight_bytes:,} bytes"
+        yield f"  peak memory  {result.costs.peak_memory_bytes:,} bytes, weights included"
+        yield f"  memory access {result.costs.memory_access:,} elements"
+        yield f"  depth        {result.costs.depth} layers"
+        yield f"  bit operations {count_text(result.costs.bit_operations)}"
 
 
 def _layer_lines(result: EvaluationResult) -> Iterator[str]:

@@ -303,6 +303,30 @@ def test_a_plain_run_prints_every_term_of_the_score_and_writes_the_same_as_json(
     assert (written["name"], written["macs"], written["official"]) == ("plain", 201, False)
 
 
+def test_an_entry_over_the_budget_is_told_by_how_much_and_costs_are_weighed(competition: Path) -> None:
+    plugin = competition / "dear.py"
+    plugin.write_text(GOOD, encoding="utf-8")
+    rules = competition / "costs.toml"
+    costs = "[score]\ncost = {macs = 0.5, weight_bytes = 0.25, peak_memory_bytes = 0.25}\n"
+    rules.write_text(f"{COMPETITION}\n{costs}", encoding="utf-8")
+    run = starter("score", plugin, "--competition", rules, "--json", "-", cwd=competition)
+
+    found = run.results["dear"]
+    assert (run.code, found["score"], found["macs_ratio"]) == (0, 1.0, 1.0), run.stderr
+    held = found["costs"]
+    assert held["weight_bytes"] == 4 * (9 + 3)
+    assert held["peak_memory_bytes"] == held["weight_bytes"] + 4 * (3 * 8 * 8 + 3)
+    assert held["depth"] == 1
+
+    rules.write_text(f"{COMPETITION}\n[budget]\nweight_bytes = 40\nmacs = 201\n", encoding="utf-8")
+    run = starter("score", plugin, "--competition", rules, "--json", "-", cwd=competition)
+    found = run.results["dear"]
+    assert (run.code, found["status"], found["score"]) == (1, "invalid", None)
+    (problem,) = found["problems"]
+    assert (problem["code"], problem["where"]) == ("E509", "weight_bytes")
+    assert (problem["expected"], problem["got"]) == ("at most 40", "48 (8 over)")
+
+
 @pytest.mark.slow
 def test_the_baseline_measures_again_as_it_did(competition: Path) -> None:
     run = starter("baseline", "check", cwd=competition)

@@ -107,7 +107,7 @@ def test_the_examples_of_compress_run_in_their_order(folder: Path, monkeypatch: 
         run(line, monkeypatch)
 
     made = re.findall(r"--out (\w+)", block)
-    assert len(made) == len(set(made)) == 7
+    assert len(made) == len(set(made)) == 9
     assert all((folder / name / "plan.json").is_file() for name in made)
     results = json.loads((folder / "scores.json").read_text(encoding="utf-8"))["results"]
     before, after = ({r["name"]: r for r in results}[name] for name in ("mine", "folded3"))

@@ -62,7 +62,7 @@ def check(
     isolation: OwnIsolationOption = None,
 ) -> None:
     """Measure the baseline again and fail if it differs from its reference.json."""
-    from starter.evaluation.baseline import EXACT, F1_TOLERANCE
+    from starter.evaluation.baseline import F1_TOLERANCE, figures
     from starter.evaluation.baseline import check as check_again
     from starter.evaluation.evaluate import REFERENCE_FILE, read_reference
 
@@ -71,8 +71,7 @@ def check(
     reference = read_reference(folder)
     measured = _measured("baseline check", folder, data, rules.counted_as(reference), isolation)
     check_again(reference, measured, folder / REFERENCE_FILE)
-    for name in EXACT:
-        figure = getattr(measured, name)
+    for name, figure in figures(measured).items():
         print_line(out, f"ok  {name}  {f'{figure:,}' if isinstance(figure, int) else figure}")
     print_line(
         out, f"ok  macro_f1  {measured.macro_f1:.4f}, reference {reference.macro_f1:.4f} +- {F1_TOLERANCE}"

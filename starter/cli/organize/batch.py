@@ -29,8 +29,9 @@ from starter.cli.exits import EXIT_HOST, EXIT_OK, EXIT_PARTICIPANT
 from starter.contract.competition import load_competition
 from starter.contract.errors import Problem, Status
 from starter.contract.system.processors import available
-from starter.contract.text import inline
-from starter.report.terminal import describe, print_line, print_wrapped
+from starter.contract.text import inline, listed
+from starter.report.problems import MOST_TOLD, print_found
+from starter.report.terminal import print_line
 
 if TYPE_CHECKING:
     from starter.contract.competition import CompetitionFile
@@ -253,7 +254,7 @@ def _name(entry: "PlannedEntry") -> str:
 
 
 def _left_out(entry: "PlannedEntry") -> str:
-    return f"  ignored: {', '.join(map(inline, entry.left_out))}" if entry.left_out else ""
+    return f"  ignored: {listed([*map(inline, entry.left_out)])}" if entry.left_out else ""
 
 
 def _short(problem: Problem) -> str:
@@ -263,9 +264,13 @@ def _short(problem: Problem) -> str:
 
 
 def _show_left_out(entries: "Iterable[PlannedEntry]") -> None:
-    for entry in entries:
-        if entry.left_out:
-            print_line(err, f"{_name(entry)}{_left_out(entry)}")
+    partial = [entry for entry in entries if entry.left_out]
+    for entry in partial[:MOST_TOLD]:
+        print_line(err, f"{_name(entry)}{_left_out(entry)}")
+    if partial[MOST_TOLD:]:
+        print_line(
+            err, f"... and {len(partial) - MOST_TOLD:,} more entries leave files out: --json names all"
+        )
 
 
 def _json(entries: "Sequence[PlannedEntry]", records: "Sequence[EvaluationRecord]") -> dict[str, object]:
@@ -299,9 +304,7 @@ def _show_plan(entries: "Sequence[PlannedEntry]", json_to: str | None) -> int:
     if json_to != "-":
         print_line(out)
         print_line(out, f"{len(entries)} entries: {_counts(counts, counts)}")
-    for entry in entries:
-        for problem in entry.problems:
-            print_wrapped(err, describe(problem, str(entry.source.path)))
+    print_found(err, [(str(entry.source.path), problem) for entry in entries for problem in entry.problems])
     print_line(err, "nothing was evaluated: --dry-run")
     fails = any(entry.problems or entry.action is Action.REFUSED for entry in entries)
     return EXIT_PARTICIPANT if fails else EXIT_OK

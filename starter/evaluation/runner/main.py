@@ -24,6 +24,7 @@ from starter.evaluation.runner.image_batches import image_batches
 from starter.graph.analysis import trace
 from starter.graph.cost_rules import load_rules, rule_in_force
 from starter.graph.costs.macs import count_macs
+from starter.graph.costs.summary import graph_costs
 from starter.graph.executor import Program, to_bfloat16
 from starter.graph.format import Graph
 from starter.graph.operators import OPERATORS, OperatorTable
@@ -89,17 +90,19 @@ def answer(
     cost_version: int = NEWEST_COST_VERSION,
 ) -> RunnerReply:
     """Count one graph and run it on the images."""
-    cost = params = shape = report = None
+    counted: dict[str, Any] = {}
+    report = None
     try:
         note = _noter(request.where)
         note("the graph, while it is read and its constants are computed")
         records = transform_records.load(request.transforms.read_text(encoding="utf-8", errors="replace"))
-        shape = pipeline.input_shape(records)
+        counted["input_shape"] = shape = pipeline.input_shape(records)
         graph = read_graph(request.graph, request.weights)
         _check_input(graph, shape)
-        params = graph.num_params
+        counted["params"] = graph.num_params
         walk = trace(graph, num_classes=request.num_classes, operators=operators)
-        cost = count_macs(walk)
+        counted["cost"] = cost = count_macs(walk)
+        counted["costs"] = graph_costs(walk)
         if request.profile:
             report = profile(walk, cost)
         if request.image_ids:
@@ -112,9 +115,9 @@ def answer(
             moved = (batch.to(device) for batch in batches)
             np.save(request.logits, run(program, moved, note if request.where else None))
     except ParticipantError as error:
-        return RunnerReply(problems=error.problems, cost=cost, params=params, input_shape=shape)
+        return RunnerReply(problems=error.problems, **counted)
     except UsageError as error:
-        return RunnerReply(data_problems=error.problems, cost=cost, params=params, input_shape=shape)
+        return RunnerReply(data_problems=error.problems, **counted)
     except OSError as error:  # a full disk, a failing one
         code = Code.NO_SPACE if error.errno in {errno.ENOSPC, errno.EDQUOT} else Code.RUNNER_FAILED
         ours = problem(code, where="the runner", got=f"{type(error).__name__}: {error}")
@@ -122,8 +125,8 @@ def answer(
     except Exception as error:  # noqa: BLE001 - whatever hostile data does to a library is the entry's own
         got = f"{type(error).__name__} while it was read or run"
         failed = problem(Code.RUN_FAILED, where="the graph", got=got)
-        return RunnerReply(problems=(failed,), cost=cost, params=params, input_shape=shape)
-    return RunnerReply(cost=cost, params=params, input_shape=shape, profile=report)
+        return RunnerReply(problems=(failed,), **counted)
+    return RunnerReply(**counted, profile=report)
 
 
 def _check_input(graph: Graph, shape: tuple[int, ...]) -> None:

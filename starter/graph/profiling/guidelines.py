@@ -15,8 +15,9 @@ from typing import Literal, NamedTuple
 from starter.contract.costs import Finding
 from starter.graph.analysis import Step, Trace
 from starter.graph.costs.memory_access import memory_access
-from starter.graph.format import INPUT, Ref
+from starter.graph.format import INPUT
 from starter.graph.formulas import CostClass
+from starter.graph.fusion import merged_norms
 
 MOST_FINDINGS = 5
 """Findings of each guideline that are returned."""
@@ -35,7 +36,6 @@ Guideline = Literal["G1", "G2", "G3", "G4"]
 
 _PLAIN = frozenset(f"aten.conv{d}d.default" for d in (1, 2, 3))
 _CONVOLUTIONS = _PLAIN | {f"aten.conv{d}d.padding" for d in (1, 2, 3)} | {"aten.convolution.default"}
-_BATCH_NORM = "aten._native_batch_norm_legit_no_training.default"
 _ADD = "aten.add.Tensor"
 _JOINS = {_ADD} | {f"aten.{name}.default" for name in ("cat", "concat", "stack", "hstack", "vstack")}
 
@@ -74,7 +74,7 @@ def check_guidelines(trace: Trace) -> tuple[Finding, ...]:
     all operators; for G3 operators, and their part of those that run (no views, no merged norms).
     """
     users = Counter(name for step in trace.steps for name in step.node.refs())
-    merged = merged_norms(trace, users)
+    merged = merged_norms(trace)
     running = [s for s in trace.steps if not s.rule.is_view and s.node.name not in merged]
     layers = [layer for step in trace.steps if (layer := _layer(step)) is not None]
     access = sum(memory_access(step).elements for step in trace.steps)
@@ -89,17 +89,6 @@ def check_guidelines(trace: Trace) -> tuple[Finding, ...]:
         found = [finding for finding in sources if finding is not None]
         findings += sorted(found, key=lambda finding: -finding.saving)[:MOST_FINDINGS]
     return tuple(findings)
-
-
-def merged_norms(trace: Trace, users: Counter[str]) -> set[str]:
-    """Return the names of the batch norms that graph/executor.py merges into the convolution before them."""
-    convolutions = {
-        step.node.name
-        for step in trace.steps
-        if step.node.op in _PLAIN and step.call.depends == {"input"} and users[step.node.name] == 1
-    }
-    norms = (step.node for step in trace.steps if step.node.op == _BATCH_NORM)
-    return {n.name for n in norms if isinstance(n.args[0], Ref) and n.args[0].name in convolutions}
 
 
 def _layer(step: Step) -> _Layer | None:

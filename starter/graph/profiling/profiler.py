@@ -15,8 +15,9 @@ import torch
 from starter.contract.costs import CostReport, LayerProfile, NodeCost, ProfileReport, Timing
 from starter.graph.analysis import Step, Trace
 from starter.graph.costs.memory_access import memory_access
-from starter.graph.executor import ATTENTION, Program
+from starter.graph.executor import Program
 from starter.graph.formulas import CostClass
+from starter.graph.fusion import ATTENTION
 from starter.graph.profiling.guidelines import check_guidelines
 
 BATCHES = (1, 32)

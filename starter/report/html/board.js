@@ -1,26 +1,5 @@
 "use strict";
-// Search, sorting and the picture's tips. Without it the page shows all the same.
-const number = (cell) => {
-  const text = cell.dataset.v ?? cell.textContent.trim();
-  const value = parseFloat(text.replace(/[,%]/g, ""));
-  return Number.isNaN(value) ? text.toLowerCase() : value;
-};
-const compare = (a, b) =>
-  typeof a === typeof b ? (a < b ? -1 : a > b ? 1 : 0) : typeof a === "number" ? -1 : 1;
-
-for (const button of document.querySelectorAll("th button")) {
-  button.addEventListener("click", () => {
-    const head = button.parentElement;
-    const body = head.closest("table").tBodies[0];
-    const up = head.getAttribute("aria-sort") !== "ascending";
-    for (const other of head.parentElement.children) other.removeAttribute("aria-sort");
-    head.setAttribute("aria-sort", up ? "ascending" : "descending");
-    const rows = [...body.rows].map((row) => [number(row.cells[head.cellIndex]), row]);
-    rows.sort((a, b) => (up ? compare(a[0], b[0]) : compare(b[0], a[0])));
-    body.append(...rows.map(([, row]) => row));
-  });
-}
-
+// Search and the picture's tips. Without it the page shows all the same.
 const search = document.getElementById("search");
 if (search) {
   const count = document.getElementById("found");
@@ -29,12 +8,13 @@ if (search) {
     const wanted = search.value.trim().toLowerCase();
     let shown = 0;
     for (const row of rows) {
-      row.hidden = !row.textContent.toLowerCase().includes(wanted);
+      const names = [...row.querySelectorAll(".t")].map((cell) => cell.textContent);
+      row.hidden = !names.some((name) => name.toLowerCase().includes(wanted));
       shown += !row.hidden;
     }
     count.textContent = wanted ? `${shown} of ${rows.length}` : "";
   };
-  search.closest("p").hidden = false;
+  search.closest("span").hidden = false;
   search.addEventListener("input", filter);
 }
 

@@ -13,6 +13,7 @@ from starter.data.check import CheckReport, Duplicates
 from starter.data.dataset import Dataset
 from starter.report.contact_sheet import ClassSheet, Sample
 from starter.report.html.page import picture_uri, render
+from starter.report.problems import MOST_TOLD, kinds_of
 
 _BINS = 24
 
@@ -28,10 +29,13 @@ def page(
     return render(
         "data.html",
         "data show",
-        styles=["board.css", "data.css"],
+        styles=["data.css"],
+        scripts=["table.js"],
         uri=_uri,
         info=dataset.info,
         report=report,
+        kinds=kinds_of(report.problems),
+        most_told=MOST_TOLD,
         totals=totals,
         most=max(totals.values(), default=1) or 1,
         validation=any(row.validation for row in report.classes),

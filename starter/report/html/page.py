@@ -26,17 +26,19 @@ def source(name: str) -> str:
     return files("starter.report.html").joinpath(name).read_text(encoding="utf-8")
 
 
-def render(template: str, kind: str, *, styles: Sequence[str], script: str = "", **values: Any) -> str:
+def render(
+    template: str, kind: str, *, styles: Sequence[str] = (), scripts: Sequence[str] = (), **values: Any
+) -> str:
     """Return a page.
 
     Args:
         template: a file of this folder that extends page.html.
         kind: the command that makes such pages; the page names it as its generator.
-        styles: style sheets of this folder.
-        script: a script of this folder; empty: the page has none.
+        styles: style sheets of this folder that the page needs beyond base.css.
+        scripts: scripts of this folder, which share one scope.
         values: what the template shows; every text is escaped.
     """
-    css, js = "".join(map(source, styles)), source(script) if script else ""
+    css, js = "".join(map(source, ("base.css", *styles))), "".join(map(source, scripts))
     allowed = f"script-src {_hash(js)}; " if js else ""
     loads = f"default-src 'none'; style-src {_hash(css)}; {allowed}img-src data:"
     policy = f"{loads}; base-uri 'none'; form-action 'none'"

@@ -4,9 +4,20 @@ from collections.abc import Sequence
 
 from starter.contract.competition import ScoreRules
 from starter.contract.results import EvaluationResult, Reference
-from starter.report.html.page import picture_uri, render
-from starter.report.profile import GUIDELINES, Profiled, ops, picture, saving, share, totals, working
-from starter.report.scores import explain_score
+from starter.report.explanation import explain_score
+from starter.report.html.page import render
+from starter.report.html.roofline import roofline_picture
+from starter.report.profile import (
+    GUIDELINES,
+    Profiled,
+    heaviest,
+    ops,
+    roofline,
+    saving,
+    share,
+    totals,
+    working,
+)
 
 
 def page(profiled: Sequence[Profiled], reference: Reference | None, rules: ScoreRules) -> str:
@@ -18,9 +29,12 @@ def page(profiled: Sequence[Profiled], reference: Reference | None, rules: Score
     return render(
         "profile.html",
         "profile",
-        styles=["board.css", "profile.css"],
+        styles=["profile.css"],
+        scripts=["table.js"],
         profiled=profiled,
-        picture=picture_uri(picture(profiled, "svg"), "image/svg+xml"),
+        heaviest=heaviest,
+        roofline=roofline,
+        roofline_picture=roofline_picture,
         totals=lambda result: totals(result, reference),
         explained=explained,
         guidelines=GUIDELINES,

@@ -17,7 +17,7 @@ def write_page(found: Sequence[Found], best: Sequence[Found], folder: Path, titl
     text = render(
         "search.html",
         "search",
-        styles=["board.css"],
+        scripts=["table.js"],
         heading=title,
         picture=_picture(found) if found else "",
         best=best,

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from starter.evaluation.scoring import pareto_front
 
 WIDTH, HEIGHT = 960, 440
-LEFT, BOTTOM, TOP, RIGHT = 56, 44, 24, 24
+LEFT, BOTTOM, TOP, RIGHT = 56, 44, 42, 24
 """Margins, in pixels."""
 
 Point = tuple[float, float]
@@ -48,15 +48,15 @@ class Axes:
 
 
 def front_line(points: Sequence[Point], axes: Axes) -> Markup:
-    """Draw the front as steps."""
+    """Draw the front as steps: the best F1 within each number of MACs, from the least to the right edge."""
     path = ""
     for x, y in ((axes.x(points[i][0]), axes.y(points[i][1])) for i in pareto_front(points)):
-        path += f"H{x:.1f}V{y:.1f}" if path else f"M{x:.1f} {y:.1f}"
-    return Markup('<path class="front" d="{}"/>').format(path)
+        path += f"H{x:.1f}V{y:.1f}" if path else f"M{x:.1f} {HEIGHT - BOTTOM}V{y:.1f}"
+    return Markup('<path class="front" d="{}"/>').format(f"{path}H{WIDTH - RIGHT}")
 
 
-def grid(axes: Axes) -> Iterable[Markup]:
-    """Draw lines at round numbers, and what they are."""
+def grid(axes: Axes, label: str = "MACs") -> Iterable[Markup]:
+    """Draw lines at round numbers, and what they are: `label` against F1."""
     line = Markup('<path class="grid" d="M{:.1f} {:.1f}L{:.1f} {:.1f}"/>')
     text = Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>')
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
@@ -71,8 +71,8 @@ def grid(axes: Axes) -> Iterable[Markup]:
         y = axes.y(i * step_size)
         yield line.format(LEFT, y, right, y)
         yield text.format(LEFT - 8, y + 4, "end", f"{i * step_size:.2f}")
-    yield text.format(right, bottom + 36, "end", "MACs of one image")
-    yield text.format(LEFT - 40, TOP - 8, "start", "macro F1")
+    yield text.format(right, bottom + 36, "end", f"{label} of one image")
+    yield text.format(LEFT - 40, TOP - 24, "start", "macro F1")
 
 
 def _short(macs: float) -> str:

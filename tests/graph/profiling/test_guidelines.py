@@ -10,8 +10,9 @@ from tracing import Forward, to_logits, trace_of
 
 from starter.contract.costs import Finding
 from starter.graph.costs.memory_access import memory_access
-from starter.graph.executor import _fused
-from starter.graph.profiling.guidelines import MOST_FINDINGS, check_guidelines, merged_norms
+from starter.graph.executor import _planned
+from starter.graph.fusion import merged_norms
+from starter.graph.profiling.guidelines import MOST_FINDINGS, check_guidelines
 
 HW = 8 * 8
 
@@ -170,11 +171,11 @@ def test_a_module_of_little_memory_access_is_left_out() -> None:
 @pytest.mark.slow
 def test_merged_batch_norms_are_those_that_the_program_merges() -> None:
     trace = trace_of(torchvision.models.densenet121(), (3, 64, 64), 1000)
-    users = Counter(name for step in trace.steps for name in step.node.refs())
-
-    program = {node.name for node in _fused(trace, dict(trace.constants)) if node.op == "aten.alias.default"}
+    program = {
+        node.name for node in _planned(trace, dict(trace.constants)) if node.op == "aten.alias.default"
+    }
     norms = {step.node.name for step in trace.steps if "batch_norm" in step.node.op}
-    merged = merged_norms(trace, users)
+    merged = merged_norms(trace).keys() & norms
     assert merged == program & norms
     assert 0 < len(merged) < len(norms)
 

@@ -170,13 +170,13 @@ def test_a_page_escapes_what_strangers_wrote_and_needs_no_other_file() -> None:
     assert result.profile is not None
     html = profile_page.page([(result, result.profile)], None, ScoreRules())
 
-    assert "<script" not in html
+    assert html.count("<script") == 1, "the page's own"
     assert "&lt;script&gt;alert(1)" in html
-    assert re.findall(r'src="([^,"]*)', html) == ["data:image/svg+xml;base64"]
+    assert not re.findall(r'src="', html)
     assert html.count("<tr>") >= 5 + len(profile_view.totals(result, None))
 
 
 def test_charts_are_a_png() -> None:
     result = result_of(NETWORK)
     assert result.profile is not None
-    assert profile_view.picture([(result, result.profile)], "png").startswith(b"\x89PNG")
+    assert profile_view.picture([(result, result.profile)]).startswith(b"\x89PNG")
