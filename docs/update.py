@@ -30,7 +30,9 @@ FILES = (
     "docs/plugin.md",
     "docs/scoring.md",
     "docs/errors.md",
+    "README.ko.md",
     "docs/ko/errors.md",
+    "docs/ko/plugin.md",
     "docs/profile.md",
     "docs/security.md",
 )
