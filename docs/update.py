@@ -27,6 +27,7 @@ from starter.submission import transforms
 ROOT = Path(__file__).parents[1]
 FILES = (
     "README.md",
+    "docs/first-score.md",
     "docs/plugin.md",
     "docs/scoring.md",
     "docs/errors.md",
@@ -128,6 +129,11 @@ def printed(*arguments: str) -> str:
     return f"```text\n{run.stdout.rstrip()}\n```"
 
 
+def board() -> str:
+    """Return the scoreboard alone, without the explanations under it."""
+    return printed("score").split("\n\n")[0] + "\n```"
+
+
 def profiles() -> str:
     """Return the profiles of the baseline and the examples, and draw their picture."""
     names = ("baseline", "submissions/shufflenet.py", "submissions/separable", "submissions/pruned")
@@ -161,6 +167,7 @@ PARTS: dict[str, Callable[[], str]] = {
 
 RUNS: dict[str, Callable[[], str]] = {
     "scoreboard": lambda: printed("score"),
+    "board": board,
     "profiles": profiles,
     "comparison": comparison,
 }

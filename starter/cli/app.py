@@ -45,6 +45,7 @@ COMMANDS = {
         "Make your trained plugin smaller. Its code runs here, without a sandbox.",
     ),
     "search": ("recipes.search", "Search for small mobile networks with few MACs and a high macro F1."),
+    "new": ("start", "Create a competition folder: rules, packaged data, baseline, examples."),
     "init": ("start", "Create a submission that can be scored right away."),
     "explain": ("start", "Explain what an error code means and how to fix the problem."),
     "data": ("data.data", "Make and check data sets."),

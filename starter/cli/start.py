@@ -1,4 +1,4 @@
-"""The commands `starter init` and `starter explain`."""
+"""The commands `starter new`, `starter init` and `starter explain`."""
 
 import shutil
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from starter.cli.common import RulesOption, can_be_made, err, out
-from starter.contract.competition import load_competition
+from starter.contract.competition import FILE_NAME, load_competition
 from starter.contract.errors import CATALOGUE, Code, Language, explanations, usage_error
 from starter.contract.names import entry_fault
 from starter.contract.text import typed
@@ -15,6 +15,32 @@ from starter.report.terminal import print_line
 
 FIRST = Path(__file__).parents[1] / "submission" / "first"
 """A plugin, and weights that `starter train` made for it on the packaged data."""
+
+_PACKAGE = Path(__file__).parents[1]
+
+PACKAGED = _PACKAGE / "packaged" if (_PACKAGE / "packaged").is_dir() else _PACKAGE.parent
+"""The packaged competition: inside an installed wheel, and the clone itself where that is installed."""
+
+
+def new(
+    folder: Annotated[Path, typer.Argument(callback=can_be_made, help="The folder to make.")],
+) -> None:
+    """Write a competition's folder: rules, packaged data, baseline, example plugins."""
+    if folder.exists():
+        raise usage_error(Code.TARGET_EXISTS, where=str(folder), got="a file or folder of that name")
+    rules = load_competition(PACKAGED / FILE_NAME)
+    for name in (FILE_NAME, rules.dataset, rules.baseline, rules.submissions):
+        source, target = PACKAGED / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", ".starter"))
+        else:
+            shutil.copyfile(source, target)
+    print_line(out, f"{folder}/{FILE_NAME}  the rules")
+    print_line(out, f"{folder}/{rules.dataset}  the packaged images")
+    print_line(out, f"{folder}/{rules.baseline}  the plugin that scores 1")
+    print_line(out, f"{folder}/{rules.submissions}  trained examples")
+    print_line(err, f"next: cd {typed(folder)} && starter score")
 
 
 def init(
