@@ -8,7 +8,7 @@ import typer
 
 from starter.cli.common import RulesOption, can_be_made, err, out
 from starter.contract.competition import FILE_NAME, load_competition
-from starter.contract.errors import CATALOGUE, Code, usage_error
+from starter.contract.errors import CATALOGUE, Code, Language, explanations, usage_error
 from starter.contract.names import entry_fault
 from starter.contract.text import typed
 from starter.report.terminal import print_line
@@ -78,14 +78,15 @@ def explain(
     code: Annotated[
         str | None, typer.Argument(help="A code such as E501; without one, all codes are listed.")
     ] = None,
+    lang: Annotated[Language, typer.Option("--lang", help="Language of the explanation.")] = Language.ENGLISH,
 ) -> None:
     """Explain what an error code means and how to fix the problem."""
     if code is None:
-        for known, entry in CATALOGUE.items():
+        for known, entry in explanations(lang).items():
             print_line(out, f"{known}  {entry.title}")
         return
     if code.upper() not in CATALOGUE:
         raise usage_error(Code.UNKNOWN_CODE, where="starter explain", got=code)
-    entry = CATALOGUE[Code(code.upper())]
+    entry = explanations(lang)[Code(code.upper())]
     print_line(out, f"{code.upper()}  {entry.title}\n")
     print_line(out, f"status {entry.status}\nstage  {entry.stage}\nwhy    {entry.why}\nfix    {entry.fix}")
