@@ -44,14 +44,16 @@ def new(
 
 
 def init(
-    name: Annotated[str, typer.Argument(help="The submission's name: its row on the scoreboard.")],
+    name: Annotated[str, typer.Argument(help="Name of the submission, its row on the scoreboard.")],
     folder: Annotated[
         Path | None,
-        typer.Option("--dir", callback=can_be_made, help="Where; default: the submissions folder."),
+        typer.Option(
+            "--dir", callback=can_be_made, help="Folder to create it in; default: the submissions folder."
+        ),
     ] = None,
     competition: RulesOption = None,
 ) -> None:
-    """Write a submission that scores as it is."""
+    """Create a submission that can be scored right away."""
     if found := entry_fault(name):
         raise usage_error(Code.BAD_NAME, where="starter init", got=f"{name!r}: {found}")
     target = (folder or _submissions_folder(competition)) / name
@@ -64,7 +66,7 @@ def init(
     print_line(out, f"{target}/weights.safetensors  trained on the packaged data")
     shown = typed(target)
     print_line(err, f"next: starter score {shown}")
-    print_line(err, f"then: change plugin.py, starter train {shown}, and score it again")
+    print_line(err, f"then: edit plugin.py, run starter train {shown}, and score it again")
 
 
 def _submissions_folder(competition: Path | None) -> Path:
@@ -74,10 +76,10 @@ def _submissions_folder(competition: Path | None) -> Path:
 
 def explain(
     code: Annotated[
-        str | None, typer.Argument(help="For instance E501; left out, all codes are listed.")
+        str | None, typer.Argument(help="A code such as E501; without one, all codes are listed.")
     ] = None,
 ) -> None:
-    """Say what an error code means and how to fix it."""
+    """Explain what an error code means and how to fix the problem."""
     if code is None:
         for known, entry in CATALOGUE.items():
             print_line(out, f"{known}  {entry.title}")

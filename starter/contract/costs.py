@@ -60,7 +60,7 @@ class GraphCosts(Record):
     depth: int
     """Convolutions and matrix products one after another, on the longest way."""
     bit_operations: int | None = Field(default=None, exclude_if=lambda count: count is None)
-    """MACs of contractions, each x the bits of both its operands / 1,024; None where an earlier kit measured."""
+    """MACs of contractions x the bits of both operands / 1,024; None where an earlier kit has measured."""
 
 
 class Finding(Record):
