@@ -72,11 +72,13 @@ def _json_target(target: str | None) -> str | None:
     return target
 
 
-DataOption = Annotated[Path | None, typer.Option("--data", help="Another data set than the competition's.")]
-RulesOption = Annotated[
-    Path | None, typer.Option("--competition", dir_okay=False, help="Another competition.toml.")
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Use this data set instead of the competition's.")
 ]
-_ISOLATION_HELP = "How plugins are isolated; auto: as strictly as this machine can."
+RulesOption = Annotated[
+    Path | None, typer.Option("--competition", dir_okay=False, help="Use this competition.toml.")
+]
+_ISOLATION_HELP = "How to isolate plugins; auto: as strictly as this machine can."
 OwnIsolationOption = Annotated[
     Requested | None, typer.Option("--isolation", envvar="STARTER_ISOLATION", help=_ISOLATION_HELP)
 ]
@@ -97,8 +99,8 @@ def isolation_for(command: str, rules: CompetitionFile, requested: str | None) -
     if isolation.level is Level.NONE and isolation.lacks:
         print_line(
             err,
-            f"isolation none: your plugin runs unprotected and the result is not official, because this "
-            f"machine has no sandbox ({isolation.reasons}); to get one: starter doctor",
+            f"isolation none: this machine has no sandbox ({isolation.reasons}), so your plugin runs "
+            "unprotected and the result is not official; to get one: starter doctor",
         )
     return isolation
 
@@ -106,7 +108,7 @@ def isolation_for(command: str, rules: CompetitionFile, requested: str | None) -
 JsonOption = Annotated[
     str | None,
     typer.Option(
-        "--json", callback=_json_target, help="Write the results as JSON to a file, or - for stdout."
+        "--json", callback=_json_target, help="Write the results as JSON to this file, or to stdout for -."
     ),
 ]
 
@@ -121,7 +123,7 @@ def open_data(data: Path | None, rules: CompetitionFile) -> Dataset:
 StoreOption = Annotated[
     str | None,
     typer.Option(
-        "--store", help="Where results are kept: an SQLAlchemy URL; default: a file beside the rules."
+        "--store", help="Database for the results, an SQLAlchemy URL; default: a file beside the rules."
     ),
 ]
 

@@ -185,7 +185,8 @@ def find_competition(start: Path) -> Path:
     for source in (folder, *folder.parents):
         if (source / FILE_NAME).is_file():
             return source / FILE_NAME
-    raise usage_error(Code.NO_COMPETITION, where=str(folder), got=f"no {FILE_NAME}")
+    hint = "cd into a competition's folder, or make one with the packaged data: starter new my_competition"
+    raise usage_error(Code.NO_COMPETITION, where=str(folder), got=f"no {FILE_NAME}", hint=hint)
 
 
 def load_competition(path: Path | None = None) -> CompetitionFile:

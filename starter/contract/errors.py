@@ -1,14 +1,14 @@
 """Every way an evaluation can fail: the codes, what they mean, and the exceptions.
 
 One table, errors.toml, is the source for the messages, for `starter explain CODE`
-and for docs/errors.md. Codes are stable: a retired code is never used again.
-E codes are the participant's to mend (exit 1), U codes the caller's (exit 2;
-U207, which --strict asks for, exit 1), H codes ours (exit 3).
+and for docs/errors.md; errors.ko.toml explains the same codes in Korean. Codes are
+stable: a retired code is never used again. The participant fixes E codes (exit 1),
+the caller U codes (exit 2; exit 1 for U207, which --strict asks for), and we H codes (exit 3).
 """
 
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
@@ -139,7 +139,7 @@ class Code(StrEnum):
 
 @dataclass(frozen=True)
 class Explanation:
-    """What one code means and how to mend it."""
+    """What one code means and how to fix the problem."""
 
     status: Status
     stage: str
@@ -164,6 +164,26 @@ CATALOGUE, HINTS, INSTEAD = _read_catalogue()
 instead of an operator that has no cost rule, by a pattern for its name."""
 
 
+class Language(StrEnum):
+    """A language that the codes are explained in; messages are in English alone."""
+
+    ENGLISH = "en"
+    KOREAN = "ko"
+
+
+def explanations(language: Language) -> dict[Code, Explanation]:
+    """Return what each code means, in a language."""
+    if language is Language.ENGLISH:
+        return CATALOGUE
+    text = files("starter.contract").joinpath(f"errors.{language}.toml").read_text(encoding="utf-8")
+    return _translated(tomllib.loads(text))
+
+
+def _translated(texts: Mapping[str, Mapping[str, Any]]) -> dict[Code, Explanation]:
+    """Return the catalogue with its texts replaced; those that are missing stay English."""
+    return {code: replace(entry, **texts.get(code, {})) for code, entry in CATALOGUE.items()}
+
+
 class Record(BaseModel):
     """The base of every record: frozen, and strict about its fields."""
 
@@ -171,7 +191,7 @@ class Record(BaseModel):
 
 
 class Problem(Record):
-    """One thing that is wrong with a submission, in the terms of the person who can mend it."""
+    """One thing that is wrong with a submission, in the terms of the person who can fix it."""
 
     code: Code
     """The stable code; `starter explain CODE` says more."""

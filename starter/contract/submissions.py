@@ -161,7 +161,7 @@ def discover_one(path: Path) -> SubmissionSource:
             Code.NO_SUCH_PATH,
             where=str(path),
             expected="one submission",
-            got=f"a folder of several: {names}",
+            got=f"a folder of several submissions: {names}",
             hint="Name one of them.",
         )
     return sources[0]

@@ -111,7 +111,7 @@ class LogTail:
         """Return the end, and before it how much was dropped."""
         kept = bytes(self._data[-self.limit :])
         dropped = self.total - len(kept)
-        return (f"[{dropped:,} earlier bytes not kept]\n".encode() if dropped else b"") + kept
+        return (f"[{dropped:,} earlier bytes dropped]\n".encode() if dropped else b"") + kept
 
 
 def no_formula(text: str) -> str:

@@ -136,7 +136,7 @@ class Program:
             )
             if _shape(values[name]) != self._shapes[name]:
                 counted = self._shapes[name]
-                raise RuntimeError(f"{name!r} is {_shape(values[name])}, but {counted} was counted")
+                raise RuntimeError(f"{name!r} is {_shape(values[name])}, but was counted as {counted}")
             if after_each is not None:
                 after_each(name)
             for key in dead:

@@ -76,7 +76,7 @@ class LocalJobs:
 
     def wait(self) -> str:
         """Say that none comes back."""
-        return "no job is left"
+        return "no worker is left"
 
     def close(self) -> None:
         """Do nothing: a sandbox ends with its job."""
@@ -225,5 +225,5 @@ class Batch:
             self._on_result(self.progress, record)
             self._host_errors = self._host_errors + 1 if measured.result.status is Status.HOST_ERROR else 0
             if self._host_errors >= _HOST_ERRORS and measured.result.error is not None:
-                got = f"{_HOST_ERRORS} one after another, the last: {measured.result.error.got}"
+                got = f"{_HOST_ERRORS} in a row, the last: {measured.result.error.got}"
                 raise host_error(Code.MACHINE_FAILS, where=str(item.source.path), got=got)

@@ -54,7 +54,7 @@ def extract_in_child(
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return _damaged(f"not read within {seconds} s")
+            return _damaged(f"reading it takes more than {seconds} s")
         answer.seek(0)
         written = answer.read(_MAX_ANSWER)
     if child.returncode:

@@ -54,20 +54,20 @@ def show_board(console: Console, board: Board) -> None:
     )
     if board.agreement is not None:
         print_line(
-            console, f"the public and the private order agree with Kendall's tau {board.agreement:.2f}"
+            console, f"agreement of the public and the private ranking: Kendall's tau {board.agreement:.2f}"
         )
     print_line(console)
     if console.is_terminal:
         console.print(_table(board))
         if any(row.tie_group is not None for row in board.rows):
             print_line(console)
-            print_line(console, "tie: entries of one group are not told apart by these images.", "dim")
+            print_line(console, "tie: these images do not tell the entries of a group apart.", "dim")
     else:
         for row in board.rows:
             print_line(console, _line(row))
     if board.others:
         print_line(console)
-        print_line(console, "without a place:", "bold")
+        print_line(console, "not ranked:", "bold")
         for row in board.others:
             print_line(console, f"  {inline(row.team)}/{inline(row.name)}  {inline(row.reason)}")
         if board.more_others:

@@ -149,10 +149,10 @@ def test_a_plan_opens_zips_and_says_what_is_refused_and_left_out(
 
     assert run.stdout.splitlines() == [
         "evaluate   a/net",
-        "evaluate   b/more  left out: .git/ (2 files), README.md",
+        "evaluate   b/more  ignored: .git/ (2 files), README.md",
         "invalid    c/two  E113 no plugin.py, but 2 Python files: one.py, two.py",
-        "invalid    d/out  E112 '../plugin.py': a path that leads out of the folder",
-        "invalid    e/none  E111 not a zip file, or cut off",
+        "invalid    d/out  E112 '../plugin.py': a path that leads outside the folder",
+        "invalid    e/none  E111 not a zip file, or truncated",
         "",
         "5 entries: 2 evaluate, 3 invalid",
     ]
@@ -174,7 +174,7 @@ def test_what_is_left_out_of_a_zip_is_told_to_the_organizer_and_to_its_team(
     run = starter("batch", "entries")
     starter("leaderboard", "--reports", "reports")
 
-    assert "b/more  left out: .git/ (2 files), README.md" in run.stderr.splitlines()
+    assert "b/more  ignored: .git/ (2 files), README.md" in run.stderr.splitlines()
     assert "5 results: 2 ok, 3 invalid" in run.stdout
     texts = {
         name: json.loads((place / "reports" / name / "result.json").read_text())

@@ -15,6 +15,7 @@ from starter.contract.errors import Code, ParticipantError, UsageError
 from starter.contract.submissions import discover_one
 from starter.data.dataset import Dataset
 from starter.graph.costs.macs import count_macs
+from starter.graph.costs.memory import weight_bytes
 from starter.plugin.count import trace_model
 from starter.plugin.load import load_plugin_apart
 from starter.recipes.compression import rebuild as rebuilding
@@ -279,6 +280,11 @@ def test_the_weights_of_a_quantized_plugin_are_levels_and_a_step_for_each_channe
 
     assert len(levels) == 6
     assert sorted(int(t.abs().max()) for t in levels)[:4] == [7, 7, 7, 7]
+    carried = {n: t for n, t in original.model.state_dict().items() if t.is_floating_point()}
+    weights = {name: t for name, t in carried.items() if t.dim() > 1}
+    steps = sum(len(t) for t in weights.values())
+    floats = sum(t.numel() for t in carried.values()) - sum(t.numel() for t in weights.values()) + steps
+    assert weight_bytes(walk) == sum(t.numel() for t in weights.values()) + 4 * floats
 
 
 @pytest.mark.parametrize(("bits", "error"), [(8, 0.03), (4, 0.5)])

@@ -171,7 +171,7 @@ class Cluster:
             if self._refused:
                 return "; ".join(f"{node[:8]}: {why}" for node, why in self._refused.items())
             if time.monotonic() > until:
-                return "no node is alive"
+                return "no node is running"
             time.sleep(_POLL_SECONDS)
         return ""
 

@@ -127,7 +127,7 @@ def node_folder() -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise host_error(Code.WORKER_FAILED, where=str(folder), got="not this user's own folder")
+        raise host_error(Code.WORKER_FAILED, where=str(folder), got="not a folder of this user")
     return folder
 
 

@@ -139,7 +139,7 @@ class _Session:
         plugin = load_plugin_apart(self._source, self._dataset.competition, load_weights=from_weights)
         if from_weights and not plugin.weights_loaded:
             where = str(plugin.weights_path)
-            raise participant_error(Code.WEIGHTS_MISSING, where=where, got="nothing to go on from")
+            raise participant_error(Code.WEIGHTS_MISSING, where=where, got="no weights to start from")
         return plugin
 
 
@@ -180,7 +180,7 @@ class _Fit:
         """Go on from the checkpoint, if there is one; say whether there was."""
         found = self.saver.restore()
         if found is None:
-            log("nothing to resume: from the beginning")
+            log("nothing to resume: starting from the beginning")
             return False
         self.epoch, self.best = found
         log(f"resumed after epoch {self.epoch}")
@@ -190,7 +190,7 @@ class _Fit:
         """Note how good the weights are that it goes on from: an epoch must be better to be kept."""
         if self.settings.from_weights and len(self.validation.labels):
             self.best = Best(0, self._validate()[1])
-            log(f"the weights it goes on from: validation macro F1 {self.best.f1:.4f}")
+            log(f"starting weights: validation macro F1 {self.best.f1:.4f}")
 
     def run(self, log: Log, on_progress: Progress, scalars: Scalars) -> None:
         """Train for all epochs; after each, validate the average, note the best, write a checkpoint."""
@@ -283,7 +283,7 @@ class _Fit:
         patience = self.settings.patience
         if patience == 0 or self.best.epoch is None or self.epoch - self.best.epoch < patience:
             return False
-        log(f"no better validation score for {patience} epochs: ends after epoch {self.epoch}")
+        log(f"no improvement for {patience} epochs: stopped after epoch {self.epoch}")
         return True
 
 
