@@ -130,6 +130,7 @@ class Code(StrEnum):
     MACHINE_FAILS = "H105"
     NO_WORKERS = "H106"
     NO_SPACE = "H107"
+    CANNOT_TELL = "H108"
     STORE_FAILED = "H201"
     STORE_FULL = "H202"
     STORE_READ_ONLY = "H203"

@@ -271,7 +271,7 @@ class Evaluator:
                 Code.OVER_BUDGET,
                 where=name,
                 expected=f"at most {most:,}",
-                got=f"{own:,} ({own - most:,} over)",
+                got=f"{own:,} ({round(own - most, 4):,} over)",
             )
             for name, most, own in counts.exceeding(self._competition.budget)
         )

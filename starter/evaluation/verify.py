@@ -38,6 +38,7 @@ from starter.evaluation.records import (
 from starter.evaluation.runner.process import Runner
 from starter.evaluation.scorer import Scorer
 from starter.evaluation.scoring import Counts
+from starter.graph.profiling.ratios import in_all, judged
 from starter.submission.content import sha256
 
 RECORD, PREDICTIONS, PROGRAM = "result.json", "predictions.csv", "program.zip"
@@ -143,6 +144,8 @@ def verify(
         said = getattr(record.result, name)
         if name not in {"ptflops_macs", "costs"} or said is not None:  # a record of an earlier kit has none
             yield Check(name, said, found)
+    if speed := record.result.speed:  # of what was timed there and then: the blocks say it again
+        yield Check("speed", speed.ratio, in_all([judged(b.batch, b.rounds) for b in speed.batches]))
     scorer = Scorer(reference, competition.score)
     for usage in USAGES:
         said = record.scores.get(usage)

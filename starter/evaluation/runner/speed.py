@@ -3,12 +3,13 @@
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
-from starter.contract.competition import Limits
-from starter.contract.errors import ParticipantError
+from starter.contract.competition import CompetitionFile, Limits
+from starter.contract.errors import Code, ParticipantError, problem
 from starter.contract.hookspecs import Competition
 from starter.contract.protocol import RunnerReply, RunnerRequest, SpeedRequest
-from starter.contract.submissions import SubmissionSource
+from starter.contract.submissions import SubmissionSource, discover_one
 from starter.evaluation.runner.client import export
 from starter.evaluation.runner.process import Runner
 from starter.sandbox.protocol import Sandbox
@@ -26,6 +27,16 @@ class SpeedPlan:
     """How often all batch sizes are timed."""
     seed: int = 0
     """Of the order of the blocks, the images and where memory lies."""
+    must_tell: bool = False
+    """Whether no ratio is a failure of this machine, because a score stands on it."""
+
+    @classmethod
+    def of(cls, competition: CompetitionFile) -> Self | None:
+        """Return how a competition has entries timed; None where their time is neither scored nor limited."""
+        if not competition.asks_for_speed:
+            return None
+        baseline = discover_one(competition.path(competition.baseline))
+        return cls(baseline, takings=competition.score.speed_takings, must_tell=True)
 
 
 class SpeedMeasurer:
@@ -79,4 +90,10 @@ class SpeedMeasurer:
             seed=self._plan.seed,
         )
         with self.quiet:
-            return runner.ask(counted.model_copy(update={"image_ids": (), "profile": False, "speed": speed}))
+            reply = runner.ask(counted.model_copy(update={"image_ids": (), "profile": False, "speed": speed}))
+        if self._plan.must_tell and reply.speed is not None and reply.speed.ratio is None:
+            got = "; ".join(f"batch {b.batch}: {b.verdict}" for b in reply.speed.batches)
+            return reply.model_copy(
+                update={"problems": (problem(Code.CANNOT_TELL, where="the timing", got=got),)}
+            )
+        return reply

@@ -43,10 +43,10 @@ def judged(batch: int, rounds: Sequence[SpeedRound]) -> BatchSpeed:
 
 
 def in_all(batches: Sequence[BatchSpeed]) -> float | None:
-    """Return the geometric mean of the ratios; None where one of them cannot be told."""
+    """Return the geometric mean of the ratios, to four digits; None where one of them cannot be told."""
     if any(b.verdict is not SpeedVerdict.OK for b in batches):
         return None
-    return math.exp(math.fsum(math.log(b.ratio) for b in batches) / len(batches))
+    return round(math.exp(math.fsum(math.log(b.ratio) for b in batches) / len(batches)), 4)
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:
