@@ -38,6 +38,7 @@ COMMANDS = {
         "recipes.compress",
         "Make a trained plugin smaller; this runs its code here, so only your own.",
     ),
+    "export": ("recipes.export", "Write the counted network as an ONNX or PT2 file."),
     "search": ("recipes.search", "Search small mobile networks for few MACs and a high macro F1."),
     "init": ("start", "Write a submission that scores as it is."),
     "explain": ("start", "Say what an error code means and how to fix it."),
@@ -55,6 +56,7 @@ TEMPORARY = {
     "batch",
     "verify",
     "compress",
+    "export",
     "search",
     "baseline",
 }

@@ -49,6 +49,7 @@ TRUST = {
     "baseline check": Trust.OWN,
     "train": Trust.OWN,
     "compress": Trust.OWN,
+    "export": Trust.OWN,
     "search": Trust.OWN,
     "batch": Trust.STRANGERS,
 }
