@@ -45,6 +45,7 @@ COMMANDS = {
         "recipes.compress",
         "Make your trained plugin smaller. Its code runs here, without a sandbox.",
     ),
+    "export": ("recipes.export", "Write the network that is counted as an ONNX or PT2 file."),
     "search": ("recipes.search", "Search for small mobile networks with few MACs and a high macro F1."),
     "new": ("start", "Create a competition folder: rules, packaged data, baseline, examples."),
     "init": ("start", "Create a submission that can be scored right away."),
@@ -64,6 +65,7 @@ TEMPORARY = {
     "batch",
     "verify",
     "compress",
+    "export",
     "search",
     "baseline",
 }

@@ -87,6 +87,8 @@ class Code(StrEnum):
     DIVERGED = "E603"
     NOT_COMPRESSED = "E604"
     RUNNER_ENDED = "E605"
+    NOT_EXPORTED = "E606"
+    EXPORT_DIFFERS = "E607"
     TIMEOUT = "E701"
     MEMORY = "E702"
     DISK = "E703"

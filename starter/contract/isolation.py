@@ -50,6 +50,7 @@ TRUST = {
     "baseline check": Trust.OWN,
     "train": Trust.OWN,
     "compress": Trust.OWN,
+    "export": Trust.OWN,
     "search": Trust.OWN,
     "batch": Trust.STRANGERS,
 }
