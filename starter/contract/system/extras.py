@@ -21,6 +21,6 @@ def require_extra(module: str, where: str) -> None:
         UsageError: U501, it is not installed.
     """
     if find_spec(module) is None:
-        hint = "tox installs it; in another environment, in a clone of the kit: "
-        hint += f"pip install -e '.[{EXTRAS[module]}]'"
+        extra = EXTRAS[module]
+        hint = f"pip install 'macs-starter[{extra}]', or in a clone of the kit: pip install -e '.[{extra}]'"
         raise usage_error(Code.MISSING_EXTRA, where=where, got=f"no module {module}", hint=hint)
