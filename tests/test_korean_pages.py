@@ -19,8 +19,9 @@ FIGURE = re.compile(r"\d{1,3}(?:,\d{3})+|\d+\.\d+|\d{3,}", re.ASCII)
 
 def commands(text: str) -> list[str]:
     """Return the lines of code blocks for a shell, without comments, and the commands in running text."""
-    blocks = re.findall(r"```(?:sh|bash)\n(.*?)```", text, re.DOTALL)
-    typed = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
+    blocks = re.findall(r"```(sh|bash|text)\n(.*?)```", text, re.DOTALL)
+    lines = [(kind, line.split("#")[0].strip()) for kind, block in blocks for line in block.splitlines()]
+    typed = [line for kind, line in lines if kind != "text" or COMMAND.fullmatch(line)]
     prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
     spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
     return [line for line in typed if line] + [span for span in spans if COMMAND.fullmatch(span)]

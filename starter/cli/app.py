@@ -1,7 +1,7 @@
 """The command line: `starter ...`. Results on stdout, progress and errors on stderr.
 
-Exit codes: 0 all is well, 1 a participant's fault, 2 usage, 3 ours. A command's module is imported when the
-command is typed, so `starter --help` is quick; COMMANDS is what it shows.
+Exit codes: 0 success, 1 a participant's fault, 2 usage, 3 the kit's or the machine's fault. A command's
+module is imported only when the command runs, so `starter --help` is quick; it shows COMMANDS.
 """
 
 import errno

@@ -1,4 +1,4 @@
-"""What the parts of the command line share: consoles, options, progress, JSON, the data set.
+"""What the commands share: consoles, options, progress, JSON, the data set.
 
 Commands are in app.py and the modules and folders beside it.
 """
@@ -134,7 +134,7 @@ def store_url(given: str | None, rules: CompetitionFile) -> str:
 
 
 def in_force(rules: CompetitionFile, reference: Reference | None) -> CompetitionFile:
-    """Return the rules with their cost version; an old one is told on stderr, once."""
+    """Return the rules with their cost version; print a line on stderr if it is an old one."""
     rules = rules.counted_as(reference)
     if rules.score.cost_version != NEWEST_COST_VERSION:
         print_line(

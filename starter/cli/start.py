@@ -23,9 +23,9 @@ PACKAGED = _PACKAGE / "packaged" if (_PACKAGE / "packaged").is_dir() else _PACKA
 
 
 def new(
-    folder: Annotated[Path, typer.Argument(callback=can_be_made, help="The folder to make.")],
+    folder: Annotated[Path, typer.Argument(callback=can_be_made, help="Folder to create.")],
 ) -> None:
-    """Write a competition's folder: rules, packaged data, baseline, example plugins."""
+    """Create a competition folder: rules, packaged data, baseline, examples."""
     if folder.exists():
         raise usage_error(Code.TARGET_EXISTS, where=str(folder), got="a file or folder of that name")
     rules = load_competition(PACKAGED / FILE_NAME)

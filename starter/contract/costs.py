@@ -45,7 +45,7 @@ class CostReport(Record):
 
     @property
     def macs(self) -> int:
-        """The sum of all classes: what is scored."""
+        """The sum of all classes: the number that is scored."""
         return self.contraction + self.pointwise + self.reduction
 
 

@@ -162,8 +162,8 @@ def _read_catalogue() -> tuple[dict[Code, Explanation], dict[str, str], dict[str
 
 
 CATALOGUE, HINTS, INSTEAD = _read_catalogue()
-"""What each code means; what to do where a code has several causes, by a name for the cause; what to write
-instead of an operator that has no cost rule, by a pattern for its name."""
+"""What each code means; what to do if a code has several causes, by cause; what to write instead of an
+operator without a cost rule, by a pattern for its name."""
 
 
 class Language(StrEnum):
@@ -202,7 +202,7 @@ class Problem(Record):
     where: str
     """The file and line, field or node."""
     expected: str
-    """What would have been right."""
+    """What would be right."""
     got: str
     """What was found."""
     hint: str
@@ -210,7 +210,7 @@ class Problem(Record):
 
 
 def problem(code: Code, *, where: str, got: str, expected: str = "", hint: str = "") -> Problem:
-    """Describe one problem; what is left out is taken from the catalogue."""
+    """Describe one problem; the catalogue supplies what you leave out."""
     entry = CATALOGUE[code]
     return Problem(
         code=code,
@@ -226,7 +226,7 @@ class StarterError(Exception):
     """The base of the kit's errors; carries at least one problem."""
 
     listed_in: Path | None = None
-    """A file that holds all problems, where too many are of one kind to be shown."""
+    """A file that lists all problems if there are too many of one kind to show."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -234,7 +234,7 @@ class StarterError(Exception):
 
     @property
     def status(self) -> Status:
-        """The verdict that the first problem stands for."""
+        """The verdict of the first problem."""
         return CATALOGUE[self.problems[0].code].status
 
 
@@ -247,23 +247,23 @@ class UsageError(StarterError):
 
 
 class DataError(StarterError):
-    """What the data says is at fault, and the caller wants that refused. Exit code 1."""
+    """The data is at fault, and the caller asked for an error in that case. Exit code 1."""
 
 
 class HostError(StarterError):
-    """We are at fault; never charged to the participant. Exit code 3."""
+    """The kit or the machine is at fault, never the participant. Exit code 3."""
 
 
 def participant_error(code: Code, **details: Any) -> ParticipantError:
-    """Make the error for one problem of the participant's."""
+    """Return the error for one problem that the participant can fix."""
     return ParticipantError([problem(code, **details)])
 
 
 def usage_error(code: Code, **details: Any) -> UsageError:
-    """Make the error for one problem of the caller's."""
+    """Return the error for one problem that the caller can fix."""
     return UsageError([problem(code, **details)])
 
 
 def host_error(code: Code, **details: Any) -> HostError:
-    """Make the error for one problem of ours."""
+    """Return the error for one problem of the kit or the machine."""
     return HostError([problem(code, **details)])

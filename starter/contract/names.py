@@ -103,7 +103,7 @@ def skeleton(name: str) -> str:
 
 
 def fault(name: str) -> str:
-    """Say why a text is no name that people can tell from others; nothing where it is one.
+    """Say why people could not tell a name from others; empty if they can.
 
     >>> fault("étude"), fault("한국 팀 2"), fault("AI팀")
     ('', '', '')
@@ -139,7 +139,7 @@ def path_fault(path: str) -> str:
 
 
 def entry_fault(name: str) -> str:
-    """Say why a text cannot be an entry's name, which is a row and a path; nothing where it can."""
+    """Say why a text cannot be an entry's name, which is a row and a path; empty if it can."""
     name = normalized(name)
     letters = [unicodedata.category(c)[0] in "LN" for c in name]
     others = {c for c in name if not (unicodedata.category(c)[0] in "LMN" or c in "_-.")}
@@ -151,7 +151,7 @@ def entry_fault(name: str) -> str:
 
 
 def team_fault(name: str) -> str:
-    """Say why a text cannot be a team's name; nothing where it can."""
+    """Say why a text cannot be a team's name; empty if it can."""
     name = normalized(name)
     if not 1 <= len(name) <= LONGEST:
         return f"{len(name)} characters"

@@ -1,4 +1,4 @@
-"""What goes to and comes from the two kinds of child process: the submission's, and the runner."""
+"""The messages to and from the two kinds of child process: the submission's and the runner."""
 
 from pathlib import Path
 from typing import Annotated
@@ -46,10 +46,10 @@ class WorkerJob(Record):
 
 
 class WorkerReport(Record):
-    """What the submission's process reports; a claim, except for its problems nothing is scored by it."""
+    """What the submission's process reports: claims. Only its problems affect the result."""
 
     problems: tuple[Problem, ...] = Field(max_length=100)
-    """Everything that was found wrong."""
+    """All problems found."""
     thop_macs: int | None = Field(default=None, ge=0, lt=2**63)
     """What thop counts on the module, in the participant's own process: it can be fooled."""
     has_weights: bool = True
@@ -83,9 +83,9 @@ class RunnerSetup(Record):
     cost_rules: tuple[Path, ...] = ()
     """An organizer's files."""
     readable: tuple[Path, ...] = ()
-    """What it may read beside the Python environment; nothing else, once it has locked itself in."""
+    """What it may read besides the Python environment, once its sandbox is in force."""
     locked: bool = True
-    """Whether it locks itself in."""
+    """Whether it enters a sandbox."""
 
 
 class KeepRequest(Record):
@@ -142,7 +142,7 @@ class RunnerRequest(Record):
     speed: SpeedRequest | None = None
     """What the graph is timed beside; None: it is not timed."""
     where: Path | None = None
-    """A file that is told what runs, before it runs: a process that ends leaves the place. Slows a graph."""
+    """A file that names each operator before it runs, so that a crash leaves its place; slow."""
 
 
 class RunnerReply(Record):

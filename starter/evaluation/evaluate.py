@@ -292,7 +292,7 @@ class Evaluator:
 
 
 def _warnings(found: Measurement) -> tuple[str, ...]:
-    """Return what is no fault, but hardly meant: a checkpoint that nobody reads."""
+    """Return what is not an error but probably not intended: a checkpoint that nothing loads."""
     if found.report.has_weights or found.report.opened:
         return ()
     unread = found.source.unread_weights()
@@ -315,7 +315,7 @@ def _warnings(found: Measurement) -> tuple[str, ...]:
 
 
 def read_reference(folder: Path) -> Reference:
-    """Read the baseline's figures from its folder.
+    """Read the baseline's reference.json from its folder.
 
     Raises:
         UsageError: it has not been measured, or the file is not valid.

@@ -1,4 +1,4 @@
-"""Prove a result again: its figures from the answers and the labels, its cost from the program.
+"""Verify a result: recompute its figures from the answers and labels, and its cost from the program.
 
 Nothing of the submission is needed but what was kept with the result: the answer for each
 image, the graph, the head of its weights and its transforms. Weights have no say in the

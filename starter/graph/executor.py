@@ -1,4 +1,4 @@
-"""Run a graph on batches of images: the same graph that was counted.
+"""Run the counted graph on batches of images.
 
 The batch-1 graph is mapped over the batch with torch.vmap, so that no image can
 see its neighbours. Convolution and batch norm are fused and tensors kept

@@ -1,4 +1,4 @@
-"""The plan of a batch: what will be done with each entry, before anything is evaluated."""
+"""The plan of a batch: what to do with each entry, decided before anything is evaluated."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence

@@ -1,6 +1,6 @@
 """Do one job in the submission's process: load the plugin, export it, write the reply, leave.
 
-Called by worker.py once the process is locked in, and by unlocked.py where it is not. The reply is a
+Called by worker.py once the sandbox is in force, and by unlocked.py without one. The reply is a
 line of JSON with the lengths of the parts, then the parts; the weights go straight from the model's
 memory into it, so that nothing the kit writes lies in the submission's scratch folder.
 """

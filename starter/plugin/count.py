@@ -1,7 +1,7 @@
-"""Count a model of one's own in this process, before it is trained: the number that the score uses.
+"""Count the MACs of your own model in this process, before training: the number that the score uses.
 
-The same export, reader, walk and table as in an evaluation; without a sandbox, so
-for models that this process may run anyway.
+It uses the same export, reader, analysis and table as an evaluation, but no sandbox, so use
+it only for models that this process may run anyway.
 """
 
 import inspect

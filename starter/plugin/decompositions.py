@@ -1,4 +1,4 @@
-"""Operators that are written out before a graph is counted, so that each of their steps has its price.
+"""Operators that are decomposed before a graph is counted, so that each of their steps has a cost.
 
 What a call of one of them computes is unchanged. The graph holds, and the runner executes, the operators
 that it is written as: a recurrence step by step, a fake quantization as scale, round, clamp and scale.

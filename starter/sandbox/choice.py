@@ -51,7 +51,7 @@ def open_sandbox(
 
 
 def missing(level: Level, *, user: int | None, limits: Limits) -> str:
-    """Return what a machine lacks for a level; nothing where a worker has locked itself in by it.
+    """Return what a machine lacks for a level; empty if a worker could be isolated at it.
 
     The worker that is started here tries the lock from inside: a file outside, a socket, its user.
 

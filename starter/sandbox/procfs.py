@@ -71,7 +71,7 @@ def nameless_bytes(pid: int) -> int:
 
 
 def unfit(pid: int, *, forks: bool) -> str:
-    """Return why no submission may run in a worker: it is not locked in, or forks with several threads.
+    """Return why no submission may run in a worker: it is not sandboxed, or it forks with several threads.
 
     A thread that was started before the lock is outside it. A fork has only the thread that forks, and
     waits for ever for the work of others.

@@ -104,7 +104,7 @@ def cut(
 
 @contextlib.contextmanager
 def listed_beside(target: Path) -> Iterator[None]:
-    """Have an error whose problems are too many to be told list all of them beside the data set."""
+    """Write all problems of an error to a file beside the data set if there are too many to print."""
     try:
         yield
     except StarterError as error:

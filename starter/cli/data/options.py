@@ -76,7 +76,7 @@ class DatasetCommand:
     )
     name: Annotated[str, typer.Option(help="The data set's name.")] = Description.name
     version: Annotated[str, typer.Option(help="The data set's version.")] = Description.version
-    licence: Annotated[str, typer.Option(help="License of the images.")] = Description.licence
+    licence: Annotated[str, typer.Option(help="Licence of the images.")] = Description.licence
     source: Annotated[str, typer.Option(help="Where the images come from.")] = ""
 
     @property

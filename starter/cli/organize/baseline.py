@@ -91,7 +91,7 @@ def _measured(
 
 
 def _old_reference(folder: Path) -> Reference | None:
-    """Return what is there, if it can be read: measuring anew is what mends an unreadable one."""
+    """Return the old reference if it can be read; measuring again replaces an unreadable one."""
     from starter.evaluation.evaluate import read_reference
 
     try:

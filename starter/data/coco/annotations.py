@@ -1,7 +1,7 @@
 """COCO annotation files, as all tools write them.
 
 A bad annotation keeps its place and says what is wrong with it; only what is wrong with the file as a
-whole refuses it. What was read otherwise than it stands there is told in `CocoFile.notes`.
+whole refuses it. `CocoFile.notes` says what was read differently from how it is written.
 Source of the format: Lin et al. 2014, Microsoft COCO, arXiv:1405.0312. Single values: values.py.
 """
 

@@ -2,7 +2,7 @@
 
 A photograph gets its name only when all of it is there, decodes, and has the annotated
 shape: it is written beside, and renamed. So what has its name is whole, after any kill,
-and a later run goes on from there. One URL is fetched by http_download.py.
+and a later run resumes from there. One URL is fetched by http_download.py.
 """
 
 import io
@@ -29,7 +29,7 @@ from starter.data.image_store import id_problem
 from starter.data.pixels import DepthError
 
 GIVE_UP_AFTER = 20
-"""So many photographs lost in a row, none of them for good, and the network is what is broken."""
+"""After this many consecutive losses, none of them permanent, the network is considered down."""
 
 _PARTIAL = ".partial"
 _LOCK = ".partial.lock"

@@ -26,7 +26,7 @@ class CropReport:
     left_out: list[LeftOut]
     """Every box that was not cut."""
     notes: tuple[str, ...]
-    """What was read otherwise than the COCO file says."""
+    """What was read differently from the COCO file."""
     respelled: list[tuple[str, str]]
     """File names that are spelled otherwise in the folder: in the COCO file, and there."""
     scaled: int
@@ -56,7 +56,7 @@ class CropReport:
 
     @property
     def faults(self) -> dict[str, list[LeftOut]]:
-        """Annotations that are wrong, by what is wrong; those of OTHER_SHAPE are told by picture."""
+        """Wrong annotations by fault; those with OTHER_SHAPE are reported by picture."""
         found = defaultdict(list)
         for box in self.left_out:
             if box.is_fault and box.reason != OTHER_SHAPE:
@@ -65,7 +65,7 @@ class CropReport:
 
     @property
     def remarks(self) -> list[str]:
-        """What was read or decided otherwise than a reader may expect, in sentences."""
+        """What was read or decided differently from what a reader may expect, in sentences."""
         found = list(self.notes)
         if self.respelled:
             name, there = self.respelled[0]

@@ -1,6 +1,6 @@
-"""Convert a checkpoint in a process of its own: a pickle is data that is not to be trusted, even one's own.
+"""Convert a checkpoint in a separate process: a pickle is untrusted data, even your own.
 
-`converted` starts it; `python -m starter.evaluation.runner.converter REQUEST` locks itself in where the
+`converted` starts it; `python -m starter.evaluation.runner.converter REQUEST` enters a sandbox where the
 kernel can, reads that one file, and writes one beside the answer.
 """
 

@@ -222,7 +222,7 @@ class Runner:
         return ended.process.returncode
 
     def _end_problem(self, status: int) -> Problem:
-        """Return what a graph is told that has ended two children."""
+        """Return the problem of a graph that has ended two child processes."""
         try:
             with (self._written / _WHERE).open("rb") as file:
                 place = file.read(_LONGEST_PLACE).decode(errors="replace")
@@ -290,7 +290,7 @@ def readable(dataset: Path, kept: KeptImages | None) -> list[Path]:
 
 
 def can_lock() -> bool:
-    """Say whether a process can lock itself in on this machine."""
+    """Say whether this machine can sandbox a process."""
     if absent():
         return False
     from starter.sandbox.lockdown import missing  # noqa: PLC0415 - Linux alone has it

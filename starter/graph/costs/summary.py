@@ -1,4 +1,4 @@
-"""Every cost of a network beside its MACs, read off the graph."""
+"""Every cost of a network besides its MACs, read from the graph."""
 
 from starter.contract.costs import GraphCosts
 from starter.graph.analysis import Trace

@@ -1,4 +1,4 @@
-"""The training recipe of `starter train`, top to bottom, to be read and changed.
+"""The training recipe of `starter train`, to read from top to bottom and to change.
 
 The images are decoded and transformed once and kept in memory; the best averaged weights
 by validation macro F1 go beside the plugin as safetensors, when the run is over. The
@@ -64,7 +64,7 @@ def train(
         source: the plugin; its code is run in this process.
         dataset: its training images; the evaluation images are not touched.
         settings: the switches.
-        resume: whether to go on from the checkpoints of a run that was killed, where there are any.
+        resume: whether to resume from the checkpoints of a killed run, if there are any.
         tensorboard: a folder for TensorBoard's files.
         log: takes one line for each epoch.
         on_progress: called after each step with the number of finished steps and of all steps.
@@ -187,7 +187,7 @@ class _Fit:
         return True
 
     def begin(self, log: Log) -> None:
-        """Note how good the weights are that it goes on from: an epoch must be better to be kept."""
+        """Record the F1 of the starting weights: an epoch must be better to be kept."""
         if self.settings.from_weights and len(self.validation.labels):
             self.best = Best(0, self._validate()[1])
             log(f"starting weights: validation macro F1 {self.best.f1:.4f}")

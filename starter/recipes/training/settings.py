@@ -1,7 +1,7 @@
-"""The switches of `starter train` and the report of a run: records, no computation, no torch to read them.
+"""The switches of `starter train` and the report of a run: records only, without torch.
 
-The defaults are those that made the packaged baseline. What each switch is worth is
-measured by benchmarks/ablation.py and told in docs/training.md.
+The packaged baseline was trained with the defaults. benchmarks/ablation.py measures what each
+switch is worth; docs/training.md shows the results.
 """
 
 from pathlib import Path
@@ -149,22 +149,22 @@ class TrainSettings(BaseModel):
 
 
 class SeedResult(BaseModel):
-    """What one of several runs gave."""
+    """The result of one of several runs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int
     """Its seed."""
     best_epoch: int
-    """The epoch of its best averaged weights, from 1; 0: none was better than what it went on from."""
+    """The epoch of its best averaged weights, from 1; 0: none was better than the starting weights."""
     macro_f1: float | None
     """On the validation images; None without them."""
     epochs: int
-    """How many it went through."""
+    """Number of epochs run."""
 
 
 class TrainReport(BaseModel):
-    """What a training run gave."""
+    """The result of a training run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -173,9 +173,9 @@ class TrainReport(BaseModel):
     sha256: str
     """Its digest."""
     replaced: str | None
-    """Where the weights lie that were in its place before; None if there were none, or the same."""
+    """Where the replaced weights are kept; None if there were none, or the same ones."""
     best_epoch: int
-    """The epoch whose averaged weights were kept, from 1; 0: none was better than what it went on from."""
+    """The epoch whose averaged weights were kept, from 1; 0: none was better than the starting weights."""
     macro_f1: float | None
     """On the validation images; None without them."""
     runs: tuple[SeedResult, ...]
@@ -193,9 +193,9 @@ class TrainReport(BaseModel):
     images_per_second: float
     """Training images of this call, augmentation and validation included."""
     interrupted: bool
-    """Whether it was stopped before its last epoch."""
+    """Whether the run was stopped before its last epoch."""
     settings: TrainSettings
-    """What it was run with."""
+    """The settings of the run."""
 
 
 def device_of(name: str) -> "torch.device":
