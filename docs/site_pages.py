@@ -94,7 +94,7 @@ def _command(words: str, command: Any, level: int) -> list[str]:
     lines = [f"{'#' * level} {words}", "", command.help or "", ""]
     parameters = [p for p in command.params if p.name != "help" and not getattr(p, "hidden", False)]
     if parameters:
-        lines += ["| | default | |", "|---|---|---|", *map(_parameter, parameters), ""]
+        lines += ["| | |", "|---|---|", *map(_parameter, parameters), ""]
     for name, child in getattr(command, "commands", {}).items():
         lines += _command(f"{words} {name}", child, level + 1)
     return lines
@@ -104,15 +104,14 @@ def _parameter(parameter: Any) -> str:
     names = [*parameter.opts, *parameter.secondary_opts]
     if parameter.param_type_name == "argument":
         names = [str(parameter.metavar or parameter.name).upper() + ("..." if parameter.nargs == -1 else "")]
-    default = parameter.default
-    shown = "" if default in (None, False, (), []) or callable(default) else f"`{_plain(default)}`"
     kind = getattr(getattr(parameter, "type_descriptor", None), "annotation", None)
     choices = list(kind) if isinstance(kind, type) and issubclass(kind, Enum) else []
-    text = (getattr(parameter, "help", "") or "") + (
-        f" One of {', '.join(f'`{_plain(choice)}`' for choice in choices)}." if choices else ""
-    )
-    cells = (", ".join(f"`{name}`" for name in names), shown, text.replace("|", "\\|"))
-    return f"| {' | '.join(cells)} |"
+    text = [(getattr(parameter, "help", "") or "").replace("|", "\\|")]
+    if choices:
+        text.append(f"One of {', '.join(f'`{_plain(choice)}`' for choice in choices)}.")
+    if parameter.default not in {None, False, ()} and not callable(parameter.default):
+        text.append(f"Default: `{_plain(parameter.default)}`.")
+    return f"| {', '.join(f'`{name}`' for name in names)} | {' '.join(text)} |"
 
 
 def _plain(value: Any) -> str:

@@ -37,7 +37,7 @@ __all__ = [
 
 if not TYPE_CHECKING:
     _HOMES = {
-        "contract.results": ("CostReport",),
+        "contract.costs": ("CostReport",),
         "graph.cost_rules": ("OperatorCost", "load_rules", "with_rule"),
         "graph.format": ("Ref",),
         "graph.formulas": ("Call", "Cost", "CostClass"),

@@ -34,6 +34,7 @@ CostName = Literal[
     "memory_access",
     "depth",
     "bit_operations",
+    "speed",
 ]
 """What an image costs, by the names of evaluation.scoring.Counts."""
 
@@ -47,6 +48,8 @@ class ScoreRules(Record):
     """Whose count is scored: ours; the original competition's (ptflops); or thop's (can be fooled)."""
     cost: dict[CostName, Annotated[float, Field(gt=0)]] = Field(default={}, exclude_if=lambda cost: not cost)
     """Costs, each over the baseline's, and how much each weighs; left out: all of `counter`."""
+    speed_takings: int = Field(default=3, ge=1, exclude_if=lambda takings: takings == 3)
+    """How often `starter batch` times an entry beside the baseline, where a speed is asked for."""
     f1_floor: float = Field(default=0.5, ge=0, le=1)
     """Below this macro F1 an entry is unranked."""
     penalty: float = Field(default=1.0, ge=0)
@@ -77,6 +80,8 @@ class Budget(Record):
     """Convolutions and matrix products one after another."""
     bit_operations: int | None = Field(default=None, gt=0)
     """MACs of contractions, each x the bits of both its operands / 1,024."""
+    latency_ratio: float | None = Field(default=None, gt=0)
+    """Time over the baseline's, on the machine of `starter batch`."""
 
 
 class Limits(Record):
@@ -159,6 +164,11 @@ class CompetitionFile(Record):
         version = self.score.cost_version or known.get(measured, NEWEST_COST_VERSION)
         score = self.score.model_copy(update={"cost_version": version})
         return self.model_copy(update={"score": score})
+
+    @property
+    def asks_for_speed(self) -> bool:
+        """Whether an entry's time is scored or limited."""
+        return "speed" in self.score.weights or self.budget.latency_ratio is not None
 
     def path(self, relative: str) -> Path:
         """Resolve a path of the file against its folder."""

@@ -45,10 +45,12 @@ TRUST = {
     "score": Trust.OWN,
     "validate": Trust.OWN,
     "profile": Trust.OWN,
+    "speed": Trust.OWN,
     "baseline measure": Trust.OWN,
     "baseline check": Trust.OWN,
     "train": Trust.OWN,
     "compress": Trust.OWN,
+    "export": Trust.OWN,
     "search": Trust.OWN,
     "batch": Trust.STRANGERS,
 }

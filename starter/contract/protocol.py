@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from starter.contract.costs import CostReport, GraphCosts, ProfileReport
+from starter.contract.costs import CostReport, GraphCosts, ProfileReport, SpeedReport
 from starter.contract.errors import Problem, Record
 from starter.contract.hookspecs import Competition
 from starter.contract.submissions import Kind
@@ -101,6 +101,21 @@ class KeepRequest(Record):
     """Where."""
 
 
+class SpeedRequest(Record):
+    """A graph to be timed beside the baseline's."""
+
+    graph: Path
+    """The baseline's graph.json."""
+    weights: Path
+    """The baseline's weights.safetensors."""
+    seconds: float = Field(default=4.0, gt=0)
+    """Processor time for each batch size in one taking; a slow network takes longer."""
+    takings: int = Field(default=1, ge=1)
+    """How often all batch sizes are timed, one after the other."""
+    seed: int = 0
+    """Of the order of the blocks, the images and where memory lies."""
+
+
 class RunnerRequest(Record):
     """One graph to be counted and run."""
 
@@ -124,6 +139,8 @@ class RunnerRequest(Record):
     """Where decoded images are kept; None: nowhere."""
     device: str = "cpu"
     """What the graph is run on."""
+    speed: SpeedRequest | None = None
+    """What the graph is timed beside; None: it is not timed."""
     where: Path | None = None
     """A file that names each operator before it runs, so that a crash leaves its place; slow."""
 
@@ -146,6 +163,8 @@ class RunnerReply(Record):
     input_shape: tuple[int, int, int] | None = None
     """(C, H, W)."""
     profile: ProfileReport | None = None
+    """If it was asked for."""
+    speed: SpeedReport | None = None
     """If it was asked for."""
 
 

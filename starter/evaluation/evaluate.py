@@ -59,6 +59,9 @@ PROFILE = Scope(layers=True, reference_must_hold=False)
 LAYERS = Scope(images=0, layers=True, reference_must_hold=False)
 """What each layer costs, without running an image."""
 
+COSTS = Scope(images=0, scored=False, reference_must_hold=False)
+"""What can be measured without an image."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -249,6 +252,7 @@ class Evaluator:
         }
         if cost is not None:
             fields |= {
+                "speed": found.reply.speed,
                 "macs": cost.macs,
                 "contraction_macs": cost.contraction,
                 "pointwise_macs": cost.pointwise,
@@ -267,7 +271,7 @@ class Evaluator:
                 Code.OVER_BUDGET,
                 where=name,
                 expected=f"at most {most:,}",
-                got=f"{own:,} ({own - most:,} over)",
+                got=f"{own:,} ({round(own - most, 4):,} over)",
             )
             for name, most, own in counts.exceeding(self._competition.budget)
         )

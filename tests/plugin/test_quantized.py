@@ -97,7 +97,7 @@ def test_its_weights_are_stored_as_int8() -> None:
 
 
 def test_a_program_saved_and_loaded_again_is_the_same(tmp_path: Any) -> None:
-    """A plugin has a file beside it, and does not need torchao itself."""
+    """A plugin that has it as a file needs torch alone: `_decomposed` defines the operators."""
     exported = torch.export.export(converted(), (torch.rand(1, *SHAPE),))
     torch.export.save(exported, tmp_path / "model.pt2")
     model = torch.export.load(tmp_path / "model.pt2").module()

@@ -199,13 +199,16 @@ def _in_this_machine(
 ) -> "Workers":
     """Return jobs that share the cores and the kept images."""
     from starter.evaluation.measure import Images, LocalMeasurer
+    from starter.evaluation.runner.speed import SpeedPlan
     from starter.organizer.batch import LocalJobs
 
     chosen = isolation_for("batch", rules, isolation)
     threads = max(1, available().threads // max(1, jobs))
+    speed = SpeedPlan.of(rules)
 
     def measurer(images: Images) -> LocalMeasurer:
-        return LocalMeasurer(rules, replace(images, kept=kept), isolation=chosen, threads=threads)
+        own = replace(images, kept=kept)
+        return LocalMeasurer(rules, own, isolation=chosen, threads=threads, speed=speed)
 
     return LocalJobs(partial(evaluator, measurer=measurer), jobs)
 

@@ -5,6 +5,9 @@ from importlib.util import find_spec
 from starter.contract.errors import Code, usage_error
 
 EXTRAS = {
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "onnxscript": "onnx",
     "optuna": "search",
     "ray": "ray",
     "tensorboard": "tensorboard",

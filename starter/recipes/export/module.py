@@ -1,0 +1,262 @@
+"""A traced graph as a torch module that takes any batch: what the exported files are made of.
+
+The counted graph has a batch of one, and its sizes are literal numbers. Here every value is followed at
+a second batch size, without data, to know where the batch lies in it. Sizes that hold it become -1, and
+constants that meet images are repeated for each. An operator that cannot be followed is refused with its
+place; whether the rest means the same is seen from the logits (parity.py).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import fx, nn
+
+from starter.graph.analysis import Step, Trace, substitute
+from starter.graph.format import INPUT, AtenValue, Node, Ref
+from starter.graph.formulas import tensors_of
+from starter.graph.kernels import TORCH_ERRORS, kernel
+
+_PROBE = 7
+"""The second batch size."""
+_META = torch.device("meta")
+_SIZED = frozenset(
+    {"aten.view.default", "aten._unsafe_view.default", "aten.reshape.default", "aten.unflatten.int"}
+)
+"""Operators whose sizes are written out, for elements in the same order."""
+_ORDERED = frozenset(
+    {*_SIZED, "aten.flatten.using_ints", "aten.squeeze.default", "aten.squeeze.dim", "aten.squeeze.dims"}
+)
+"""Those, and others that can be written as one."""
+_RESHAPE = "aten.reshape.default"
+_EXPAND = "aten.expand.default"
+
+
+class BatchError(Exception):
+    """A graph that cannot be followed at another batch size; says the operator and its place."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Where the batch lies in a tensor."""
+
+    axis: int
+    """The axis that it makes longer."""
+    outside: int = 1
+    """Elements of that axis that lie outside of it: 3 where (3, batch) became one axis."""
+
+
+ROWS = Batch(0)
+"""One row for each image."""
+
+
+@dataclass(frozen=True)
+class _Value:
+    """A value that depends on the image."""
+
+    node: fx.Node
+    """What computes it."""
+    probe: AtenValue
+    """At the second batch size: a tensor without data, or several."""
+    batch: Batch
+    """Where the batch lies, in the first tensor of several."""
+
+
+def module_of(walk: Trace, *, batched: bool) -> fx.GraphModule:
+    """Return the graph as a module: float32 (batch, C, H, W) to float32 logits (batch, num_classes).
+
+    Args:
+        walk: what was counted; what nothing depends on is left out.
+        batched: whether it takes any batch. Else it takes one image, and its operators are the counted ones.
+
+    Raises:
+        BatchError: it cannot be followed at another batch size.
+    """
+    writer = _Writer(walk, batched=batched)
+    for step in walk.steps:
+        writer.add(step)
+    return writer.finish()
+
+
+class _Writer:
+    """Writes the steps of a trace into an fx graph, one after another."""
+
+    def __init__(self, walk: Trace, *, batched: bool) -> None:
+        self._walk, self._batched = walk, batched
+        self._graph, self._root = fx.Graph(), nn.Module()
+        self._fetched: dict[str, AtenValue] = {}
+        image = self._graph.placeholder(INPUT)
+        probe = torch.empty(_PROBE, *walk.graph.file.input_shape[1:], device=_META)
+        self._values = {INPUT: _Value(image, probe, ROWS)}
+        self._size = self._graph.call_function(torch.ops.aten.sym_size.int, (image, 0))
+
+    def add(self, step: Step) -> None:
+        """Write one step.
+
+        Raises:
+            BatchError: it cannot be followed at another batch size.
+        """
+        node = step.node
+        self._values[node.name] = self._followed(node) if self._batched else self._written(node)
+
+    def finish(self) -> fx.GraphModule:
+        """Return the module.
+
+        Raises:
+            BatchError: the logits are not one row for each image.
+        """
+        output = self._values[self._walk.graph.file.output]
+        if output.batch != ROWS:
+            raise BatchError("the output is not one row for each image")
+        self._graph.output(output.node)
+        self._graph.eliminate_dead_code()
+        module = fx.GraphModule(self._root, self._graph)
+        module.eval()
+        return module
+
+    def _followed(self, node: Node) -> _Value:
+        """Write an operator as it is, with repeated constants, or as a reshape: the first that works."""
+        found = None
+        if node.op not in _SIZED:
+            found = self._tried(node) or self._tried(self._with_repeated(node))
+        if found is None and node.op in _ORDERED:
+            found = self._reshaped(node)
+        if found is None and node.op == _EXPAND:
+            found = self._expanded(node)
+        if found is None:
+            raise BatchError(f"{node.op} at {node.place}")
+        return found
+
+    def _tried(self, node: Node) -> _Value | None:
+        """Write an operator, unless it fails at the second batch size or loses the batch there."""
+        probe = self._probed(node)
+        batch = self._batch(node, probe)
+        return self._written(node, probe, batch) if batch else None
+
+    def _written(self, node: Node, probe: AtenValue = None, batch: Batch = ROWS) -> _Value:
+        args, kwargs = substitute(list(node.args), self._node), substitute(node.kwargs, self._node)
+        return _Value(self._graph.call_function(kernel(node.op), tuple(args), kwargs), probe, batch)
+
+    def _probed(self, node: Node) -> AtenValue:
+        """Call an operator at the second batch size; None where torch refuses."""
+        args, kwargs = substitute(list(node.args), self._probe), substitute(node.kwargs, self._probe)
+        try:
+            with torch.no_grad():
+                return kernel(node.op)(*args, **kwargs)
+        except (*TORCH_ERRORS, NotImplementedError):
+            return None
+
+    def _batch(self, node: Node, probe: AtenValue) -> Batch | None:
+        """Return where the batch lies in a result, the first of several; None if not in one axis."""
+        counted, probed = tensors_of(self._walk.shapes[node.name]), tensors_of(probe)
+        source = next(self._values[name] for name in node.refs() if name in self._values)
+        return _batch_between(counted[0], probed[0], source.batch.outside) if probed else None
+
+    def _reshaped(self, node: Node) -> _Value | None:
+        """Write an operator that keeps the order of the elements as a reshape to the sizes it has counted."""
+        source = self._values[node.args[0].name]
+        before, sizes = self._shape_of(node.args[0]), list(self._walk.shapes[node.name].shape)
+        batch = _moved(before, source.batch, sizes)
+        if batch is None:
+            return None
+        sizes[batch.axis] = -1
+        written = node.model_copy(update={"op": _RESHAPE, "args": [node.args[0], sizes], "kwargs": {}})
+        return self._written(written, self._probed(written), batch)
+
+    def _expanded(self, node: Node) -> _Value | None:
+        source = self._values[node.args[0].name]
+        sizes = list(self._walk.shapes[node.name].shape)
+        axis = source.batch.axis + len(sizes) - len(self._shape_of(node.args[0]))
+        sizes[axis] = -1
+        return self._tried(node.model_copy(update={"args": [node.args[0], sizes]}))
+
+    def _with_repeated(self, node: Node) -> Node:
+        """Return a node whose constants hold their values once for each image, where the images lie."""
+        image = next(name for name in node.refs() if name in self._values)
+        axis, rank = self._values[image].batch.axis, len(self._shape_of(Ref(image)))
+        names = {name for name in node.refs() if name not in self._values}
+        repeated = {name: Ref(self._repeated(name, axis, rank)) for name in sorted(names)}
+
+        def lookup(name: str) -> Ref:
+            return repeated.get(name, Ref(name))
+
+        args, kwargs = substitute(list(node.args), lookup), substitute(node.kwargs, lookup)
+        return node.model_copy(update={"args": args, "kwargs": kwargs})
+
+    def _repeated(self, name: str, axis: int, rank: int) -> str:
+        """Return the name of a constant that is repeated along an axis; its own where it has another rank."""
+        constant = self._walk.constants[name]
+        if not isinstance(constant, torch.Tensor) or constant.dim() != rank:
+            return name
+        new = f"{name} along {axis}"
+        if new not in self._values:
+            times: list[AtenValue] = [1] * rank
+            probe = constant.to(_META).repeat(*times[:axis], _PROBE, *times[axis + 1 :])
+            times[axis] = self._size
+            written = self._graph.call_function(torch.ops.aten.repeat.default, (self._node(name), times))
+            self._values[new] = _Value(written, probe, Batch(axis))
+        return new
+
+    def _node(self, name: str) -> AtenValue:
+        """Return the fx node of a value; a constant becomes a buffer when it is first read."""
+        if name in self._values:
+            return self._values[name].node
+        if name not in self._fetched:
+            self._fetched[name] = self._fetch(self._walk.constants[name])
+        return self._fetched[name]
+
+    def _fetch(self, constant: AtenValue) -> AtenValue:
+        if isinstance(constant, list | tuple):
+            return [self._fetch(item) for item in constant]
+        if not isinstance(constant, torch.Tensor):
+            return constant
+        name = f"constant_{len(list(self._root.buffers()))}"
+        self._root.register_buffer(name, constant.detach())
+        return self._graph.get_attr(name)
+
+    def _probe(self, name: str) -> AtenValue:
+        if name in self._values:
+            return self._values[name].probe
+        return _without_data(self._walk.constants[name])
+
+    def _shape_of(self, ref: Ref) -> torch.Size:
+        return tensors_of(self._walk.shapes[ref.name])[0].shape
+
+
+def _without_data(value: AtenValue) -> AtenValue:
+    if isinstance(value, torch.Tensor):
+        return value.to(_META)
+    return [_without_data(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _batch_between(one: torch.Tensor, many: torch.Tensor, outside: int) -> Batch | None:
+    """Return where the batch lies, from a value for one image and for `_PROBE` of them."""
+    if one.dim() != many.dim():
+        return None
+    longer = [axis for axis in range(one.dim()) if one.shape[axis] != many.shape[axis]]
+    if len(longer) != 1 or many.shape[longer[0]] != _PROBE * one.shape[longer[0]]:
+        return None
+    return Batch(longer[0], outside if one.shape[longer[0]] % outside == 0 else 1)
+
+
+def _moved(before: torch.Size, batch: Batch, sizes: list[int]) -> Batch | None:
+    """Return where the batch lies after a reshape, from the sizes for one image; None where it is torn.
+
+    An axis that the batch is not alone in stays what it was for one image: the last one holds features.
+
+    >>> _moved(torch.Size([1, 64, 7, 7]), Batch(0), [1, 3136])
+    Batch(axis=0, outside=1)
+    >>> _moved(torch.Size([49, 1, 4, 16]), Batch(1), [49, 64])
+    Batch(axis=0, outside=49)
+    """
+    outside, passed = math.prod(before[: batch.axis]) * batch.outside, 1
+    for axis, size in enumerate(sizes):
+        inside_last = 0 < axis == len(sizes) - 1 and batch.axis < len(before) - 1
+        if outside == passed and inside_last and size > 1:
+            return Batch(axis - 1, sizes[axis - 1])
+        if outside == passed:
+            return Batch(axis)
+        if outside < passed * size and outside % passed == 0 and size % (outside // passed) == 0:
+            return Batch(axis, outside // passed)
+        passed *= size
+    return None
