@@ -137,7 +137,7 @@ def test_a_good_plugin_is_given_the_competition_and_loaded(tmp_path: Path) -> No
             SMALL.replace("[]", "[], weights='w.safetensors'"),
             Code.WEIGHTS_MISSING,
             "w.safetensors",
-            "comes with net.safetensors alone",
+            "takes its weights only from net.safetensors",
         ),
         (
             SMALL.replace("[]", "[], weights='w.pt'"),

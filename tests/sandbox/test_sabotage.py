@@ -237,7 +237,7 @@ def test_a_worker_that_says_it_is_ready_unlocked_is_not_used(
     monkeypatch.setattr(LockedSandbox, "_worker", lambda _: [sys.executable, "-I", "-c", lie])
     with LockedSandbox(each_sandbox.level, user=each_sandbox._user, limits=LIMITS, preload=False) as unlocked:
         assert unlocked.failure().startswith("a thread of the worker is outside the sandbox: {'Seccomp': '0'")
-    assert unfit(os.getpid(), forks=False).startswith("a thread of the worker is not locked in")
+    assert unfit(os.getpid(), forks=False).startswith("a thread of the worker is outside the sandbox")
 
 
 def test_folders_of_any_depth_are_measured_and_emptied(tmp_path: Path) -> None:
