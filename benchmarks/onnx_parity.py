@@ -3,8 +3,8 @@
 Each goes the way of `starter export --onnx`: counted, written, run by onnxruntime on five images, one alone
 and four together, and compared with the kit in float32. "differs" is the largest difference as a share of
 the largest logit; "batch" is any, or 1 with the operator that could not be followed; "ratio" is the kit's
-latency over onnxruntime's for one image on one thread. Weights and images are random. Exit status 1 if a file
-is refused.
+latency over onnxruntime's for one image on one thread. Images are random, weights as in
+model_coverage.py. Exit status 1 if a file is refused.
 
     python benchmarks/onnx_parity.py                       about 15 minutes on one core
     python benchmarks/onnx_parity.py --only torchvision    or part of a network's name
@@ -16,31 +16,24 @@ import statistics
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 from starter.contract.system.processors import waiting
 
 os.environ.update(waiting(os.environ))  # before torch is loaded: as the kit's own processes
 
-import timm
 import torch
-import torchvision
-from timm.data.config import resolve_data_config
-from torch import nn
+from model_coverage import NUM_CLASSES, build, enliven, graph_of
 
 from starter.contract.errors import ParticipantError
-from starter.contract.submissions import Kind, SubmissionSource
 from starter.graph.analysis import trace
 from starter.graph.costs.macs import count_macs
 from starter.graph.executor import Program
-from starter.graph.reader import read_graph
-from starter.plugin.export import export_model, write_graph
 from starter.recipes.export.counted import Counted
 from starter.recipes.export.export import export_any
 from starter.recipes.export.formats import Format
 
-NUM_CLASSES, IMAGES = 6, 5
+IMAGES = 5
 TORCHVISION = """
 alexnet vgg11_bn squeezenet1_1 resnet18 resnext50_32x4d wide_resnet50_2 densenet121 shufflenet_v2_x0_5
 shufflenet_v2_x1_0 mobilenet_v2 mobilenet_v3_small mobilenet_v3_large mnasnet0_5 efficientnet_b0
@@ -51,35 +44,21 @@ mobilenetv4_conv_small mobilenetv4_hybrid_medium efficientnet_lite0 efficientnet
 ghostnetv2_100 lcnet_050 tinynet_a mobileone_s0 repvgg_a0 fasternet_t0 mobilevit_xxs mobilevitv2_050
 efficientvit_m0 efficientvit_b0 efficientformer_l1 convnextv2_atto vit_tiny_patch16_224
 deit3_small_patch16_224 eva02_tiny_patch14_224 swinv2_tiny_window8_256 maxvit_pico_rw_256 coat_lite_tiny
-coatnet_nano_rw_224
-cait_xxs24_224 levit_128s xcit_nano_12_p16_224 volo_d1_224 mixer_s32_224 gmlp_ti16_224 poolformer_s12
-resnet26d resnest14d skresnet18 ecaresnet26t botnet26t_256 halonet26t lambda_resnet26t pvt_v2_b0
-twins_svt_small
+coatnet_nano_rw_224 cait_xxs24_224 levit_128s xcit_nano_12_p16_224 volo_d1_224 mixer_s32_224 gmlp_ti16_224
+poolformer_s12 resnet26d resnest14d skresnet18 ecaresnet26t botnet26t_256 halonet26t lambda_resnet26t
+pvt_v2_b0 twins_svt_small
 """
+NETWORKS = (
+    *(f"torchvision/{name}" for name in TORCHVISION.split()),
+    *(f"timm/{name}" for name in TIMM.split()),
+)
 
 
-def networks(only: str) -> Iterator[tuple[str, nn.Module, int]]:
-    """Yield name, network and side of the image."""
-    for name in (f"torchvision/{n}" for n in TORCHVISION.split()):
-        if only in name:
-            yield name, torchvision.models.get_model(name.partition("/")[2], num_classes=NUM_CLASSES), 224
-    for name in (f"timm/{n}" for n in TIMM.split()):
-        if only in name:
-            model = timm.create_model(name.partition("/")[2], num_classes=NUM_CLASSES)
-            yield name, model, resolve_data_config({}, model=model)["input_size"][-1]
-
-
-def counted(name: str, model: nn.Module, side: int) -> Counted:
+def counted(name: str) -> Counted:
     """Take a network to where `starter export` begins."""
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() > 1 and not parameter.any():  # a head of zeros would answer nothing
-                nn.init.normal_(parameter, std=0.02)
-    source = SubmissionSource(name, Path(__file__).parent, Kind.FOLDER)
-    with tempfile.TemporaryDirectory() as folder:
-        graph, weights = Path(folder) / "graph", Path(folder) / "weights"
-        write_graph(export_model(model.eval(), (3, side, side), source), source, graph, weights)
-        walk = trace(read_graph(graph, weights), num_classes=NUM_CLASSES)
+    model, side = build(name)
+    enliven(model, side)
+    walk = trace(graph_of(model, side), num_classes=NUM_CLASSES)
     images = torch.randn(IMAGES, 3, side, side)
     return Counted(
         name=name,
@@ -105,13 +84,12 @@ def main() -> int:
     warnings.simplefilter("ignore")
     ratios, refused, fixed = [], 0, 0
     print(f"{'network':40} {'batch':>5} {'differs':>8} {'MB':>6} {'ONNX, ms':>9} {'kit, ms':>9} {'ratio':>6}")
-    for name, model, side in networks(only):
-        torch.manual_seed(0)
+    for name in (name for name in NETWORKS if only in name):
         notes: list[str] = []
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "network.onnx"
             try:
-                found = export_any(counted(name, model, side), Format.ONNX, path, notes.append)
+                found = export_any(counted(name), Format.ONNX, path, notes.append)
             except ParticipantError as error:
                 refused += 1
                 print(f"{name:40} refused: {error}", flush=True)

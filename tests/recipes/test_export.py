@@ -1,9 +1,12 @@
 """Networks as ONNX and PT2 files: they take any batch, answer as the kit does, or are not there."""
 
+import importlib.util
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,6 +14,7 @@ import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import Command
 from torch import nn
 from tracing import Forward, trace_of
 
@@ -32,6 +36,7 @@ from starter.recipes.export.parity import MOST_DIFFERENCE, relative_difference
 from starter.submission import transform_records
 
 ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs" / "export.md"
 EXAMPLES = [
     "baseline",
     *(f"submissions/{name}" for name in ("distilled.py", "pruned", "separable", "shufflenet.py")),
@@ -158,6 +163,23 @@ def test_every_packaged_example_answers_the_same_in_onnxruntime_for_any_batch(
     assert session.get_inputs()[0].shape == ["batch", *counted.images.shape[1:]]
 
 
+def test_the_documents_program_classifies_a_photograph_with_the_file_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = load_competition(ROOT / "competition.toml")
+    dataset = open_dataset(rules.path(rules.dataset))
+    counted = count(discover_one(ROOT / "submissions" / "separable"), rules, dataset, Isolation(Level.NONE))
+    export(counted, Format.ONNX, tmp_path / "separable.onnx", None, timed=False)
+    dataset.images.open(dataset.test_ids()[0]).save(tmp_path / "photo.jpg", quality=100)
+    (block,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(block, names)  # noqa: S102 - the document's own program
+
+    assert names["name"] == counted.classes[counted.plain[0].argmax()]
+    assert relative_difference(names["logits"], counted.plain[:1]) < 0.05  # the JPEG is not the original
+
+
 @pytest.mark.parametrize("kind", Format)
 def test_names_of_any_characters_come_back_as_they_were(kind: Format, tmp_path: Path) -> None:
     counted = replace(counted_of(network(windows)), name='a "b" <c>\n\N{RIGHT-TO-LEFT OVERRIDE}é')
@@ -238,7 +260,7 @@ def test_what_is_no_number_never_agrees(value: float) -> None:
 
 
 def test_the_command_writes_both_files_and_replaces_them_only_by_force(
-    starter: Callable[..., object], write_plugin: Callable[..., Path], tmp_path: Path
+    starter: Command, write_plugin: Callable[..., Path], tmp_path: Path
 ) -> None:
     plugin, one, other = write_plugin("mine"), tmp_path / "new" / "a b.onnx", tmp_path / "mine.pt2"
     words = ("export", plugin, "--onnx", one, "--pt2", other)
@@ -268,7 +290,7 @@ def test_the_command_writes_both_files_and_replaces_them_only_by_force(
     ],
 )
 def test_a_contradiction_is_refused_before_anything_runs(
-    words: list[str], complaint: str, starter: Callable[..., object], write_plugin: Callable[..., Path]
+    words: list[str], complaint: str, starter: Command, write_plugin: Callable[..., Path]
 ) -> None:
     refused = starter("export", write_plugin("mine"), *words, expected=2)
     assert complaint in " ".join(refused.stderr.replace("│", " ").split())
@@ -282,7 +304,7 @@ def test_a_missing_package_is_told_by_the_name_of_its_extra(
     write_plugin: Callable[..., Path],
     tmp_path: Path,
 ) -> None:
-    real: Callable[[str], object] = extras.find_spec
+    real: Callable[[str], object] = importlib.util.find_spec
     monkeypatch.setattr(extras, "find_spec", lambda name: None if name == module else real(name))
     target = tmp_path / "x.onnx"
     monkeypatch.setattr("sys.argv", ["starter", "export", str(write_plugin("mine")), "--onnx", str(target)])
