@@ -6,33 +6,37 @@ The paper measures a GPU and a phone, so only the direction can be compared. Wid
 paper or half of them. The input has as many channels as the first block, so there is no stem, and
 the logits are six numbers of the last map, so there is no head.
 
-Each round runs all variants of a table in turn. A ratio is a variant's speed over the first one's in
-the same round, so below 1 is slower; shown are the median, the least and the most of all rounds.
+Every variant is timed beside the first of its table as `starter speed` times an entry beside the baseline
+(graph/profiling/speed.py). A ratio is its speed over the first one's, so below 1 is slower, with the 99 %
+interval. The first is timed beside itself. "?" marks a ratio that this machine cannot tell: the control
+differs from itself, or the interval is wider than 3 %.
 
-    python benchmarks/guidelines.py      a minute and a half on one core
+    python benchmarks/guidelines.py      six minutes on one core
 """
 
 import argparse
 import os
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from starter.contract.system.processors import waiting
+from starter.contract.system.processors import on_one_processor, waiting
 
 os.environ.update(waiting(os.environ))  # before torch is loaded: as the kit's own processes
 
 import torch
 from torch import nn
 
+from starter.contract.costs import BatchSpeed, SpeedVerdict
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.graph.analysis import Trace, trace
 from starter.graph.costs.macs import count_macs
 from starter.graph.costs.memory_access import memory_access
-from starter.graph.executor import Program
+from starter.graph.executor import to_bfloat16
+from starter.graph.profiling.ratios import judged
+from starter.graph.profiling.speed import Contest, undisturbed
 from starter.graph.reader import read_graph
 from starter.plugin.export import export_model, write_graph
 
@@ -40,8 +44,6 @@ SIZE = 56
 BLOCKS = 10
 BATCHES = (1, 8)
 NUM_CLASSES = 6
-CALLS = {1: 4, 8: 1}
-"""Calls in one measurement, by batch size."""
 
 
 @dataclass(frozen=True)
@@ -164,41 +166,38 @@ def trace_of(variant: Variant) -> Trace:
         return trace(read_graph(graph, weights), num_classes=NUM_CLASSES)
 
 
-def speeds(traces: Sequence[Trace], batch: int, rounds: int) -> list[list[float]]:
-    """Return images per second for each trace and round; the rounds take all traces in turn."""
-    runs = []
-    for walk in traces:
-        images = torch.randn(batch, *walk.graph.file.input_shape[1:])
-        runs.append((Program(walk, batch_size=batch), images))
-    found: list[list[float]] = [[] for _ in runs]
-    for _ in range(rounds):
-        for (program, images), measured in zip(runs, found, strict=True):
-            program(images)  # not counted: the variant before has filled caches and allocator
-            started = time.perf_counter()
-            for _ in range(CALLS[batch]):
-                program(images)
-            measured.append(batch * CALLS[batch] / (time.perf_counter() - started))
-    return found
+def beside(walk: Trace, first: Trace, batch: int, seconds: float) -> BatchSpeed:
+    """Time a variant beside the first of its table."""
+    contest = Contest(walk, first, rounding=to_bfloat16)
+    return judged(batch, list(contest.rounds(batch, seconds)))
 
 
-def show(title: str, variants: Sequence[Variant], rounds: int) -> None:
+def images_per_second(found: BatchSpeed) -> float:
+    """Return a variant's own speed: the median of its blocks."""
+    times = [
+        time for r in found.rounds for side, time in zip(r.order, r.microseconds, strict=True) if side == "e"
+    ]
+    return found.batch * 1e6 / statistics.median(times)
+
+
+def show(title: str, variants: Sequence[Variant], seconds: float) -> None:
     """Measure one of the paper's tables and print it as Markdown, once for each batch size."""
     traces = [trace_of(variant) for variant in variants]
     for batch in BATCHES:
-        print(f"\n### {title}, batch {batch}\n")
-        print(
-            "| variant | channels | MACs | elementwise | memory access | images/s | ratio | spread | paper |"
-        )
+        print(f"\n**{title}, batch {batch}**\n")
+        headings = ("variant", "channels", "MACs", "elementwise", "memory access", "images/s", "ratio")
+        print(f"| {' | '.join((*headings, 'interval', 'paper'))} |")
         print("|---|---|--:|--:|--:|--:|--:|---|---|")
-        found = speeds(traces, batch, rounds)
-        for variant, walk, measured in zip(variants, traces, found, strict=True):
+        for variant, walk in zip(variants, traces, strict=True):
+            found = beside(walk, traces[0], batch, seconds)
             cost = count_macs(walk)
             access = sum(memory_access(step).elements for step in walk.steps)
-            ratios = [speed / first for speed, first in zip(measured, found[0], strict=True)]
+            slowest, fastest = (1 / ratio for ratio in reversed(found.interval))
+            unsure = "" if found.verdict is SpeedVerdict.OK else "?"
             print(
                 f"| {variant.name} | {variant.channels} | {cost.contraction:,} | {cost.pointwise:,} "
-                f"| {access:,} | {statistics.median(measured):.1f} | {statistics.median(ratios):.2f} "
-                f"| {min(ratios):.2f} to {max(ratios):.2f} | {variant.paper} |",
+                f"| {access:,} | {images_per_second(found):.1f} | {1 / found.ratio:.3f}{unsure} "
+                f"| {slowest:.3f} to {fastest:.3f} | {variant.paper} |",
                 flush=True,
             )
 
@@ -206,14 +205,15 @@ def show(title: str, variants: Sequence[Variant], rounds: int) -> None:
 def main() -> None:
     """Measure all tables."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=20)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--seconds", type=float, default=4.0, help="for each row, at least")
+    seconds = parser.parse_args().seconds
     print(
-        f"torch {torch.__version__}, threads {torch.get_num_threads()}, cores {os.cpu_count()}, "
-        f"load {os.getloadavg()[0]:.1f}, {rounds} rounds"
+        f"torch {torch.__version__}, one thread on one core of {os.cpu_count()}, "
+        f"load {os.getloadavg()[0]:.1f}, {seconds:g} seconds a row"
     )
-    for title, variants in TABLES.items():
-        show(title, variants, rounds)
+    with on_one_processor(0), undisturbed():  # 0: this process
+        for title, variants in TABLES.items():
+            show(title, variants, seconds)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from starter.contract.errors import CATALOGUE
+from starter.contract.errors import Language, explanations
 from starter.contract.hookspecs import Competition, Submission
 from starter.contract.isolation import TRUST, Level, Trust
 from starter.evaluation.scoring import RankKey
@@ -27,9 +27,13 @@ from starter.submission import transforms
 ROOT = Path(__file__).parents[1]
 FILES = (
     "README.md",
+    "docs/first-score.md",
     "docs/plugin.md",
     "docs/scoring.md",
     "docs/errors.md",
+    "README.ko.md",
+    "docs/ko/errors.md",
+    "docs/ko/plugin.md",
     "docs/profile.md",
     "docs/security.md",
 )
@@ -61,7 +65,16 @@ def errors() -> str:
     return "\n\n".join(
         f"## {code} {entry.title}\n\n"
         f"Status `{entry.status}`, stage {entry.stage}. {entry.why}\n\n**Fix** {entry.fix}"
-        for code, entry in CATALOGUE.items()
+        for code, entry in explanations(Language.ENGLISH).items()
+    )
+
+
+def errors_ko() -> str:
+    """Return one section for each code, in Korean."""
+    return "\n\n".join(
+        f"## {code} {entry.title}\n\n"
+        f"상태 `{entry.status}`, 단계 {entry.stage}. {entry.why}\n\n**해결** {entry.fix}"
+        for code, entry in explanations(Language.KOREAN).items()
     )
 
 
@@ -116,6 +129,11 @@ def printed(*arguments: str) -> str:
     return f"```text\n{run.stdout.rstrip()}\n```"
 
 
+def board() -> str:
+    """Return the scoreboard alone, without the explanations under it."""
+    return printed("score").split("\n\n")[0] + "\n```"
+
+
 def profiles() -> str:
     """Return the profiles of the baseline and the examples, and draw their picture."""
     names = ("baseline", "submissions/shufflenet.py", "submissions/separable", "submissions/pruned")
@@ -138,6 +156,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "submission": lambda: fields(Submission),
     "transforms": allowed_transforms,
     "errors": errors,
+    "errors_ko": errors_ko,
     "operators": operators,
     "operands": operands,
     "order": lambda: fields(RankKey),
@@ -148,6 +167,7 @@ PARTS: dict[str, Callable[[], str]] = {
 
 RUNS: dict[str, Callable[[], str]] = {
     "scoreboard": lambda: printed("score"),
+    "board": board,
     "profiles": profiles,
     "comparison": comparison,
 }

@@ -1,7 +1,7 @@
-"""The address for organizers and libraries: what operators cost, rules of one's own, counting a model.
+"""The public module for organizers and libraries: operator costs, cost rules, counting a model.
 
-docs/scoring.md tells how. Names are looked up when they are first used: importing this
-module loads no torch, and an organizer's file loads no code that runs plugins.
+See docs/scoring.md. Names are resolved when they are first used: importing this module does
+not load torch, and an organizer's file does not load code that runs plugins.
 """
 
 from importlib import import_module
@@ -37,7 +37,7 @@ __all__ = [
 
 if not TYPE_CHECKING:
     _HOMES = {
-        "contract.results": ("CostReport",),
+        "contract.costs": ("CostReport",),
         "graph.cost_rules": ("OperatorCost", "load_rules", "with_rule"),
         "graph.format": ("Ref",),
         "graph.formulas": ("Call", "Cost", "CostClass"),

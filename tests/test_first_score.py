@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 CHECK = ROOT / ".ci" / "python_version.py"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "first-score.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -68,6 +69,13 @@ def test_scoring_installs_no_extra_and_only_the_tests_do(tox: configparser.Confi
 def test_uvs_switch_for_a_machine_without_a_gpu_reaches_uv(tox: configparser.ConfigParser) -> None:
     assert "UV_TORCH_BACKEND" in tox["testenv"]["pass_env"].split()
     assert "UV_TORCH_BACKEND=cpu" in README
+    assert "UV_TORCH_BACKEND=cpu" in PAGE
+
+
+def test_the_readme_is_short_and_its_scoreboard_is_the_pages() -> None:
+    assert len(README.splitlines()) <= 120
+    (board,) = re.findall(r"<!-- begin: board -->\n```text\n(.*?)```", README, re.DOTALL)
+    assert f"```text\n{board}\n" in PAGE
 
 
 def test_the_wheel_for_this_python_is_the_one_whose_size_counts() -> None:
@@ -84,10 +92,19 @@ def test_the_wheel_for_this_python_is_the_one_whose_size_counts() -> None:
 def test_the_image_holds_what_the_rules_name_and_is_run_as_the_readme_says() -> None:
     let_in = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE)
     rules = tomllib.loads((ROOT / "competition.toml").read_text(encoding="utf-8"))
-    needed = {"starter", "competition.toml", "pyproject.toml", PROJECT["readme"], *PROJECT["license-files"]}
+    needed = {
+        "starter",
+        "competition.toml",
+        "pyproject.toml",
+        "hatch_build.py",
+        PROJECT["readme"],
+        *PROJECT["license-files"],
+    }
     needed |= {rules[key].split("/")[0] for key in ("dataset", "baseline", "submissions")}
 
     assert needed == set(let_in)
     assert all((ROOT / name).exists() for name in let_in)
-    for line in re.findall(r"^docker .*$", README, re.MULTILINE):
+    lines = re.findall(r"^docker .*$", PAGE, re.MULTILINE)
+    assert len(lines) == 2
+    for line in lines:
         assert f"# {line}" in (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("#   ", "# ")

@@ -1,7 +1,7 @@
 """The command line: `starter ...`. Results on stdout, progress and errors on stderr.
 
-Exit codes: 0 all is well, 1 a participant's fault, 2 usage, 3 ours. A command's module is imported when the
-command is typed, so `starter --help` is quick; COMMANDS is what it shows.
+Exit codes: 0 success, 1 a participant's fault, 2 usage, 3 the kit's or the machine's fault. A command's
+module is imported only when the command runs, so `starter --help` is quick; it shows COMMANDS.
 """
 
 import errno
@@ -25,25 +25,33 @@ from starter.contract.system.processors import waiting
 
 COMMANDS = {
     "score": ("score", "Score plugins against the baseline (default: the baseline and submissions/)."),
-    "validate": ("score", "Check plugins: everything but F1 and score, all problems at once."),
+    "validate": ("score", "Check plugins without scoring them, and report all problems at once."),
     "profile": ("profile", "Show what each layer costs: MACs, memory access, latency."),
-    "doctor": ("doctor", "Show what this machine has, and a remedy for each lack."),
-    "convert": ("convert", "Write the weights in a checkpoint as a safetensors file."),
-    "pack": ("pack", "Pack a submission into a zip, and show what goes in."),
-    "batch": ("organize.batch", "Evaluate many entries into a store, each one once."),
-    "leaderboard": ("organize.leaderboard", "Show the leaderboard of what `starter batch` has evaluated."),
-    "verify": ("organize.leaderboard", "Recompute results from their predictions and programs."),
-    "train": ("recipes.train", "Train a plugin's model; this runs its code here, so only your own."),
+    "speed": ("speed", "Measure how much faster than the baseline your plugins run."),
+    "doctor": ("doctor", "Show what this machine has, what it lacks and how to get it."),
+    "convert": ("convert", "Convert the weights of a checkpoint to a safetensors file."),
+    "pack": ("pack", "Pack a submission into a zip and show what it contains."),
+    "batch": ("organize.batch", "Evaluate many entries, each one once, and keep the results in a store."),
+    "leaderboard": (
+        "organize.leaderboard",
+        "Show the leaderboard of the entries that `starter batch` evaluated.",
+    ),
+    "verify": (
+        "organize.leaderboard",
+        "Check results by recomputing them from their predictions and programs.",
+    ),
+    "train": ("recipes.train", "Train your plugin's model. Its code runs here, without a sandbox."),
     "compress": (
         "recipes.compress",
-        "Make a trained plugin smaller; this runs its code here, so only your own.",
+        "Make your trained plugin smaller. Its code runs here, without a sandbox.",
     ),
-    "export": ("recipes.export", "Write the counted network as an ONNX or PT2 file."),
-    "search": ("recipes.search", "Search small mobile networks for few MACs and a high macro F1."),
-    "init": ("start", "Write a submission that scores as it is."),
-    "explain": ("start", "Say what an error code means and how to fix it."),
+    "export": ("recipes.export", "Write the network that is counted as an ONNX or PT2 file."),
+    "search": ("recipes.search", "Search for small mobile networks with few MACs and a high macro F1."),
+    "new": ("start", "Create a competition folder: rules, packaged data, baseline, examples."),
+    "init": ("start", "Create a submission that can be scored right away."),
+    "explain": ("start", "Explain what an error code means and how to fix the problem."),
     "data": ("data.data", "Make and check data sets."),
-    "baseline": ("organize.baseline", "Measure the baseline that scores are relative to."),
+    "baseline": ("organize.baseline", "Measure the baseline that all scores are relative to."),
 }
 """Name: its module in this package, and the first line of its help."""
 
@@ -51,6 +59,7 @@ TEMPORARY = {
     "score",
     "validate",
     "profile",
+    "speed",
     "convert",
     "pack",
     "batch",
@@ -181,7 +190,7 @@ def _failed(error: Exception) -> int:
         if os.environ.get("STARTER_DEBUG"):
             traceback.print_exc()
         print_line(err, f"{type(error).__name__}: {error}")
-        print_line(err, "This is a bug in the kit; STARTER_DEBUG=1 shows where.")
+        print_line(err, "This is a bug in the kit; rerun with STARTER_DEBUG=1 for the traceback.")
         return EXIT_HOST
     show_error(err, error)
     if isinstance(error, ParticipantError | DataError):

@@ -1,4 +1,4 @@
-"""What the parts of the command line share: consoles, options, progress, JSON, the data set.
+"""What the commands share: consoles, options, progress, JSON, the data set.
 
 Commands are in app.py and the modules and folders beside it.
 """
@@ -72,11 +72,13 @@ def _json_target(target: str | None) -> str | None:
     return target
 
 
-DataOption = Annotated[Path | None, typer.Option("--data", help="Another data set than the competition's.")]
-RulesOption = Annotated[
-    Path | None, typer.Option("--competition", dir_okay=False, help="Another competition.toml.")
+DataOption = Annotated[
+    Path | None, typer.Option("--data", help="Use this data set instead of the competition's.")
 ]
-_ISOLATION_HELP = "How plugins are isolated; auto: as strictly as this machine can."
+RulesOption = Annotated[
+    Path | None, typer.Option("--competition", dir_okay=False, help="Use this competition.toml.")
+]
+_ISOLATION_HELP = "How to isolate plugins; auto: as strictly as this machine can."
 OwnIsolationOption = Annotated[
     Requested | None, typer.Option("--isolation", envvar="STARTER_ISOLATION", help=_ISOLATION_HELP)
 ]
@@ -97,8 +99,8 @@ def isolation_for(command: str, rules: CompetitionFile, requested: str | None) -
     if isolation.level is Level.NONE and isolation.lacks:
         print_line(
             err,
-            f"isolation none: your plugin runs unprotected and the result is not official, because this "
-            f"machine has no sandbox ({isolation.reasons}); to get one: starter doctor",
+            f"isolation none: this machine has no sandbox ({isolation.reasons}), so your plugin runs "
+            "unprotected and the result is not official; to get one: starter doctor",
         )
     return isolation
 
@@ -106,7 +108,7 @@ def isolation_for(command: str, rules: CompetitionFile, requested: str | None) -
 JsonOption = Annotated[
     str | None,
     typer.Option(
-        "--json", callback=_json_target, help="Write the results as JSON to a file, or - for stdout."
+        "--json", callback=_json_target, help="Write the results as JSON to this file, or to stdout for -."
     ),
 ]
 
@@ -121,7 +123,7 @@ def open_data(data: Path | None, rules: CompetitionFile) -> Dataset:
 StoreOption = Annotated[
     str | None,
     typer.Option(
-        "--store", help="Where results are kept: an SQLAlchemy URL; default: a file beside the rules."
+        "--store", help="Database for the results, an SQLAlchemy URL; default: a file beside the rules."
     ),
 ]
 
@@ -132,7 +134,7 @@ def store_url(given: str | None, rules: CompetitionFile) -> str:
 
 
 def in_force(rules: CompetitionFile, reference: Reference | None) -> CompetitionFile:
-    """Return the rules with their cost version; an old one is told on stderr, once."""
+    """Return the rules with their cost version; print a line on stderr if it is an old one."""
     rules = rules.counted_as(reference)
     if rules.score.cost_version != NEWEST_COST_VERSION:
         print_line(

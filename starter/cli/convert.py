@@ -20,25 +20,27 @@ def convert(
         typer.Argument(
             exists=True,
             dir_okay=False,
-            help="A checkpoint of torch.save, or a safetensors file to be corrected.",
+            help="A checkpoint from torch.save, or a safetensors file to correct.",
         ),
     ],
     out_path: Annotated[
         Path | None,
-        typer.Option("--out", callback=can_be_made, help="Where; default: the same name with .safetensors."),
+        typer.Option(
+            "--out", callback=can_be_made, help="File to write; default: the same name with .safetensors."
+        ),
     ] = None,
     entry: Annotated[
-        str | None, typer.Option("--entry", help="Which state dict, where the file holds several.")
+        str | None, typer.Option("--entry", help="Which state dict to take if the file holds several.")
     ] = None,
-    strip: Annotated[str, typer.Option("--strip", help="What all names begin with, and is left out.")] = "",
+    strip: Annotated[str, typer.Option("--strip", help="Prefix to remove from all names.")] = "",
     competition: RulesOption = None,
 ) -> None:
-    """Write the weights in a checkpoint as a safetensors file."""
+    """Convert the weights of a checkpoint to a safetensors file."""
     from starter.evaluation.runner.converter import converted
 
     target = out_path or path.with_suffix(".safetensors")
     if target.is_dir() or not target.absolute().parent.is_dir():
-        raise typer.BadParameter(f"{target} cannot be a file: it is a folder, or its folder is not there")
+        raise typer.BadParameter(f"cannot write {target}: it is a folder, or its folder does not exist")
     if out_path is None and target.exists():
         again = typed("starter", "convert", path, "--out", target)
         raise usage_error(Code.TARGET_EXISTS, where=str(target), got="a file", hint=f"To replace it: {again}")

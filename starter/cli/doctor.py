@@ -27,7 +27,7 @@ _REMEDIES = {
 
 
 def doctor(data: DataOption = None, competition: RulesOption = None) -> None:
-    """Show what this machine has, and a remedy for each lack."""
+    """Show what this machine has, what it lacks and how to get it."""
     rules = load_competition(competition)
     print_line(out, f"ok    python {platform.python_version()}, {platform.system()} {platform.release()}")
     for package in ("torch", "torchvision", "thop", "scikit-learn"):
@@ -46,7 +46,7 @@ def _threads() -> None:
     print_line(
         out, f"ok    {processors.threads} thread{'s' if processors.threads != 1 else ''}: {processors}"
     )
-    how = "passively" if chosen == PASSIVE else "as your environment says"
+    how = "passively" if chosen == PASSIVE else "as your environment sets it"
     print_line(
         out, f"ok    threads wait {how}: {' '.join(f'{name}={value}' for name, value in chosen.items())}"
     )

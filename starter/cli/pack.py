@@ -16,18 +16,21 @@ from starter.report.terminal import print_line
 
 
 def pack(
-    path: Annotated[Path, typer.Argument(help="The submission: NAME.py or its folder.")],
+    path: Annotated[Path, typer.Argument(help="The submission: NAME.py or a folder.")],
     out_path: Annotated[
-        Path | None, typer.Option("--out", callback=can_be_made, help="Where; default: NAME.zip here.")
+        Path | None,
+        typer.Option("--out", callback=can_be_made, help="Zip to write; default: NAME.zip in this folder."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be packed.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be packed, but write nothing.")
+    ] = False,
     allow_secret: Annotated[
-        list[str] | None, typer.Option(help="A file that may hold what looks like a secret.")
+        list[str] | None, typer.Option(help="Pack this file although it seems to hold a secret; repeatable.")
     ] = None,
     competition: RulesOption = None,
     json_to: JsonOption = None,
 ) -> None:
-    """Pack a submission into a zip, and show what goes in."""
+    """Pack a submission into a zip and show what it contains."""
     from starter.submission.packing import choose, manifest_of, write_zip
 
     rules = load_competition(competition)

@@ -20,9 +20,9 @@ from starter.contract.submissions import SubmissionSource, discover, discover_in
 from starter.report.scores import show_costs, show_scores
 
 Paths = Annotated[
-    list[Path] | None, typer.Argument(help="NAME.py, a folder with plugin.py, or a folder of those.")
+    list[Path] | None, typer.Argument(help="NAME.py, a folder with plugin.py, or a folder of such plugins.")
 ]
-BaselineOption = Annotated[Path | None, typer.Option("--baseline", help="Another baseline's folder.")]
+BaselineOption = Annotated[Path | None, typer.Option("--baseline", help="Use the baseline in this folder.")]
 
 
 def score(
@@ -32,7 +32,9 @@ def score(
     competition: RulesOption = None,
     isolation: OwnIsolationOption = None,
     json_to: JsonOption = None,
-    smoke: Annotated[bool, typer.Option("--smoke", help="A few images only, to see that it works.")] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Use only a few images, to see that it works.")
+    ] = False,
 ) -> int:
     """Score plugins against the baseline (default: the baseline and submissions/)."""
     from starter.evaluation.evaluate import FULL, SMOKE, read_reference
@@ -58,7 +60,7 @@ def score(
 
 def validate(
     paths: Annotated[
-        list[Path], typer.Argument(help="NAME.py, a folder with plugin.py, or a folder of those.")
+        list[Path], typer.Argument(help="NAME.py, a folder with plugin.py, or a folder of such plugins.")
     ],
     data: DataOption = None,
     competition: RulesOption = None,
@@ -66,7 +68,7 @@ def validate(
     json_to: JsonOption = None,
     layers: Annotated[bool, typer.Option("--layers", help="Also show what each operator costs.")] = False,
 ) -> int:
-    """Check plugins: everything but F1 and score, all problems at once."""
+    """Check plugins without scoring them, and report all problems at once."""
     from starter.evaluation.evaluate import VALIDATE
 
     rules = load_competition(competition)

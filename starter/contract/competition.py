@@ -25,7 +25,16 @@ NEWEST_COST_VERSION: CostVersion = 2
 
 
 CostName = Literal[
-    "macs", "ptflops", "thop", "params", "weight_bytes", "peak_memory_bytes", "memory_access", "depth"
+    "macs",
+    "ptflops",
+    "thop",
+    "params",
+    "weight_bytes",
+    "peak_memory_bytes",
+    "memory_access",
+    "depth",
+    "bit_operations",
+    "speed",
 ]
 """What an image costs, by the names of evaluation.scoring.Counts."""
 
@@ -39,6 +48,8 @@ class ScoreRules(Record):
     """Whose count is scored: ours; the original competition's (ptflops); or thop's (can be fooled)."""
     cost: dict[CostName, Annotated[float, Field(gt=0)]] = Field(default={}, exclude_if=lambda cost: not cost)
     """Costs, each over the baseline's, and how much each weighs; left out: all of `counter`."""
+    speed_takings: int = Field(default=3, ge=1, exclude_if=lambda takings: takings == 3)
+    """How often `starter batch` times an entry beside the baseline, where a speed is asked for."""
     f1_floor: float = Field(default=0.5, ge=0, le=1)
     """Below this macro F1 an entry is unranked."""
     penalty: float = Field(default=1.0, ge=0)
@@ -67,6 +78,10 @@ class Budget(Record):
     """Elements that all operators read and write."""
     depth: int | None = Field(default=None, gt=0)
     """Convolutions and matrix products one after another."""
+    bit_operations: int | None = Field(default=None, gt=0)
+    """MACs of contractions, each x the bits of both its operands / 1,024."""
+    latency_ratio: float | None = Field(default=None, gt=0)
+    """Time over the baseline's, on the machine of `starter batch`."""
 
 
 class Limits(Record):
@@ -150,6 +165,11 @@ class CompetitionFile(Record):
         score = self.score.model_copy(update={"cost_version": version})
         return self.model_copy(update={"score": score})
 
+    @property
+    def asks_for_speed(self) -> bool:
+        """Whether an entry's time is scored or limited."""
+        return "speed" in self.score.weights or self.budget.latency_ratio is not None
+
     def path(self, relative: str) -> Path:
         """Resolve a path of the file against its folder."""
         return self._root / relative
@@ -165,7 +185,8 @@ def find_competition(start: Path) -> Path:
     for source in (folder, *folder.parents):
         if (source / FILE_NAME).is_file():
             return source / FILE_NAME
-    raise usage_error(Code.NO_COMPETITION, where=str(folder), got=f"no {FILE_NAME}")
+    hint = "cd into a competition's folder, or make one with the packaged data: starter new my_competition"
+    raise usage_error(Code.NO_COMPETITION, where=str(folder), got=f"no {FILE_NAME}", hint=hint)
 
 
 def load_competition(path: Path | None = None) -> CompetitionFile:

@@ -1,6 +1,9 @@
-"""The records of what a network costs: operator by operator, layer by layer, and in all."""
+"""The records of what a network costs: operator by operator, layer by layer, in all, and in time."""
 
+from enum import StrEnum
 from typing import Literal
+
+from pydantic import Field
 
 from starter.contract.errors import Record
 
@@ -42,7 +45,7 @@ class CostReport(Record):
 
     @property
     def macs(self) -> int:
-        """The sum of all classes: what is scored."""
+        """The sum of all classes: the number that is scored."""
         return self.contraction + self.pointwise + self.reduction
 
 
@@ -57,6 +60,8 @@ class GraphCosts(Record):
     """Elements that all operators read and write."""
     depth: int
     """Convolutions and matrix products one after another, on the longest way."""
+    bit_operations: int | None = Field(default=None, exclude_if=lambda count: count is None)
+    """MACs of contractions x the bits of both operands / 1,024; None where an earlier kit has measured."""
 
 
 class Finding(Record):
@@ -165,3 +170,59 @@ class ProfileReport(Record):
     def access_bytes(self) -> int:
         """Of all layers, bytes."""
         return sum(layer.access_bytes for layer in self.layers)
+
+
+class SpeedVerdict(StrEnum):
+    """Whether a machine can tell how fast an entry is, and if not, why."""
+
+    OK = "ok"
+    """The ratio holds within its interval."""
+    CONTROL = "control"
+    """The baseline differs from itself: its interval leaves 1."""
+    WIDE = "wide"
+    """The interval is wider than 3 % of the ratio."""
+
+
+class SpeedRound(Record):
+    """Six blocks of calls: the entry, the baseline and the baseline's control, there and back."""
+
+    taking: int = Field(ge=0)
+    """Which of the takings it belongs to."""
+    order: str = Field(pattern="^[ebc]{6}$")
+    """Whose blocks ran, in order: e the entry, b the baseline, c the control, the baseline once more."""
+    microseconds: tuple[float, ...] = Field(min_length=6, max_length=6)
+    """The mean time of one call in each of those blocks."""
+
+
+class BatchSpeed(Record):
+    """How fast an entry is beside the baseline at one batch size."""
+
+    batch: int
+    """How many images a call takes."""
+    verdict: SpeedVerdict
+    """Whether the ratio may be believed."""
+    ratio: float
+    """The entry's time over the baseline's, median of the rounds: lower is faster."""
+    interval: tuple[float, float]
+    """99 % bootstrap interval of the ratio, over the rounds."""
+    control_interval: tuple[float, float]
+    """The same of the baseline's time over its own."""
+    rounds: tuple[SpeedRound, ...]
+    """Every block that was timed."""
+
+
+class SpeedReport(Record):
+    """How fast an entry is beside the baseline: both measured in turns, in one process."""
+
+    ratio: float | None
+    """Time over the baseline's, geometric mean of the batch sizes; None: this machine cannot tell today."""
+    batches: tuple[BatchSpeed, ...]
+    """For each batch size."""
+    device: str
+    """What it was measured on."""
+    clock: Literal["processor time", "wall clock", "CUDA events"]
+    """What was read; processor time leaves out what other programs take of the core."""
+    core: int | None
+    """The one processor that it was kept on; None: the system cannot, or it is a GPU."""
+    seed: int
+    """Of the order of the blocks, the images and where memory lies."""

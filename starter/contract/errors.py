@@ -1,14 +1,14 @@
 """Every way an evaluation can fail: the codes, what they mean, and the exceptions.
 
 One table, errors.toml, is the source for the messages, for `starter explain CODE`
-and for docs/errors.md. Codes are stable: a retired code is never used again.
-E codes are the participant's to mend (exit 1), U codes the caller's (exit 2;
-U207, which --strict asks for, exit 1), H codes ours (exit 3).
+and for docs/errors.md; errors.ko.toml explains the same codes in Korean. Codes are
+stable: a retired code is never used again. The participant fixes E codes (exit 1),
+the caller U codes (exit 2; exit 1 for U207, which --strict asks for), and we H codes (exit 3).
 """
 
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
@@ -132,6 +132,7 @@ class Code(StrEnum):
     MACHINE_FAILS = "H105"
     NO_WORKERS = "H106"
     NO_SPACE = "H107"
+    CANNOT_TELL = "H108"
     STORE_FAILED = "H201"
     STORE_FULL = "H202"
     STORE_READ_ONLY = "H203"
@@ -140,7 +141,7 @@ class Code(StrEnum):
 
 @dataclass(frozen=True)
 class Explanation:
-    """What one code means and how to mend it."""
+    """What one code means and how to fix the problem."""
 
     status: Status
     stage: str
@@ -161,8 +162,28 @@ def _read_catalogue() -> tuple[dict[Code, Explanation], dict[str, str], dict[str
 
 
 CATALOGUE, HINTS, INSTEAD = _read_catalogue()
-"""What each code means; what to do where a code has several causes, by a name for the cause; what to write
-instead of an operator that has no cost rule, by a pattern for its name."""
+"""What each code means; what to do if a code has several causes, by cause; what to write instead of an
+operator without a cost rule, by a pattern for its name."""
+
+
+class Language(StrEnum):
+    """A language that the codes are explained in; messages are in English alone."""
+
+    ENGLISH = "en"
+    KOREAN = "ko"
+
+
+def explanations(language: Language) -> dict[Code, Explanation]:
+    """Return what each code means, in a language."""
+    if language is Language.ENGLISH:
+        return CATALOGUE
+    text = files("starter.contract").joinpath(f"errors.{language}.toml").read_text(encoding="utf-8")
+    return _translated(tomllib.loads(text))
+
+
+def _translated(texts: Mapping[str, Mapping[str, Any]]) -> dict[Code, Explanation]:
+    """Return the catalogue with its texts replaced; those that are missing stay English."""
+    return {code: replace(entry, **texts.get(code, {})) for code, entry in CATALOGUE.items()}
 
 
 class Record(BaseModel):
@@ -172,7 +193,7 @@ class Record(BaseModel):
 
 
 class Problem(Record):
-    """One thing that is wrong with a submission, in the terms of the person who can mend it."""
+    """One thing that is wrong with a submission, in the terms of the person who can fix it."""
 
     code: Code
     """The stable code; `starter explain CODE` says more."""
@@ -181,7 +202,7 @@ class Problem(Record):
     where: str
     """The file and line, field or node."""
     expected: str
-    """What would have been right."""
+    """What would be right."""
     got: str
     """What was found."""
     hint: str
@@ -189,7 +210,7 @@ class Problem(Record):
 
 
 def problem(code: Code, *, where: str, got: str, expected: str = "", hint: str = "") -> Problem:
-    """Describe one problem; what is left out is taken from the catalogue."""
+    """Describe one problem; the catalogue supplies what you leave out."""
     entry = CATALOGUE[code]
     return Problem(
         code=code,
@@ -205,7 +226,7 @@ class StarterError(Exception):
     """The base of the kit's errors; carries at least one problem."""
 
     listed_in: Path | None = None
-    """A file that holds all problems, where too many are of one kind to be shown."""
+    """A file that lists all problems if there are too many of one kind to show."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -213,7 +234,7 @@ class StarterError(Exception):
 
     @property
     def status(self) -> Status:
-        """The verdict that the first problem stands for."""
+        """The verdict of the first problem."""
         return CATALOGUE[self.problems[0].code].status
 
 
@@ -226,23 +247,23 @@ class UsageError(StarterError):
 
 
 class DataError(StarterError):
-    """What the data says is at fault, and the caller wants that refused. Exit code 1."""
+    """The data is at fault, and the caller asked for an error in that case. Exit code 1."""
 
 
 class HostError(StarterError):
-    """We are at fault; never charged to the participant. Exit code 3."""
+    """The kit or the machine is at fault, never the participant. Exit code 3."""
 
 
 def participant_error(code: Code, **details: Any) -> ParticipantError:
-    """Make the error for one problem of the participant's."""
+    """Return the error for one problem that the participant can fix."""
     return ParticipantError([problem(code, **details)])
 
 
 def usage_error(code: Code, **details: Any) -> UsageError:
-    """Make the error for one problem of the caller's."""
+    """Return the error for one problem that the caller can fix."""
     return UsageError([problem(code, **details)])
 
 
 def host_error(code: Code, **details: Any) -> HostError:
-    """Make the error for one problem of ours."""
+    """Return the error for one problem of the kit or the machine."""
     return HostError([problem(code, **details)])

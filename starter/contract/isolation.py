@@ -1,9 +1,9 @@
-"""How a plugin's process is isolated, and how little of that each command accepts: the one place.
+"""The levels of isolation, and the least that each command accepts.
 
-A participant who scores their own plugin is no stranger to it: their commands take the strictest
-level that works on the machine, and none where none does. An organizer's command runs strangers'
-code: it refuses a machine that cannot sandbox it. docs/security.md shows the table below.
-What a machine can do is found out in sandbox/choice.py.
+Participants trust their own plugins: their commands use the strictest level that works on the
+machine, or no isolation if none works. An organizer's command runs strangers' code, so it refuses
+a machine without a sandbox. docs/security.md shows the table below; sandbox/choice.py finds out
+what a machine can do.
 """
 
 from collections.abc import Mapping
@@ -17,13 +17,13 @@ class Level(StrEnum):
     BOX = "box"
     """bubblewrap around the worker's own lock-down: a file system and a network of its own."""
     LOCKDOWN = "lockdown"
-    """Landlock and seccomp; names of files outside can be guessed by asking for them."""
+    """Landlock and seccomp; a plugin can still test whether a file name exists outside."""
     NONE = "none"
-    """Not at all: for one's own code."""
+    """No isolation: for your own code."""
 
     @property
     def rank(self) -> int:
-        """Higher is stricter."""
+        """The strictness; higher is stricter."""
         return [Level.NONE, Level.LOCKDOWN, Level.BOX].index(self)
 
 
@@ -31,13 +31,13 @@ class Trust(StrEnum):
     """Whose code a command runs."""
 
     OWN = "your own code"
-    """The user's: any level will do, and a lower one is announced."""
+    """The user's own code: any level is accepted, and running without isolation is announced."""
     STRANGERS = "strangers' code"
-    """Somebody else's: never below the lock-down, unless `none` is typed."""
+    """Other people's code: never below lockdown, unless the user types `none`."""
 
     @property
     def least(self) -> Level:
-        """The least isolation that is accepted where nobody asks for more."""
+        """The least isolation that is accepted unless somebody asks for more."""
         return Level.NONE if self is Trust.OWN else Level.LOCKDOWN
 
 
@@ -45,6 +45,7 @@ TRUST = {
     "score": Trust.OWN,
     "validate": Trust.OWN,
     "profile": Trust.OWN,
+    "speed": Trust.OWN,
     "baseline measure": Trust.OWN,
     "baseline check": Trust.OWN,
     "train": Trust.OWN,
@@ -56,7 +57,7 @@ TRUST = {
 """Every command that runs plugins."""
 
 NEVER_ISOLATED = frozenset({"train", "search"})
-"""They run a plugin in the command's own process alone; compress does so too before it scores."""
+"""Commands that run a plugin only in their own process; compress does so too before it scores."""
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ LITTER = {
     "version control": (".git", ".hg", ".svn", ".gitignore", ".gitattributes"),
     "a cache": (".mypy_cache", ".ruff_cache", ".pytest_cache", ".ipynb_checkpoints", ".cache", "__pycache__"),
     "an environment": (".venv", "venv", ".tox", "node_modules"),
-    "the operating system's": ("__macosx", "._*", ".ds_store", ".appledouble", "thumbs.db", "desktop.ini"),
-    "an editor's": (".vscode", ".idea"),
+    "an operating system file": ("__macosx", "._*", ".ds_store", ".appledouble", "thumbs.db", "desktop.ini"),
+    "an editor's file": (".vscode", ".idea"),
     "compiled Python": ("*.pyc",),
 }
 """Patterns of names, in lower case, that are left out of zips, written and read, by what they are."""
@@ -76,7 +76,7 @@ def litter_kind(name: str) -> str:
     """Say what kind of litter a file or folder of this name is; nothing where it may be a submission's.
 
     >>> litter_kind("._net.py"), litter_kind("net.py")
-    ("the operating system's", '')
+    ('an operating system file', '')
     """
     kinds = (kind for kind, patterns in LITTER.items() for p in patterns if fnmatchcase(name.lower(), p))
     return next(kinds, "")
@@ -103,12 +103,12 @@ def skeleton(name: str) -> str:
 
 
 def fault(name: str) -> str:
-    """Say why a text is no name that people can tell from others; nothing where it is one.
+    """Say why people could not tell a name from others; empty if they can.
 
     >>> fault("étude"), fault("한국 팀 2"), fault("AI팀")
     ('', '', '')
     >>> fault("аdmin")  # the first letter is Cyrillic
-    'letters of several scripts: Cyrillic, Latin'
+    'letters of different scripts: Cyrillic, Latin'
     """
     name = normalized(name)
     scripts = {_script(c) for c in name if c > "\x7f" or c.isalpha()} - {""}
@@ -116,9 +116,9 @@ def fault(name: str) -> str:
     reasons = {
         "a control character": any(unicodedata.category(c)[0] == "C" for c in name),
         "an invisible character": any(ord(c) in _INVISIBLE for c in name),
-        "full-width or other letters that stand for plain ones": unicodedata.normalize("NFKC", name) != name,
-        f"more than {_MOST_MARKS} marks on one letter": "m" * (_MOST_MARKS + 1) in marks,
-        f"letters of several scripts: {', '.join(sorted(map(str.capitalize, scripts)))}": (
+        "full-width letters or other variants of plain letters": unicodedata.normalize("NFKC", name) != name,
+        f"more than {_MOST_MARKS} diacritics on one letter": "m" * (_MOST_MARKS + 1) in marks,
+        f"letters of different scripts: {', '.join(sorted(map(str.capitalize, scripts)))}": (
             len(scripts) > 1 and not any(scripts <= together for together in _TOGETHER)
         ),
     }
@@ -139,7 +139,7 @@ def path_fault(path: str) -> str:
 
 
 def entry_fault(name: str) -> str:
-    """Say why a text cannot be an entry's name, which is a row and a path; nothing where it can."""
+    """Say why a text cannot be an entry's name, which is a row and a path; empty if it can."""
     name = normalized(name)
     letters = [unicodedata.category(c)[0] in "LN" for c in name]
     others = {c for c in name if not (unicodedata.category(c)[0] in "LMN" or c in "_-.")}
@@ -147,12 +147,12 @@ def entry_fault(name: str) -> str:
         return f"{len(name)} characters"
     if others:
         return f"the characters {' '.join(sorted(map(repr, others)))[:80]}"
-    return fault(name) or ("" if letters[0] else f"it begins with {name[0]!r}")
+    return fault(name) or ("" if letters[0] else f"starts with {name[0]!r}")
 
 
 def team_fault(name: str) -> str:
-    """Say why a text cannot be a team's name; nothing where it can."""
+    """Say why a text cannot be a team's name; empty if it can."""
     name = normalized(name)
     if not 1 <= len(name) <= LONGEST:
         return f"{len(name)} characters"
-    return fault(name) or ("" if name == name.strip() else "a space at its beginning or end")
+    return fault(name) or ("" if name == name.strip() else "a space at the start or end")

@@ -1,11 +1,11 @@
-"""What goes to and comes from the two kinds of child process: the submission's, and the runner."""
+"""The messages to and from the two kinds of child process: the submission's and the runner."""
 
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from starter.contract.costs import CostReport, GraphCosts, ProfileReport
+from starter.contract.costs import CostReport, GraphCosts, ProfileReport, SpeedReport
 from starter.contract.errors import Problem, Record
 from starter.contract.hookspecs import Competition
 from starter.contract.submissions import Kind
@@ -46,10 +46,10 @@ class WorkerJob(Record):
 
 
 class WorkerReport(Record):
-    """What the submission's process reports; a claim, except for its problems nothing is scored by it."""
+    """What the submission's process reports: claims. Only its problems affect the result."""
 
     problems: tuple[Problem, ...] = Field(max_length=100)
-    """Everything that was found wrong."""
+    """All problems found."""
     thop_macs: int | None = Field(default=None, ge=0, lt=2**63)
     """What thop counts on the module, in the participant's own process: it can be fooled."""
     has_weights: bool = True
@@ -83,9 +83,9 @@ class RunnerSetup(Record):
     cost_rules: tuple[Path, ...] = ()
     """An organizer's files."""
     readable: tuple[Path, ...] = ()
-    """What it may read beside the Python environment; nothing else, once it has locked itself in."""
+    """What it may read besides the Python environment, once its sandbox is in force."""
     locked: bool = True
-    """Whether it locks itself in."""
+    """Whether it enters a sandbox."""
 
 
 class KeepRequest(Record):
@@ -99,6 +99,21 @@ class KeepRequest(Record):
     """Which images, in order."""
     kept: KeptImages
     """Where."""
+
+
+class SpeedRequest(Record):
+    """A graph to be timed beside the baseline's."""
+
+    graph: Path
+    """The baseline's graph.json."""
+    weights: Path
+    """The baseline's weights.safetensors."""
+    seconds: float = Field(default=4.0, gt=0)
+    """Processor time for each batch size in one taking; a slow network takes longer."""
+    takings: int = Field(default=1, ge=1)
+    """How often all batch sizes are timed, one after the other."""
+    seed: int = 0
+    """Of the order of the blocks, the images and where memory lies."""
 
 
 class RunnerRequest(Record):
@@ -124,8 +139,10 @@ class RunnerRequest(Record):
     """Where decoded images are kept; None: nowhere."""
     device: str = "cpu"
     """What the graph is run on."""
+    speed: SpeedRequest | None = None
+    """What the graph is timed beside; None: it is not timed."""
     where: Path | None = None
-    """A file that is told what runs, before it runs: a process that ends leaves the place. Slows a graph."""
+    """A file that names each operator before it runs, so that a crash leaves its place; slow."""
 
 
 class RunnerReply(Record):
@@ -146,6 +163,8 @@ class RunnerReply(Record):
     input_shape: tuple[int, int, int] | None = None
     """(C, H, W)."""
     profile: ProfileReport | None = None
+    """If it was asked for."""
+    speed: SpeedReport | None = None
     """If it was asked for."""
 
 

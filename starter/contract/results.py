@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from starter.contract.costs import GraphCosts, NodeCost, ProfileReport
+from starter.contract.costs import GraphCosts, NodeCost, ProfileReport, SpeedReport
 from starter.contract.errors import Problem, Record, Status
 from starter.contract.isolation import Level
 
@@ -51,6 +51,8 @@ class EvaluationResult(Record):
     """What each operator costs."""
     profile: ProfileReport | None = None
     """From `starter profile` only."""
+    speed: SpeedReport | None = Field(default=None, exclude_if=lambda speed: speed is None)
+    """How fast it is beside the baseline; only where that was measured."""
     macro_f1: float | None = None
     """Mean of the classes' F1, 0 to 1."""
     f1_per_class: dict[str, float] | None = None

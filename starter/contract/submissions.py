@@ -92,7 +92,7 @@ class SubmissionSource:
         return [self.relative(str(path)) for path in weights if path.name.encode() not in code]
 
     def problems(self, limits: Limits) -> list[Problem]:
-        """Return what can be said without importing anything."""
+        """Return the problems that can be found without importing anything."""
         if found := entry_fault(self.name):
             return [problem(Code.BAD_NAME, where=str(self.path), got=f"{self.name!r}: {found}")]
         if self.kind is Kind.FOLDER and not self.file.is_file():
@@ -120,7 +120,7 @@ class SubmissionSource:
 
 
 def _head(path: Path) -> bytes:
-    """Return as much of a Python file as a person writes."""
+    """Return the beginning of a Python file, more than a person writes."""
     with path.open("rb") as file:
         return file.read(2**20)
 
@@ -161,7 +161,7 @@ def discover_one(path: Path) -> SubmissionSource:
             Code.NO_SUCH_PATH,
             where=str(path),
             expected="one submission",
-            got=f"a folder of several: {names}",
+            got=f"a folder of several submissions: {names}",
             hint="Name one of them.",
         )
     return sources[0]

@@ -1,4 +1,4 @@
-"""Strangers' names and texts: files decoded as they were written; what is shown is not obeyed, and ends."""
+"""Names and texts of other people: decoded as written, shown without control characters, cut to length."""
 
 import codecs
 import csv
@@ -87,7 +87,7 @@ def listed(items: Sequence[str]) -> str:
 
 
 def typed(*words: str | Path) -> str:
-    """Return words as they are typed in this system's shell."""
+    """Return words quoted for this system's shell."""
     texts = [str(word) for word in words]
     return subprocess.list2cmdline(texts) if os.name == "nt" else shlex.join(texts)
 
@@ -111,7 +111,7 @@ class LogTail:
         """Return the end, and before it how much was dropped."""
         kept = bytes(self._data[-self.limit :])
         dropped = self.total - len(kept)
-        return (f"[{dropped:,} earlier bytes not kept]\n".encode() if dropped else b"") + kept
+        return (f"[{dropped:,} earlier bytes dropped]\n".encode() if dropped else b"") + kept
 
 
 def no_formula(text: str) -> str:

@@ -15,7 +15,8 @@ from starter.data.writer import TRAINED
 NAMED_AT_MOST = 10
 
 _MORE_OF_IT = (
-    "Gather more photographs of the class, skip it by --mapping, or change --test-share and --public-share."
+    "Collect more photographs of the class, skip it in the --mapping file, or change --test-share and "
+    "--public-share."
 )
 
 
@@ -146,13 +147,13 @@ def _check_rows(dataset: Dataset, report: CheckReport) -> None:
     present = set(dataset.images.ids())
     missing = sorted(set(split_of) - present)
     report.problems += [
-        problem(Code.BROKEN_IMAGES, where=image_id, got="listed, but there is no such image file")
+        problem(Code.BROKEN_IMAGES, where=image_id, got="listed, but the image file does not exist")
         for image_id in missing
     ]
     report.problems += _empty_classes(report.classes)
     complaints = [*_same_files(report), *_crossing(dataset)]
     if surplus := sorted(present - set(split_of)):
-        complaints.append(("images", f"{len(surplus)} files that no CSV lists: {_some(surplus)}"))
+        complaints.append(("images", f"{len(surplus)} files that no CSV file lists: {_some(surplus)}"))
     report.problems += [problem(Code.BAD_DATASET, where=where, got=got) for where, got in complaints]
     if not missing:
         report.fingerprint = dataset.fingerprint()

@@ -59,9 +59,11 @@ class DatasetInfo(BaseModel):
     @classmethod
     def _unique(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(classes)) != len(classes) or "" in classes:
-            raise ValueError("class names must be unique and not empty")
+            raise ValueError("class names must be unique and non-empty")
         if len(set(map(skeleton, classes))) != len(classes):
-            raise ValueError("class names must differ to the eye: 1 and l, or two alphabets' letters, do not")
+            raise ValueError(
+                "class names must look different: 1 and l do not, nor do look-alike letters of two alphabets"
+            )
         return classes
 
 
@@ -263,7 +265,7 @@ class _Tables:
         for name, ids in ((TRAIN_NAME, trained), (TEST_NAME, test), (SOLUTION_NAME, answered)):
             self._list_ids(name, "listed twice", {i for i, count in Counter(ids).items() if count > 1})
             if not ids:
-                self.note(name, "no usable row")
+                self.note(name, "no valid row")
         self._list_ids(TEST_NAME, f"also in {TRAIN_NAME}", set(trained) & set(test))
         if test and answered:
             self._list_ids(TEST_NAME, f"not in {SOLUTION_NAME}", set(test) - set(answered))

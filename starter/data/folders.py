@@ -132,8 +132,9 @@ def _class_name(folder: str, root: Path) -> str:
         folder.encode()
     except UnicodeEncodeError as error:
         raise usage_error(
-            Code.BAD_DATASET, where=str(root), got=f"the folder name {os.fsencode(folder)!r} is not UTF-8",
-            expected="names in UTF-8", hint="convmv -f cp949 -t utf8 -r --notest FOLDER (for Korean Windows)",
+            Code.BAD_DATASET, where=str(root), expected="names in UTF-8",
+            got=f"the folder name {os.fsencode(folder)!r} is not valid UTF-8",
+            hint="convmv -f cp949 -t utf8 -r --notest FOLDER (for Korean Windows)",
         ) from error  # fmt: skip
     return unicodedata.normalize("NFC", folder)
 
@@ -183,7 +184,7 @@ class _Lists:
         listed = Counter(name for group in names.values() for name in group)
         wrong = [f"{name!r} is in {_where(name, names)}" for name, n in sorted(listed.items()) if n > 1]
         wrong += [
-            f"{name!r} is in several class folders; list it as CLASS/{name}"
+            f"{name!r} is in several class folders: list it as CLASS/{name}"
             for name in sorted(listed)
             if len(by_name.get(name, ())) > 1
         ]

@@ -32,7 +32,7 @@ def id_problem(image_id: str) -> str:
     if not image_id:
         return "it is empty"
     if "\\" in image_id or any(unicodedata.category(c) == "Cc" for c in image_id):
-        return "it holds a backslash or a control character"
+        return "it contains a backslash or a control character"
     path = PurePosixPath(image_id)
     if path.is_absolute() or ".." in path.parts or str(path) != image_id:
         return "it is not a plain relative path"

@@ -1,4 +1,4 @@
-"""Find photographs that are nearly the same: saved anew, scaled, lighter or darker, shot a moment later.
+"""Find near-duplicate photographs: saved again, scaled, lighter or darker, or taken a moment later.
 
 A picture is described by the 128 steps in brightness between the neighbours of a
 9 x 8 and an 8 x 9 reduction, as in the difference hash (dHash) but with their sizes.

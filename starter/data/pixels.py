@@ -43,7 +43,7 @@ def _scaled(image: Image.Image, white: float) -> Image.Image:
     if not 0 <= least <= most <= white:
         raise DepthError(
             f"values from {least:g} to {most:g}: of a picture of mode {image.mode} only 0 to {white:g} can be"
-            " scaled to 8 bits; save it with 8, e.g. magick FILE -auto-level -depth 8 NEW.png"
+            " scaled to 8 bits; save it with 8 bits, e.g. magick FILE -auto-level -depth 8 NEW.png"
         )
     if white == _MOST and 0 < most < _LEAST_BRIGHTEST:
         raise DepthError(

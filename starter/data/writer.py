@@ -82,7 +82,7 @@ def write_dataset(
 def refuse_existing(out: Path) -> None:
     """Raise UsageError where `out` exists: nothing is overwritten."""
     if out.exists():
-        raise usage_error(Code.TARGET_EXISTS, where=str(out), got="it exists")
+        raise usage_error(Code.TARGET_EXISTS, where=str(out), got="it already exists")
 
 
 def _write(root: Path, items: Iterable[Item], description: Description, *, zip_images: bool) -> None:
@@ -103,8 +103,8 @@ def _write(root: Path, items: Iterable[Item], description: Description, *, zip_i
         whole = len({row[2] or row[0] for row in rows})
         raise usage_error(
             Code.BAD_DATASET, where="the split", got=f"{len(rows):,} images on one side, in {whole:,} groups",
-            expected="images to train and to evaluate on, groups whole",
-            hint="Add photographs, change --test-share, or leave pictures that are nearly the same apart: "
+            expected="images for training and for evaluation, with groups kept whole",
+            hint="Add photographs, change --test-share, or allow near-duplicates on both sides: "
             "--no-near-duplicates",
         )  # fmt: skip
     # The column is there only if it says anything.
@@ -123,7 +123,7 @@ def _info(description: Description, **numbers: tuple[float, float, float]) -> Da
     except ValidationError as error:
         first = error.errors()[0]
         place, got = ".".join(map(str, first["loc"])), repr(first["input"])[:200]
-        hint = "Join or rename classes: by --mapping, or by the names of the class folders."
+        hint = "Join or rename classes in the --mapping file, or rename the class folders."
         raise usage_error(Code.BAD_DATASET, where=place, got=got, expected=first["msg"], hint=hint) from error
 
 

@@ -1,4 +1,4 @@
-"""Measure the baseline, and see that it still measures as its reference.json says."""
+"""Measure the baseline, and check that it still matches its reference.json."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How sure a score is: a bootstrap over the evaluation images, paired between entries.
+"""The uncertainty of a score: a bootstrap over the evaluation images, paired between entries.
 
 All entries are scored on the same draws, so the spread of a difference between two entries
 is not hidden by what is hard for both. Images of one group (crops of one photograph) are

@@ -59,6 +59,9 @@ PROFILE = Scope(layers=True, reference_must_hold=False)
 LAYERS = Scope(images=0, layers=True, reference_must_hold=False)
 """What each layer costs, without running an image."""
 
+COSTS = Scope(images=0, scored=False, reference_must_hold=False)
+"""What can be measured without an image."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -249,6 +252,7 @@ class Evaluator:
         }
         if cost is not None:
             fields |= {
+                "speed": found.reply.speed,
                 "macs": cost.macs,
                 "contraction_macs": cost.contraction,
                 "pointwise_macs": cost.pointwise,
@@ -267,7 +271,7 @@ class Evaluator:
                 Code.OVER_BUDGET,
                 where=name,
                 expected=f"at most {most:,}",
-                got=f"{own:,} ({own - most:,} over)",
+                got=f"{own:,} ({round(own - most, 4):,} over)",
             )
             for name, most, own in counts.exceeding(self._competition.budget)
         )
@@ -288,7 +292,7 @@ class Evaluator:
 
 
 def _warnings(found: Measurement) -> tuple[str, ...]:
-    """Return what is no fault, but hardly meant: a checkpoint that nobody reads."""
+    """Return what is not an error but probably not intended: a checkpoint that nothing loads."""
     if found.report.has_weights or found.report.opened:
         return ()
     unread = found.source.unread_weights()
@@ -311,7 +315,7 @@ def _warnings(found: Measurement) -> tuple[str, ...]:
 
 
 def read_reference(folder: Path) -> Reference:
-    """Read the baseline's figures from its folder.
+    """Read the baseline's reference.json from its folder.
 
     Raises:
         UsageError: it has not been measured, or the file is not valid.

@@ -5,6 +5,7 @@ runs it on the images (`Runner`). While one graph runs, the next plugin is
 exported. What comes out meets the labels in evaluate.py; on a cluster, in another machine.
 """
 
+import contextlib
 import os
 import platform
 import shutil
@@ -37,6 +38,7 @@ from starter.contract.protocol import (
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.evaluation.runner.client import Exported, export
 from starter.evaluation.runner.process import Keeper, Runner
+from starter.evaluation.runner.speed import SpeedMeasurer, SpeedPlan
 from starter.sandbox.choice import open_sandbox
 from starter.sandbox.protocol import Sandbox
 
@@ -121,6 +123,7 @@ class LocalMeasurer:
         profile: whether to measure each layer too.
         threads: how many threads a graph is run with; None: as many as processors are available.
         device: what it is run on, cpu or cuda.
+        speed: how each is timed beside the baseline; None: it is not.
 
     Raises:
         HostError: the runner does not start.
@@ -135,7 +138,12 @@ class LocalMeasurer:
         profile: bool = False,
         threads: int | None = None,
         device: str = "cpu",
+        speed: SpeedPlan | None = None,
     ) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True)
+        baseline = Path(self._folder.name).resolve() / "baseline"
+        baseline.mkdir()
+        self._speed = SpeedMeasurer(speed, baseline) if speed else None
         self._device = device
         self._competition = competition
         self._images = images
@@ -143,9 +151,15 @@ class LocalMeasurer:
         self.isolation = isolation.level
         self.machine = machine()
         self._profile = profile
-        self._runner = Runner.of(competition, images.root, kept=images.kept, threads=threads, device=device)
+        self._runner = Runner.of(
+            competition,
+            images.root,
+            kept=images.kept,
+            threads=threads,
+            device=device,
+            beside=baseline if speed else None,
+        )
         self._keeper = Keeper(competition.limits) if images.kept else None
-        self._folder = tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True)
 
     def close(self) -> None:
         """End the runner and remove what was kept."""
@@ -205,13 +219,17 @@ class LocalMeasurer:
 
         Raises:
             HostError: the sandbox does not start, or broke.
+            ParticipantError: the baseline, which comes first where there is one to be timed beside, fails.
         """
-        folder = Path(tempfile.mkdtemp(dir=self._folder.name))
         limits = self._competition.limits
+        if self._speed is not None:
+            self._speed.prepare(self._images.competition, limits, sandbox, stop)
+        folder = Path(tempfile.mkdtemp(dir=self._folder.name))
         problems = source.problems(limits)
         if problems:
             return Exported(WorkerReport(problems=tuple(problems)), folder, "")
-        exported = export(source, self._images.competition, limits, folder, sandbox, stop=stop)
+        with self._speed.quiet if self._speed else contextlib.nullcontext():
+            exported = export(source, self._images.competition, limits, folder, sandbox, stop=stop)
         runs = exported.is_complete and not exported.report.problems
         if self._keeper is not None and self._images.kept is not None and runs:
             images, kept = self._images, self._images.kept
@@ -270,6 +288,10 @@ class LocalMeasurer:
         found = replace(found, reply=reply, problems=(*found.problems, *reply.problems))
         if reply.problems:
             return found
+        if self._speed is not None and not found.problems:
+            timed = self._speed.reply(self._runner, request)
+            counted = reply.model_copy(update={"speed": timed.speed})
+            found = replace(found, reply=counted, problems=timed.problems)
         return replace(
             found,
             graph=request.graph.read_bytes(),

@@ -1,4 +1,4 @@
-"""What an organizer keeps of one evaluation: enough to show it, and to prove it again.
+"""What an organizer keeps of one evaluation: enough to show the result and to verify it.
 
 An `EvaluationRecord` says what came out, of what, under which rules and on which machine;
 `Evidence` holds the answers and the program behind it. Its JSON Schema is published:

@@ -92,18 +92,25 @@ def f1_terms(f1: npt.ArrayLike, *, baseline_f1: float, rules: ScoreRules) -> npt
 
 
 def cost_worth(
-    f1_step: float, branch: Branch, *, baseline_cost: float, baseline_f1: float, rules: ScoreRules
-) -> int:
+    f1_step: float,
+    branch: Branch,
+    *,
+    baseline_cost: float,
+    baseline_f1: float,
+    rules: ScoreRules,
+    digits: int | None = None,
+) -> float:
     """Return how much of a cost changes the score as much as `f1_step` of F1 does on a branch.
 
     Below the floor that is 0: there the F1 does not count until the floor is reached. The baseline's
-    cost is divided by the weight of that cost in the score.
+    cost is divided by the weight of that cost in the score. `digits` behind the point are kept; None: a
+    whole number.
 
     >>> cost_worth(0.01, "reward", baseline_cost=14_000_000, baseline_f1=0.7, rules=ScoreRules())
     100000
     """
     weight = {"below_floor": 0.0, "penalty": rules.penalty, "reward": rules.reward}[branch]
-    return round(weight * f1_step / baseline_f1 * baseline_cost)
+    return round(weight * f1_step / baseline_f1 * baseline_cost, digits)
 
 
 def macro_f1(labels: Sequence[int], predictions: Sequence[int], class_names: Sequence[str]) -> F1:
@@ -141,13 +148,21 @@ class Counts(NamedTuple):
     """Elements read and written."""
     depth: int | None = None
     """Convolutions and matrix products one after another."""
+    bit_operations: int | None = None
+    """MACs of contractions, each x the bits of both its operands / 1,024."""
+    speed: float | None = None
+    """Time over the baseline's."""
 
     @classmethod
     def of(cls, measured: Reference | EvaluationResult) -> Self:
         """Return the counts of a result, or of the baseline."""
         further = measured.costs.model_dump() if measured.costs else {}
         macs = (measured.macs, measured.ptflops_macs, measured.thop_macs)
-        return cls(*macs, params=measured.params, **further)
+        if isinstance(measured, Reference):
+            speed: float | None = 1.0
+        else:
+            speed = measured.speed.ratio if measured.speed else None
+        return cls(*macs, params=measured.params, **further, speed=speed)
 
     def over(self, baseline: Self, rules: ScoreRules) -> float | None:
         """Return the weighted sum of each scored cost over the baseline's; None where one has no count."""
@@ -159,10 +174,11 @@ class Counts(NamedTuple):
             ratios.append(weight * (own / its))
         return sum(ratios)
 
-    def exceeding(self, budget: Budget) -> list[tuple[str, int, int]]:
+    def exceeding(self, budget: Budget) -> list[tuple[str, float, float]]:
         """Return the costs that are over a budget: name, the most that is allowed, what it is."""
         limits = budget.model_dump(exclude_none=True)
-        found = ((name, most, getattr(self, name)) for name, most in limits.items())
+        fields = {name: "speed" if name == "latency_ratio" else name for name in limits}
+        found = ((name, most, getattr(self, fields[name])) for name, most in limits.items())
         return [(name, most, own) for name, most, own in found if own is not None and own > most]
 
 

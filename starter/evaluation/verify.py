@@ -1,4 +1,4 @@
-"""Prove a result again: its figures from the answers and the labels, its cost from the program.
+"""Verify a result: recompute its figures from the answers and labels, and its cost from the program.
 
 Nothing of the submission is needed but what was kept with the result: the answer for each
 image, the graph, the head of its weights and its transforms. Weights have no say in the
@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from starter.contract.competition import CompetitionFile
-from starter.contract.errors import Code, Status, usage_error
+from starter.contract.errors import Code, Record, Status, usage_error
 from starter.contract.protocol import RunnerReply, RunnerRequest
 from starter.contract.results import EvaluationResult, Reference, UsageScore
 from starter.contract.system.files import write_whole
@@ -38,6 +38,7 @@ from starter.evaluation.records import (
 from starter.evaluation.runner.process import Runner
 from starter.evaluation.scorer import Scorer
 from starter.evaluation.scoring import Counts
+from starter.graph.profiling.ratios import in_all, judged
 from starter.submission.content import sha256
 
 RECORD, PREDICTIONS, PROGRAM = "result.json", "predictions.csv", "program.zip"
@@ -142,7 +143,9 @@ def verify(
     for name, found in cost.items():
         said = getattr(record.result, name)
         if name not in {"ptflops_macs", "costs"} or said is not None:  # a record of an earlier kit has none
-            yield Check(name, said, found)
+            yield from _figures(name, _plain(said), _plain(found))
+    if speed := record.result.speed:  # of what was timed there and then: the blocks say it again
+        yield Check("speed", speed.ratio, in_all([judged(b.batch, b.rounds) for b in speed.batches]))
     scorer = Scorer(reference, competition.score)
     for usage in USAGES:
         said = record.scores.get(usage)
@@ -163,6 +166,11 @@ def _shown(record: EvaluationRecord, score: UsageScore | None, name: str) -> Any
     if record.result.status is not Status.OK:
         return EvaluationResult.model_fields[name].default
     return getattr(score, name, None)
+
+
+def _plain(value: Any) -> Any:
+    """Return a record as the numbers that it holds; anything else as it is."""
+    return value.model_dump() if isinstance(value, Record) else value
 
 
 def _figures(name: str, said: Any, found: Any) -> Iterator[Check]:

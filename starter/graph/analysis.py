@@ -138,7 +138,7 @@ def _check_arguments(node: Node) -> None:
     declared = declared_arguments(node.op)
     by_keyword = {a.name for a in declared if not a.only_by_name}.intersection(node.kwargs)
     if by_keyword:
-        raise ValueError(f"argument {min(by_keyword)!r} stands under its name, not at its place")
+        raise ValueError(f"argument {min(by_keyword)!r} is passed by name, not by position")
     given = {a.name: value for a, value in zip(declared, node.args, strict=False)} | node.kwargs
     if any(given.get(name) is not None for name in _LAYOUT):
         raise ValueError(f"an argument of the memory layout: {', '.join(_LAYOUT)}")
@@ -200,7 +200,7 @@ def _shape(walk: Trace, node: Node, rule: OperatorRule) -> Step:
     walk.shapes[node.name] = result
     outputs = tensors_of(result)
     if not outputs:
-        raise ValueError("the call gives no tensor")
+        raise ValueError("the call returns no tensor")
     return Step(node, rule, Call(bind(node.op, args, kwargs), outputs, depends))
 
 

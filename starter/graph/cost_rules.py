@@ -98,7 +98,7 @@ def _load(path: Path) -> list[OperatorCost]:
     manager.check_pending()
     found = [rule for rules in manager.hook.starter_operator_costs() for rule in rules]
     if not found:
-        raise ValueError("it gives no rule: implement starter_operator_costs with @hookimpl")
+        raise ValueError("it provides no rule: implement starter_operator_costs with @hookimpl")
     strange = next((rule for rule in found if not isinstance(rule, OperatorCost)), None)
     if strange is not None:
         raise TypeError(f"a {type(strange).__name__} instead of an OperatorCost")
@@ -113,11 +113,11 @@ def with_rule(rule: OperatorCost, operators: OperatorTable = OPERATORS) -> Opera
     """
     known = operators.get(rule.op)
     if known is not None and known.kind is not CostClass.CONSTANT:
-        raise ValueError(f"{rule.op} has a rule already: {known.rule}")
+        raise ValueError(f"{rule.op} already has a rule: {known.rule}")
     try:
         kernel(rule.op)
     except (AttributeError, ValueError) as error:
-        raise ValueError(f"{rule.op} is no operator of this torch") from error
+        raise ValueError(f"{rule.op} is not an operator of this torch") from error
     if not any(op == rule.op for test in rule.self_tests for op, _ in test.calls):
         raise ValueError(f"{rule.op} has no self test that calls it")
     table = MappingProxyType({**operators, rule.op: OperatorRule(rule.kind, rule.cost, rule.rule)})

@@ -1,4 +1,4 @@
-"""Run a graph on batches of images: the same graph that was counted.
+"""Run the counted graph on batches of images.
 
 The batch-1 graph is mapped over the batch with torch.vmap, so that no image can
 see its neighbours. Convolution and batch norm are fused and tensors kept
@@ -136,7 +136,7 @@ class Program:
             )
             if _shape(values[name]) != self._shapes[name]:
                 counted = self._shapes[name]
-                raise RuntimeError(f"{name!r} is {_shape(values[name])}, but {counted} was counted")
+                raise RuntimeError(f"{name!r} is {_shape(values[name])}, but was counted as {counted}")
             if after_each is not None:
                 after_each(name)
             for key in dead:

@@ -1,7 +1,7 @@
 """The operator table: every ATen operator a graph may call, how it is called and what it costs.
 
-What has no rule is refused by name; nothing is ever free by omission, so a rule that costs
-nothing carries the reason. The formulas: formulas.py. An organizer's rules: cost_rules.py.
+An operator without a rule is rejected by name. Nothing is free by omission: a rule that costs
+nothing states the reason. The formulas: formulas.py. An organizer's rules: cost_rules.py.
 """
 
 import re
@@ -56,7 +56,7 @@ class OperatorRule:
     ignores_values: bool = False
     """Whether it reads only the shape of its tensors, so that its result is a constant."""
     is_view: bool = False
-    """Whether it only describes the same memory anew."""
+    """Whether it only gives the same memory another description."""
     is_exact: bool = False
     """Whether its results are values that it was given, or whole numbers: rounding would change nothing."""
 

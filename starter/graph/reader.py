@@ -137,7 +137,7 @@ def _decode(value: object, depth: int) -> AtenValue:
 
 def _decode_ref(name: object) -> Ref:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError("a reference that is no name")
+        raise ValueError("a reference that is not a name")
     return Ref(name)
 
 
@@ -191,7 +191,7 @@ def _check_header(name: str, data: BinaryIO) -> None:
         raise _malformed(name, f"a header of {length:,} bytes, more than {MAX_HEADER_BYTES:,}")
     header = _strict_json(name, data.read(length))
     if not isinstance(header, dict):
-        raise _malformed(name, "the header is no object")
+        raise _malformed(name, "the header is not an object")
     if len(header) > MAX_TENSORS:
         raise _malformed(name, f"more than {MAX_TENSORS:,} tensors", Code.GRAPH_TOO_LARGE)
     for key, entry in header.items():
@@ -225,7 +225,7 @@ def _check_weights(spec: TensorSpec, tensor: torch.Tensor) -> None:
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise ValueError("a key stands twice in one object")
+        raise ValueError("a key occurs twice in one object")
     return result
 
 
@@ -241,7 +241,7 @@ def _integer(text: str) -> int:
 
 def _finite(text: str) -> float:
     if not math.isfinite(float(text)):
-        raise ValueError(f"{text[:80]} is beyond a float")
+        raise ValueError(f"{text[:80]} is too large for a float")
     return float(text)
 
 

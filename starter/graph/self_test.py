@@ -112,7 +112,7 @@ def check_self_test(test: SelfTestGraph, operators: OperatorTable = OPERATORS) -
     if not torch.equal(first, to_bfloat16(first.clone())):
         return f"{test.name}: its result is not rounded"
     if not torch.equal(first, again):
-        return f"{test.name}: a second run gives other bits"
+        return f"{test.name}: a second run gives different bits"
     if not torch.equal(first[1:], beside[1:]):
         return f"{test.name}: images in a batch are not independent"
     return None

@@ -1,7 +1,7 @@
-"""Evaluate many strangers' submissions into a store: work a plan off, go on where it stopped.
+"""Evaluate many submissions and keep the results in a store; resume where a batch stopped.
 
-plan.py says for each entry what will be done with it; several jobs work it off, each
-with a sandbox and a runner of its own.
+plan.py decides what to do with each entry; several jobs carry out the plan, each with its
+own sandbox and runner.
 """
 
 import contextlib
@@ -24,10 +24,10 @@ from starter.organizer.plan import Action, PlannedEntry
 from starter.organizer.store.store import Store
 
 _HOST_ERRORS = 3
-"""So many failures of ours one after another end a batch: the machine is at fault."""
+"""This many consecutive failures of the machine end a batch."""
 
 _LOST_WORKERS = 3
-"""An entry with which so many workers were lost is not tried again."""
+"""An entry that this many workers were lost with is not tried again."""
 
 _PATIENCE = 20.0
 """How long a stopped batch waits for its jobs, in seconds."""
@@ -59,7 +59,7 @@ class Workers(Protocol):
 
 
 class LocalJobs:
-    """So many jobs in this machine.
+    """A number of jobs on this machine.
 
     Args:
         evaluator: makes the evaluator of one.
@@ -76,7 +76,7 @@ class LocalJobs:
 
     def wait(self) -> str:
         """Say that none comes back."""
-        return "no job is left"
+        return "no worker is left"
 
     def close(self) -> None:
         """Do nothing: a sandbox ends with its job."""
@@ -225,5 +225,5 @@ class Batch:
             self._on_result(self.progress, record)
             self._host_errors = self._host_errors + 1 if measured.result.status is Status.HOST_ERROR else 0
             if self._host_errors >= _HOST_ERRORS and measured.result.error is not None:
-                got = f"{_HOST_ERRORS} one after another, the last: {measured.result.error.got}"
+                got = f"{_HOST_ERRORS} in a row, the last: {measured.result.error.got}"
                 raise host_error(Code.MACHINE_FAILS, where=str(item.source.path), got=got)

@@ -1,4 +1,4 @@
-"""The plan of a batch: what will be done with each entry, before anything is evaluated."""
+"""The plan of a batch: what to do with each entry, decided before anything is evaluated."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -123,7 +123,7 @@ def _over_the_limit(
         day = (source.team, source.submitted_at.date())
         counts[day] += 1
         if counts[day] > most:
-            over[source] = f"more than {most} on {day[1]}"
+            over[source] = f"more than {most} entries on {day[1]}"
     return over
 
 

@@ -1,7 +1,7 @@
-"""Read a stranger's zip in a small process of its own, with limits: memory, time, and what it may write.
+"""Read an untrusted zip in a small separate process with limits on memory, time and writing.
 
-So the process that holds the labels parses no zip, and one that makes the library busy without end is
-refused like any other. Where the system has a lock-down the process has that, too. Standard library only.
+The process that holds the labels therefore parses no zip, and a zip that keeps the library busy is
+rejected like any other. The process is also sandboxed where the system can. Standard library only.
 """
 
 import contextlib
@@ -54,7 +54,7 @@ def extract_in_child(
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return _damaged(f"not read within {seconds} s")
+            return _damaged(f"reading it takes more than {seconds} s")
         answer.seek(0)
         written = answer.read(_MAX_ANSWER)
     if child.returncode:

@@ -1,6 +1,6 @@
 """Do one job in the submission's process: load the plugin, export it, write the reply, leave.
 
-Called by worker.py once the process is locked in, and by unlocked.py where it is not. The reply is a
+Called by worker.py once the sandbox is in force, and by unlocked.py without one. The reply is a
 line of JSON with the lengths of the parts, then the parts; the weights go straight from the model's
 memory into it, so that nothing the kit writes lies in the submission's scratch folder.
 """
@@ -86,7 +86,7 @@ def _reply(reply: IO[bytes], source: SubmissionSource, job: WorkerJob) -> None:
         report = _with(report, full)
     if any(_NO_THREAD in found.got for found in report.problems):
         expected = f"at most {job.threads} threads"
-        report = _with(report, problem(Code.THREADS, where=_WHERE, expected=expected, got="one more"))
+        report = _with(report, problem(Code.THREADS, where=_WHERE, expected=expected, got="one thread more"))
     parts, weights = [_text(report)], 0
     if made is not None:
         packed, transforms = made
@@ -223,5 +223,5 @@ def _out_of_memory(job: WorkerJob) -> Problem:
 
 def _too_large(job: WorkerJob, total: int) -> Problem:
     over = total - job.output_mb * 2**20
-    got = f"{total / 2**20:.1f} MiB, {over:,} bytes too many"
+    got = f"{total / 2**20:.1f} MiB, {over:,} bytes over the limit"
     return problem(Code.OUTPUT, where=_WHERE, expected=f"at most {job.output_mb} MiB", got=got)

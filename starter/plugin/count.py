@@ -1,7 +1,7 @@
-"""Count a model of one's own in this process, before it is trained: the number that the score uses.
+"""Count the MACs of your own model in this process, before training: the number that the score uses.
 
-The same export, reader, walk and table as in an evaluation; without a sandbox, so
-for models that this process may run anyway.
+It uses the same export, reader, analysis and table as an evaluation, but no sandbox, so use
+it only for models that this process may run anyway.
 """
 
 import inspect
@@ -12,7 +12,7 @@ from torch import nn
 
 from starter.contract.costs import CostReport
 from starter.contract.submissions import Kind, SubmissionSource
-from starter.graph.analysis import trace
+from starter.graph.analysis import Trace, trace
 from starter.graph.costs.macs import count_macs
 from starter.graph.operators import OPERATORS, OperatorTable
 from starter.graph.reader import read_graph
@@ -37,11 +37,22 @@ def count_model(
     Raises:
         ParticipantError: the model cannot be exported or counted.
     """
+    return count_macs(trace_model(model, input_shape, source, operators=operators))
+
+
+def trace_model(
+    model: nn.Module,
+    input_shape: tuple[int, int, int],
+    source: SubmissionSource | None = None,
+    *,
+    operators: OperatorTable = OPERATORS,
+) -> Trace:
+    """Return the walk through a model's graph; arguments and errors as for `count_model`."""
     source = source or _source_of(model)
     with tempfile.TemporaryDirectory(prefix="starter-") as place:
         graph, weights = Path(place) / "graph.json", Path(place) / "weights.safetensors"
         write_graph(export_model(model, input_shape, source), source, graph, weights)
-        return count_macs(trace(read_graph(graph, weights), num_classes=None, operators=operators))
+        return trace(read_graph(graph, weights), num_classes=None, operators=operators)
 
 
 def _source_of(model: nn.Module) -> SubmissionSource:

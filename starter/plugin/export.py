@@ -41,7 +41,7 @@ from starter.graph.format import (
 )
 from starter.graph.operators import hint
 from starter.plugin import refusals
-from starter.plugin.decompositions import DECOMPOSITIONS
+from starter.plugin.decompositions import decompositions
 from starter.plugin.folding import FoldedConstant, fold, name_of
 from starter.plugin.prepare import prepared
 from starter.plugin.refusals import own_line
@@ -71,7 +71,10 @@ def export_model(
         with torch.no_grad(), _quiet(), _own_frames(source):
             model.eval()
             traced = torch.export.export(model, example, strict=False)
-            exported: ExportedProgram = traced.run_decompositions(dict(DECOMPOSITIONS))
+            _check_quantization(traced, source)
+            exported: ExportedProgram = traced.run_decompositions(decompositions())
+    except ParticipantError:
+        raise
     except Exception as error:
         cause, got = refusals.of_export(error, model)
         where = own_line(error, source)
@@ -249,6 +252,13 @@ def _forward(model: torch.nn.Module, source: SubmissionSource) -> str:
     return f"{source.relative(code.co_filename)}:{code.co_firstlineno} in forward"
 
 
+def _check_quantization(traced: ExportedProgram, source: SubmissionSource) -> None:
+    found = refusals.of_quantization(traced.graph)
+    if found is not None:
+        cause, node = found
+        raise ParticipantError([cause.problem(where=_place(node, source), got=name_of(node))])
+
+
 def _graph_problems(exported: ExportedProgram, source: SubmissionSource) -> list[Problem]:
     problems = _assignments(exported, source)
     outputs = [s for s in exported.graph_signature.output_specs if s.kind is OutputKind.USER_OUTPUT]
@@ -289,7 +299,7 @@ def _refusal(fx_node: FxNode) -> refusals.Cause | None:
     if _RANDOM.match(name_of(fx_node)):
         return refusals.Cause(Code.RANDOM_OPERATOR)
     if isinstance(fx_node.target, torch._ops.OpOverload) and not name_of(fx_node).startswith("aten."):  # noqa: SLF001
-        return refusals.Cause(Code.CUSTOM_OPERATOR)
+        return refusals.of_library(name_of(fx_node))
     return refusals.of_values(fx_node)
 
 

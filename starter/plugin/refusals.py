@@ -13,10 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch.fx import Graph
 from torch.fx import Node as FxNode
 
 from starter.contract.errors import HINTS, Code, Problem, problem
 from starter.contract.submissions import SubmissionSource
+from starter.graph.formulas import CostClass
+from starter.graph.operators import OPERATORS
+from starter.plugin.decompositions import QUANTIZES
+from starter.plugin.folding import name_of
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ RAISED = Cause(Code.MODEL_RAISED)
 INPUT_CHANGED = Cause(Code.STATE_CHANGED, hint=HINTS["input_changed"])
 QUANTIZED = Cause(Code.QUANTIZED)
 OBSERVED = Cause(Code.QUANTIZED, hint=HINTS["observers"])
+QUANTIZING = Cause(Code.QUANTIZED, hint=HINTS["quantizing"])
+LEVELS = Cause(Code.QUANTIZED, hint=HINTS["levels"])
 QUANTIZED_VALUE = Cause(Code.QUANTIZED, hint=HINTS["quantized_value"])
 SCRIPTED = Cause(Code.TORCHSCRIPT)
 NUMPY = Cause(Code.LEAVES_TORCH)
@@ -90,7 +97,12 @@ _BY_TEXT = {
 _QUANTIZED_MODULES = {
     r"torch\.ao\.nn\.(\w+\.)*quantized\.(?!.*FloatFunctional)": QUANTIZED,
     r"torch\.ao\.(quantization\.(observer|fake_quantize)|nn\.(\w+\.)*qat)\.": OBSERVED,
+    r"torchao\.quantization\.pt2e\.(observer|fake_quantize)\.": OBSERVED,
 }
+_OF_QUANTIZATION = re.compile(r"(quantized\w*|torchao|onednn|_quantized)\.")
+_CHOOSES = re.compile(r"^(quantized_decomposed|torchao)\..*choose_qparams")
+_ENDS_LEVELS = re.compile(r"dequantize_|^aten\.(_to_copy|to)\.|^aten\._assert")
+"""Operators after which a value is no level any more: a cast gives a float, or is refused for its dtype."""
 _SCRIPTED_MODULES = {r"torch\.jit\._": SCRIPTED}
 
 _QUANTIZED_DTYPES = frozenset({torch.quint8, torch.qint8, torch.qint32, torch.quint4x2, torch.quint2x4})
@@ -125,6 +137,30 @@ def observers(model: torch.nn.Module) -> str:
     """Name the first module that records images for a later quantization; empty where there is none."""
     held = _held(model, _QUANTIZED_MODULES)
     return held[1] if held and held[0] is OBSERVED else ""
+
+
+def of_library(op: str) -> Cause:
+    """Return why an operator that is none of ATen's is refused."""
+    return QUANTIZING if _OF_QUANTIZATION.match(op) else Cause(Code.CUSTOM_OPERATOR)
+
+
+def of_quantization(graph: Graph) -> tuple[Cause, FxNode] | None:
+    """Return what cannot be written out of a quantized program: chosen scales, or arithmetic on levels.
+
+    Levels are whole numbers in float32 in our graph: they do not wrap as those of an integer type do.
+    """
+    levels = {node for node in graph.nodes if QUANTIZES.match(name_of(node))}
+    for node in graph.nodes:
+        if _CHOOSES.search(name_of(node)):
+            return QUANTIZING, node
+        if node.op != "call_function" or levels.isdisjoint(node.all_input_nodes):
+            continue
+        rule = OPERATORS.get(name_of(node))
+        if rule is not None and (rule.kind is CostClass.MOVEMENT or "max_pool" in name_of(node)):
+            levels.add(node)
+        elif not _ENDS_LEVELS.search(name_of(node)):
+            return LEVELS, node
+    return None
 
 
 def of_values(fx_node: FxNode) -> Cause | None:

@@ -1,7 +1,7 @@
-"""The submission's process: lock itself in, import torch, load the plugin, export it, leave.
+"""The submission's process: enter the sandbox, import torch, load the plugin, export it, exit.
 
 Started by sandbox/supervisor.py as `python -I -B -m starter.plugin.worker SPEC`.
-It locks itself in first, then imports torch, and waits on fd 0 for the files of a
+It enters the sandbox first, then imports torch, and waits on fd 0 for the files of a
 submission's job (sandbox/protocol.py). A template forks a child for each one, runs nothing of
 a stranger's itself and reads nothing of it. The reply is a line of JSON with the lengths of the
 parts, then the parts. No image, label or other submission is ever here.

@@ -21,7 +21,7 @@ THUMBNAIL = 112
 """Longer side of a sample, pixels."""
 
 MOST_DUPLICATES = 24
-"""So many are shown, leaks first; all are counted."""
+"""At most this many are shown, leaks first; all are counted."""
 
 _FONTS = (
     "DejaVu Sans", "Noto Sans CJK KR", "Noto Sans CJK JP", "NanumGothic", "NanumBarunGothic", "Malgun Gothic",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from starter.contract.competition import CostName, ScoreRules
 from starter.contract.costs import NodeCost
 from starter.contract.results import EvaluationResult, Reference
-from starter.contract.text import inline, listed
+from starter.contract.text import inline, listed, typed
 from starter.evaluation.scoring import Counts, cost_worth
 
 COST_LABELS: dict[CostName, str] = {
@@ -18,6 +18,8 @@ COST_LABELS: dict[CostName, str] = {
     "peak_memory_bytes": "bytes of peak memory",
     "memory_access": "elements of memory access",
     "depth": "layers of depth",
+    "bit_operations": "bit operations",
+    "speed": "of the baseline's time",
 }
 """What people read for each cost."""
 
@@ -28,6 +30,9 @@ def explain_score(result: EvaluationResult, reference: Reference, rules: ScoreRu
         f"accuracy {result.accuracy:.4f}, {result.params:,} params{_memory(result)},"
         f" thop sees {count_text(result.thop_macs)} MACs"
     )
+    if result.score is None and "speed" in rules.weights and result.speed is None:
+        path = typed("starter", "speed", inline(result.path))
+        return f"no score: the organizer measures the speed, with starter batch; yours here: {path}\n  {seen}"
     if result.score is None or result.branch is None:
         costs = listed(list(rules.weights))
         return f"no score: competition.toml scores by {costs}, which could not be counted\n  {seen}"
@@ -74,6 +79,7 @@ def _prices(result: EvaluationResult, reference: Reference, rules: ScoreRules) -
             baseline_cost=getattr(baseline, name) / weight,
             baseline_f1=reference.macro_f1,
             rules=rules,
+            digits=4 if name == "speed" else None,
         )
         for name, weight in rules.weights.items()
     }

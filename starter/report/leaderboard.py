@@ -7,13 +7,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from starter.contract.costs import GraphCosts
 from starter.contract.text import inline, no_formula
 from starter.organizer.leaderboard.model import Board, LeaderboardRow
 from starter.report.terminal import print_line
 
 _COLUMNS = (
     "place", "team", "name", "score", "interval_low", "interval_high", "tie_group", "holds", "public_place",
-    "macs", "macs_ratio", "macro_f1", "f1_term", "branch", "params", "entries", "submitted_at", "baseline",
+    "macs", "macs_ratio", "macro_f1", "f1_term", "branch", "params",
+    *GraphCosts.model_fields, "entries", "submitted_at", "baseline",
     "reason", "stale", "duplicates", "submission",
 )  # fmt: skip
 
@@ -27,6 +29,7 @@ def to_csv(board: Board) -> str:
         low, high = row.interval or (None, None)
         fields = row.model_dump(mode="json", include=set(_COLUMNS))
         fields |= {
+            **(row.costs.model_dump() if row.costs else {}),
             "interval_low": low,
             "interval_high": high,
             "baseline": "yes" if row.is_baseline else "",
@@ -51,20 +54,20 @@ def show_board(console: Console, board: Board) -> None:
     )
     if board.agreement is not None:
         print_line(
-            console, f"the public and the private order agree with Kendall's tau {board.agreement:.2f}"
+            console, f"agreement of the public and the private ranking: Kendall's tau {board.agreement:.2f}"
         )
     print_line(console)
     if console.is_terminal:
         console.print(_table(board))
         if any(row.tie_group is not None for row in board.rows):
             print_line(console)
-            print_line(console, "tie: entries of one group are not told apart by these images.", "dim")
+            print_line(console, "tie: these images do not tell the entries of a group apart.", "dim")
     else:
         for row in board.rows:
             print_line(console, _line(row))
     if board.others:
         print_line(console)
-        print_line(console, "without a place:", "bold")
+        print_line(console, "not ranked:", "bold")
         for row in board.others:
             print_line(console, f"  {inline(row.team)}/{inline(row.name)}  {inline(row.reason)}")
         if board.more_others:

@@ -1,4 +1,4 @@
-"""Many problems of one kind, told so that no other is lost among them: a few, how many, and where all are."""
+"""Print many problems of one kind so that no other problem is lost among them: a few, a count, and a file."""
 
 import re
 from collections import Counter
@@ -15,7 +15,7 @@ from starter.contract.text import no_formula
 from starter.report.terminal import describe, print_line, print_wrapped
 
 MOST_TOLD = 5
-"""So many problems of one kind are told."""
+"""At most this many problems of one kind are printed."""
 
 _HERE = Path("starter")
 """What has no folder of its own is listed beside this: starter-problems.csv in the working folder."""

@@ -95,6 +95,7 @@ def totals(result: EvaluationResult, reference: Reference | None) -> list[tuple[
         ("thop sees", "-" if result.thop_macs is None else f"{result.thop_macs:,}"),
         ("FLOPs", f"{report.flops:,}  2n - 1 for a dot product of length n"),
         ("params", f"{result.params:,}"),
+        *_memory(result),
         ("memory access cost", f"{report.access:,} elements, {report.access_bytes / 2**20:,.2f} MiB"),
         ("arithmetic intensity", f"{report.flops / max(report.access_bytes, 1):,.2f} FLOPs per byte"),
     ]
@@ -103,6 +104,18 @@ def totals(result: EvaluationResult, reference: Reference | None) -> list[tuple[
         ratio = result.macs / reference.macs
         rows.insert(1, ("of the baseline's", f"{ratio:.4f}  ({reference.macs:,} MACs)"))
     return rows
+
+
+def _memory(result: EvaluationResult) -> list[tuple[str, str]]:
+    """Return what the network needs in memory, and how deep it is; nothing where that was not counted."""
+    costs = result.costs
+    if costs is None:
+        return []
+    return [
+        ("weights", f"{costs.weight_bytes:,} bytes"),
+        ("peak memory", f"{costs.peak_memory_bytes:,} bytes, weights included"),
+        ("depth", f"{costs.depth} convolutions and matrix products one after another"),
+    ]
 
 
 def charts(profiled: Sequence[Profiled]) -> Figure:
@@ -203,6 +216,9 @@ _NUMBERS: dict[str, Callable[[EvaluationResult], float | int | None]] = {
     "reduction MACs": lambda r: r.reduction_macs,
     "thop sees": lambda r: r.thop_macs,
     "params": lambda r: r.params,
+    "bytes of weights": lambda r: r.costs.weight_bytes if r.costs else None,
+    "bytes of peak memory": lambda r: r.costs.peak_memory_bytes if r.costs else None,
+    "depth": lambda r: r.costs.depth if r.costs else None,
     "FLOPs": lambda r: r.profile.flops if r.profile else None,
     "memory access cost": lambda r: r.profile.access if r.profile else None,
     "latency at 1, ms": lambda r: _milliseconds(r, 1),

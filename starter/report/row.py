@@ -23,7 +23,7 @@ class ScoreboardRow(EvaluationResult):
     """The result of one plugin; shown as its row of the scoreboard, in a notebook as a table."""
 
     explanation: str = ""
-    """The score term by term; or what is wrong, why, and what to do."""
+    """The score term by term, or what is wrong, why, and what to do."""
 
     @classmethod
     def of(cls, result: EvaluationResult, reference: Reference, rules: CompetitionFile) -> Self:
@@ -70,16 +70,16 @@ def evaluate(
 ) -> ScoreboardRow:
     """Evaluate one of your own plugins as `starter score` does.
 
-    A plugin that fails is a result too: its `status` and `problems` say why. Your code runs in
-    processes of its own, isolated as `starter score` isolates it.
+    A plugin that fails also gives a result: its `status` and `problems` say why. Your code runs in
+    separate processes, isolated as `starter score` isolates it.
 
     Args:
         path: NAME.py, or a folder with plugin.py.
-        competition: another competition.toml than the one in this folder or above.
-        data: another data set than the competition's.
-        baseline: another folder with a reference.json than the competition's.
+        competition: a competition.toml; default: the one in this folder or above.
+        data: a data set; default: the competition's.
+        baseline: a folder with a reference.json; default: the competition's.
         isolation: auto, box, lockdown or none; None: as `starter score`.
-        smoke: a few images only, to see that it works; not official.
+        smoke: use only a few images, to see that it works; not official.
 
     Returns:
         ScoreboardRow: every figure of the result: `score`, `macs`, `macro_f1`, `f1_per_class`, `layers`, ...

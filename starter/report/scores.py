@@ -202,6 +202,7 @@ def _further_costs(result: EvaluationResult) -> Iterator[str]:
         yield f"  peak memory  {result.costs.peak_memory_bytes:,} bytes, weights included"
         yield f"  memory access {result.costs.memory_access:,} elements"
         yield f"  depth        {result.costs.depth} layers"
+        yield f"  bit operations {count_text(result.costs.bit_operations)}"
 
 
 def _layer_lines(result: EvaluationResult) -> Iterator[str]:

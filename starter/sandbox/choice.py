@@ -51,7 +51,7 @@ def open_sandbox(
 
 
 def missing(level: Level, *, user: int | None, limits: Limits) -> str:
-    """Return what a machine lacks for a level; nothing where a worker has locked itself in by it.
+    """Return what a machine lacks for a level; empty if a worker could be isolated at it.
 
     The worker that is started here tries the lock from inside: a file outside, a socket, its user.
 
@@ -81,7 +81,7 @@ def absent() -> str:
     lacking = [f"{module.__name__}.{name}" for module, name in _NEEDED if not hasattr(module, name)]
     with contextlib.suppress(ValueError):  # a module that is masked
         lacking += [name for name in _NEEDED_MODULES if importlib.util.find_spec(name) is None]
-    return f"this Python has no {', '.join(lacking)}" if lacking else ""
+    return f"this Python lacks {', '.join(lacking)}" if lacking else ""
 
 
 def try_level(level: Level, competition: CompetitionFile) -> Isolation | str:
@@ -127,7 +127,7 @@ def choose(
     lacks: dict[Level, str] = {}
     for level in [wanted] if wanted else [Level.BOX, Level.LOCKDOWN]:
         if level.rank < least.rank:
-            lacks[level] = f"competition.toml asks for {least} at least"
+            lacks[level] = f"competition.toml asks for at least {least}"
             continue
         found = try_level(level, competition)
         if isinstance(found, Isolation):

@@ -72,15 +72,15 @@ def missing(*, boxed: bool = False) -> str:
         boxed: whether a box hides the files, so that it goes without Landlock.
     """
     if sys.platform != "linux":
-        return f"Landlock and seccomp are Linux's; this is {sys.platform}"
+        return f"Landlock and seccomp exist only on Linux; this is {sys.platform}"
     if platform.machine() not in MACHINES:
-        return f"no table of system calls for {platform.machine()}"
+        return f"the kit has no system call table for {platform.machine()}"
     version = _landlock_version()
     if version < LEAST_LANDLOCK and not boxed:
         return f"Landlock {LEAST_LANDLOCK} or newer (Linux 6.2); this kernel has {version or 'none'}"
     kill = struct.pack("I", _KILL)
     if _libc.syscall(MACHINES[platform.machine()].seccomp, _ACTION_AVAILABLE, 0, kill) < 0:
-        return "seccomp filters; this kernel has none"
+        return "this kernel has no seccomp filters"
     return ""
 
 

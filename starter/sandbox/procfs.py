@@ -71,7 +71,7 @@ def nameless_bytes(pid: int) -> int:
 
 
 def unfit(pid: int, *, forks: bool) -> str:
-    """Return why no submission may run in a worker: it is not locked in, or forks with several threads.
+    """Return why no submission may run in a worker: it is not sandboxed, or it forks with several threads.
 
     A thread that was started before the lock is outside it. A fork has only the thread that forks, and
     waits for ever for the work of others.
@@ -79,13 +79,13 @@ def unfit(pid: int, *, forks: bool) -> str:
     try:
         threads = [_status(task / "status") for task in Path(f"/proc/{pid}/task").iterdir()]
     except OSError as error:
-        return f"the worker cannot be looked at: {error}"
+        return f"the worker cannot be inspected: {error}"
     if forks and len(threads) > 1:
         return f"the worker has {len(threads)} threads before it forks; it must have one"
     for thread in threads:
         found = {name: thread.get(name) for name in _LOCK}
         if found != _LOCK:
-            return f"a thread of the worker is not locked in: {found}"
+            return f"a thread of the worker is outside the sandbox: {found}"
     return ""
 
 

@@ -27,7 +27,7 @@ BOX_FOLDER = "/sandbox"
 """The working folder in the box, and what a submission's messages show in place of our temporary folder."""
 
 READY = b"ready"
-"""Worker to supervisor: it is locked in and prepared."""
+"""Worker to supervisor: the sandbox is in force and the worker is ready."""
 JOB = b"job"
 """Supervisor to worker, with the job's files."""
 WAITING = b"waiting"

@@ -63,7 +63,7 @@ class UnlockedSandbox(Sandbox):
         until = time.monotonic() + _START_SECONDS
         while not (self._next / "ready").exists():
             if self._process.poll() is not None or time.monotonic() > until:
-                return self._log()[-1000:].decode(errors="replace") or "it does not start"
+                return self._log()[-1000:].decode(errors="replace") or "it did not start"
             if stop is not None and stop.is_set():
                 return "stopped"
             time.sleep(_POLL_SECONDS / 2)

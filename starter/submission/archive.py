@@ -107,9 +107,11 @@ def _manifest_problems(where: str, source: SubmissionSource) -> list[Problem]:
     found = {name: sha256_of_file(path) for name, path in own_files(source).items()}
     reasons = [(name, "missing") for name in wanted.keys() - found.keys()]
     reasons += [(name, "not in the manifest") for name in found.keys() - wanted.keys()]
-    reasons += [(name, "another content") for name in wanted if found.get(name, wanted[name]) != wanted[name]]
+    reasons += [
+        (name, "different content") for name in wanted if found.get(name, wanted[name]) != wanted[name]
+    ]
     if not reasons and manifest.submission != submission_digest(source):
-        reasons = [(MANIFEST, f"another hash of the whole: {manifest.submission}")]
+        reasons = [(MANIFEST, f"the hash of the whole submission differs: {manifest.submission}")]
     return [
         problem(Code.MANIFEST_DIFFERS, where=f"{where}: {name}", got=reason)
         for name, reason in sorted(reasons)

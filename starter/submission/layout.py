@@ -55,7 +55,7 @@ def layout(names: Collection[str], has_hook: Callable[[str], bool]) -> Layout:
         return Layout(wrong=_no_plugin(paths, plugins, python))
     weights = [path for path in paths if path.suffix == _WEIGHTS]
     if weights and not set(weights) & set(own):
-        return Layout(wrong=f"{plugins[0]}, and weights that it would not get: {_named(weights)}")
+        return Layout(wrong=f"{plugins[0]}, and weights that it would not load: {_named(weights)}")
     return Layout("" if home == PurePosixPath() else str(home), tuple(map(str, own)))
 
 

@@ -42,7 +42,7 @@ class Letterbox(nn.Module):
         given = list(size) if isinstance(size, Sequence) else [size]
         sides = [int(side) for side in (given * 2 if len(given) == 1 else given)]
         if len(sides) != 2 or min(sides) < 1 or sides[: len(given)] != given:
-            raise ValueError(f"size {size!r}: height and width, or the side of a square")
+            raise ValueError(f"size {size!r} is neither (height, width) nor the side of a square")
         if resize not in {"longer", "pad first"}:
             raise ValueError(f"resize {resize!r}: 'longer' or 'pad first'")
         self.size = sides

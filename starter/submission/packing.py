@@ -80,7 +80,7 @@ def _reason_to_leave_out(path: PurePosixPath) -> str:
     if found := litter(path):
         return litter_kind(found.name)
     if any(PurePosixPath(part).match(pattern) for part in path.parts for pattern in SECRET_NAMES):
-        return "a file that holds secrets, by its name"
+        return "a file whose name suggests secrets"
     return "an older manifest" if str(path) == MANIFEST else ""
 
 

@@ -105,8 +105,8 @@ def _read(item: object, where: str) -> list[TransformRecord]:
     if not known:
         raise ParticipantError([_refusal(item, where)])
     if changes := _changes(item):
-        got = f"{', '.join(changes)} of its own"
-        raise ParticipantError([_bad_option(where, "the transform as torchvision has it", got)])
+        got = f"its own {', '.join(changes)}"
+        raise ParticipantError([_bad_option(where, "the transform as torchvision defines it", got)])
     values = {key: _plain(value) for key, value in vars(item).items() if value is not None}
     if name in _PLAIN:
         return [_record("Plain", {"name": name}, where)]

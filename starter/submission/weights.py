@@ -69,7 +69,7 @@ def _missing(path: Path, name: str, only: str | None) -> Problem:
         return problem(Code.WEIGHTS_MISSING, where=name, got="no such file beside the plugin")
     if path.suffix.lower() in PICKLES:
         return _pickled(name)
-    got, hint = f"a plugin of one file comes with {only} alone", HINTS["only_weights"].format(only)
+    got, hint = f"a single-file plugin takes its weights only from {only}", HINTS["only_weights"].format(only)
     return problem(Code.WEIGHTS_MISSING, where=name, got=got, hint=hint)
 
 
@@ -85,7 +85,7 @@ def _pickled(name: str) -> Problem:
     hint = (
         HINTS["convert_in_place"].format(name, name) if is_misnamed else HINTS["pickled_weights"].format(name)
     )
-    return problem(Code.WEIGHTS_UNREADABLE, where=name, got="a pickle of torch.save", hint=hint)
+    return problem(Code.WEIGHTS_UNREADABLE, where=name, got="a pickle written by torch.save", hint=hint)
 
 
 def _mistyped(wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> str:
@@ -95,7 +95,7 @@ def _mistyped(wanted: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tens
         for key in sorted(wanted.keys() & found.keys())
         if _kind(found[key].dtype) != _kind(wanted[key].dtype)
     ]
-    return f"{len(wrong)} of another type: {listed(wrong)}" if wrong else ""
+    return f"{len(wrong)} with another dtype: {listed(wrong)}" if wrong else ""
 
 
 def _kind(dtype: torch.dtype) -> str:
@@ -201,7 +201,7 @@ def convert(source: Path, target: Path, *, entry: str | None = None, strip: str 
     """
     found = _state_dicts(_loaded(source))
     if not found:
-        raise _unreadable(source, "no state dict: no dictionary from names to tensors")
+        raise _unreadable(source, "not a state dict: no dictionary of names and tensors")
     outer = [
         name
         for name in found
@@ -219,22 +219,24 @@ def convert(source: Path, target: Path, *, entry: str | None = None, strip: str 
         cut = {key: name.removeprefix(strip) for key, name in names.items()}
         stripped = sum(cut[key] != names[key] for key in names)
         if not stripped:
-            raise LookupError(f"no key begins with {strip!r}: {listed(list(names.values()))}")
+            raise LookupError(f"no key starts with {strip!r}: {listed(list(names.values()))}")
         notes.append(f"`{strip}` in {_keys(stripped)}, as you asked")
         names = cut
     if others:
-        notes.append(f"{len(others)} that are no tensors: {listed(others)}")
+        notes.append(f"{len(others)} that are not tensors: {listed(others)}")
     notes = [f"left out: {note}" for note in notes]
     if prefix := common_prefix(names.values()):
-        notes.append(f"all keys begin with `{prefix}`: --strip {prefix} takes it out")
+        notes.append(f"all keys start with `{prefix}`: --strip {prefix} removes it")
     if len(set(names.values())) < len(names):
-        raise _unreadable(source, "two tensors of one name, once what tools add is left out")
+        raise _unreadable(
+            source, "two tensors have the same name once the prefixes that tools add are removed"
+        )
     try:
         # Cloned: tensors that share memory, as tied weights do, are written as one each.
         written = {name: tensors[key].detach().contiguous().clone() for key, name in names.items()}
         save_file(written, target)
     except (SafetensorError, ValueError, RuntimeError, KeyError) as error:
-        got = f"a tensor that safetensors has no form for: {' '.join(str(error).split())}"
+        got = f"a tensor that safetensors cannot store: {' '.join(str(error).split())}"
         raise _unreadable(source, got[:300]) from error
     shown = [
         (name, list(tensor.shape), str(tensor.dtype).removeprefix("torch."))
@@ -270,14 +272,14 @@ def _loaded(source: Path) -> object:
 
 
 _KINDS = {
-    b"version https://git-lfs": "a pointer of Git LFS; fetch the file itself: git lfs pull",
+    b"version https://git-lfs": "a Git LFS pointer; fetch the file itself: git lfs pull",
     b"<": "a web page; download the file again",
 }
 """What else a file of that name may be, by its first bytes."""
 _ZIPPED = {
     "constants.pkl": "a TorchScript file",
     ".npy": "NumPy arrays",
-    "archive_format": "an exported program of torch.export",
+    "archive_format": "a program exported by torch.export",
 }
 """What a zip that is no checkpoint may be, by the end of a name in it."""
 
@@ -296,8 +298,8 @@ def _described(source: Path, error: Exception) -> str:
         return next(kinds, "a damaged checkpoint, or another kind of zip")
     found = next((kind for start, kind in _KINDS.items() if head.startswith(start)), "")
     if head.startswith(b"\x80"):
-        found = "a pickle of more than tensors"
-    return found or f"neither torch.save's nor a safetensors file: {error}".split("\n")[0][:300]
+        found = "a pickle that holds more than tensors"
+    return found or f"neither a torch.save nor a safetensors file: {error}".split("\n")[0][:300]
 
 
 def _classes(source: Path) -> list[str]:

@@ -156,10 +156,10 @@ def _directory_finding(path: Path, most_files: int, most_bytes: int) -> Finding 
         tail = file.read()
     place = tail.rfind(_END_SIGNATURE)
     if place < 0 or len(tail) - place < _END.size:
-        return Finding(DAMAGED, "", "not a zip file, or cut off")
+        return Finding(DAMAGED, "", "not a zip file, or truncated")
     _, _, _, _, count, length, start, _ = _END.unpack_from(tail, place)
     if _contradicts(path, size - len(tail) + place, (count, length, start)):
-        return Finding(DAMAGED, "", "two end records that say different things")
+        return Finding(DAMAGED, "", "two end records that contradict each other")
     if size > most_bytes + length:
         return Finding(TOO_LARGE, "", f"a zip of {size / 2**20:.1f} MiB")
     if count == 0xFFFF or length == 0xFFFFFFFF or length > most_files * BYTES_PER_ENTRY:
@@ -211,13 +211,15 @@ def _clashes(members: list[Member]) -> Iterator[tuple[str, str]]:
     contents: dict[str, set[tuple[int, int]]] = {}
     for name, info in ((m.name, m.info) for m in members if not m.is_folder):
         contents.setdefault(name, set()).add((info.CRC, info.file_size))
-    yield from ((name, "twice, with another content") for name, found in contents.items() if len(found) > 1)
+    yield from (
+        (name, "occurs twice, with different content") for name, found in contents.items() if len(found) > 1
+    )
     files = {name: PurePosixPath(name) for name in contents if litter(PurePosixPath(name)) is None}
     spelled: dict[str, str] = {}
     for way in (str(way) for path in files.values() for way in (path, *path.parents)):
         first = spelled.setdefault(normalized(way).casefold(), way)
         if first != way:
-            yield way, f"twice, in two spellings: {first[:100]!r}"
+            yield way, f"occurs twice, in two spellings: {first[:100]!r}"
     folders = {m.name for m in members if m.is_folder}
     folders.update(str(above) for path in files.values() for above in path.parents)
     yield from ((name, "a file and a folder") for name in files if name in folders)
@@ -240,7 +242,7 @@ def _member_fault(member: Member) -> str:
     kind = stat.S_IFMT(info.external_attr >> 16)
     reasons = {
         "a control character in its name": any(unicodedata.category(c) == "Cc" for c in written),
-        "a path that leads out of the folder": ":" in written or ".." in path.parts or written[:1] == "/",
+        "a path that leads outside the folder": ":" in written or ".." in path.parts or written[:1] == "/",
         "no name": not (member.name or member.is_folder),
         f"a name of {len(written.encode())} bytes": len(written.encode()) > _MAX_PATH,
         "encrypted": bool(info.flag_bits & 1),
@@ -272,4 +274,4 @@ def _write(archive: zipfile.ZipFile, files: Mapping[str, zipfile.ZipInfo], folde
             while chunk := member_file.read(_CHUNK):
                 file.write(chunk)
         if target.stat().st_size != info.file_size:
-            raise zipfile.BadZipFile(f"{name} is shorter than it says")
+            raise zipfile.BadZipFile(f"{name} is shorter than its header says")

@@ -317,6 +317,7 @@ def test_an_entry_over_the_budget_is_told_by_how_much_and_costs_are_weighed(comp
     assert held["weight_bytes"] == 4 * (9 + 3)
     assert held["peak_memory_bytes"] == held["weight_bytes"] + 4 * (3 * 8 * 8 + 3)
     assert held["depth"] == 1
+    assert held["bit_operations"] == 1  # 9 products with zeros and ones, 1 bit by 32
 
     rules.write_text(f"{COMPETITION}\n[budget]\nweight_bytes = 40\nmacs = 201\n", encoding="utf-8")
     run = starter("score", plugin, "--competition", rules, "--json", "-", cwd=competition)

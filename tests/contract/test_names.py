@@ -41,16 +41,16 @@ def test_a_name_of_one_writing_system_is_welcome(name: str, form: str) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("аdmin", "several scripts: Cyrillic, Latin"),
-        ("αlpha", "several scripts: Greek, Latin"),
+        ("аdmin", "different scripts: Cyrillic, Latin"),
+        ("αlpha", "different scripts: Greek, Latin"),
         ("ｎｅｔ", "full-width"),
-        ("ﬁnal", "full-width or other letters"),
+        ("ﬁnal", "full-width letters or other variants"),
         ("net\u200b", "control"),
         ("net\u202eyp", "control"),
         ("net\ufe0f", "invisible"),
-        ("\u3164", "full-width or other letters"),
+        ("\u3164", "full-width letters or other variants"),
         ("\u1160", "invisible"),
-        ("n" + "\u0489" * 3, "marks on one letter"),
+        ("n" + "\u0489" * 3, "diacritics on one letter"),
     ],
 )
 def test_a_name_that_misleads_is_refused_with_its_reason(name: str, reason: str) -> None:
@@ -65,7 +65,7 @@ def test_a_name_that_misleads_is_refused_with_its_reason(name: str, reason: str)
         ("", "0 characters"),
         ("n" * 65, "65 characters"),
         ("a b", "' '"),
-        (".net", "begins with '.'"),
+        (".net", "starts with '.'"),
         ("a/b", "'/'"),
     ],
 )
@@ -75,7 +75,7 @@ def test_an_entrys_name_is_a_path_as_well(name: str, reason: str) -> None:
 
 def test_a_team_may_have_words() -> None:
     assert team_fault("The Reds & friends, 2nd year") == ""
-    assert team_fault(" red") == "a space at its beginning or end"
+    assert team_fault(" red") == "a space at the start or end"
     assert team_fault("n" * 65) == "65 characters"
 
 
@@ -114,7 +114,7 @@ def test_who_came_first_keeps_the_looks_of_a_name(tmp_path: Path) -> None:
 
     assert refused == {
         ("red", "асе"): f"{Code.NAME_LOOKS_ALIKE} 'асе' looks like 'ace'",
-        ("rеd", "other"): f"{Code.BAD_NAME} team 'rеd': letters of several scripts: Cyrillic, Latin",
+        ("rеd", "other"): f"{Code.BAD_NAME} team 'rеd': letters of different scripts: Cyrillic, Latin",
         ("team1", "net"): f"{Code.NAME_LOOKS_ALIKE} 'team1' looks like 'teaml'",
     }
     assert {p.action for p in planned} == {Action.REFUSED, Action.EVALUATE}

@@ -190,4 +190,4 @@ def test_the_doctor_says_how_many_threads_there_are_and_that_they_wait_passively
 def test_the_doctor_names_what_the_user_has_set() -> None:
     said = run("-m", "starter", "doctor", OMP_NUM_THREADS="1", OMP_WAIT_POLICY="ACTIVE").stdout.splitlines()
     assert "ok    1 thread: OMP_NUM_THREADS in the environment" in said
-    assert "ok    threads wait as your environment says: OMP_WAIT_POLICY=ACTIVE" in said
+    assert "ok    threads wait as your environment sets it: OMP_WAIT_POLICY=ACTIVE" in said

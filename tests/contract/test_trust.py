@@ -119,8 +119,8 @@ def test_one_line_announces_that_a_score_is_not_official(unruled: Path) -> None:
     assert run.returncode == 0, run.stderr
     assert (result["isolation"], result["official"], result["status"]) == ("none", False, "ok")
     assert run.stderr.count("\n") == 1
-    assert run.stderr.startswith("isolation none: your plugin runs unprotected")
-    assert "this Python has no os.pidfd_open" in run.stderr
+    assert run.stderr.startswith("isolation none: this machine has no sandbox (")
+    assert "this Python lacks os.pidfd_open" in run.stderr
     assert run.stderr.endswith("starter doctor\n")
 
 

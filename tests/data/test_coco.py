@@ -192,7 +192,7 @@ def test_unmapped_categories_are_all_listed(source: Source) -> None:
     source.mapping.write_text('[classes]\nMetal = ["can", "can"]\n', encoding="utf-8")
     assert source.problems() == [
         ("U205", "mapping.toml 'can' is listed 2 times"),
-        ("U205", 'mapping.toml 2 categories are in no class and not skipped: "bottle", "jar"'),
+        ("U205", 'mapping.toml 2 categories are neither in a class nor skipped: "bottle", "jar"'),
     ]
 
 

@@ -208,7 +208,7 @@ def test_without_a_box_that_around_the_polygon_is_taken_and_said(
     assert used(report) == COUNT
     sizes = [report.dataset.images.open(image_id).size for image_id in report.dataset.images.ids()]
     assert sorted(sizes) == [(50, 50), *[(60, 60)] * 11]
-    assert report.notes == ("1 annotations have no box: that around their polygon is taken",)
+    assert report.notes == ("1 annotations have no box: the box around their polygon is used",)
 
 
 def test_a_box_that_is_there_and_wrong_is_not_replaced_by_the_polygon(crop: Cropping) -> None:
@@ -232,7 +232,7 @@ def test_without_an_annotated_size_boxes_are_measured_on_the_picture(crop: Cropp
     assert report.total.skipped == {boxes.SMALL: 1, boxes.OUTSIDE: 1}
     sizes = {report.dataset.images.open(image_id).size for image_id in report.dataset.images.ids()}
     assert sizes == {(30, 60), (60, 60)}
-    assert report.notes == ("12 images have no width and height: taken from the picture",)
+    assert report.notes == ("12 images have no width and height: read from the picture",)
 
 
 # Ids.
@@ -261,7 +261,7 @@ def test_a_reference_of_another_type_is_taken_and_said(crop: Cropping) -> None:
 
     report = crop.changed(change)
     assert used(report) == COUNT
-    assert report.notes == ("12 references to images have ids of another type ('7' for 7): taken",)
+    assert report.notes == ("12 references to images have ids of another type ('7' for 7): accepted",)
 
 
 def test_a_text_and_a_number_that_look_alike_are_two_images(crop: Cropping) -> None:
@@ -282,7 +282,7 @@ def test_ids_that_stand_for_two_images_are_not_guessed(crop: Cropping) -> None:
     report = crop.changed(lambda c: c["images"][1].update(id=0))
     assert report.total.skipped == {co.TWO_IMAGES: 1, co.NO_IMAGE: 1}
     assert used(report) == COUNT - 2
-    assert report.notes == ("1 image ids stand for several images, boxes skipped: 0",)
+    assert report.notes == ("1 image ids are used by several images; their boxes are skipped: 0",)
 
 
 def test_what_is_there_twice_is_read_once_and_said(crop: Cropping) -> None:
@@ -294,9 +294,9 @@ def test_what_is_there_twice_is_read_once_and_said(crop: Cropping) -> None:
 
     report = crop.changed(change)
     assert report.notes == (
-        "1 entries of images are there twice: read once",
-        "1 annotation ids are used more than once, read as they are: 0",
-        "1 file names stand in several images, read as one: images/2.jpg",
+        "1 entries of images occur twice: read once",
+        "1 annotation ids are used more than once; all are kept: 0",
+        "1 file names occur in several images, read as one: images/2.jpg",
     )
     assert report.total.skipped == {boxes.DUPLICATE: 1}
     assert used(report) == COUNT
@@ -328,7 +328,9 @@ def test_a_root_category_without_boxes_is_left_out_and_said(crop: Cropping) -> N
 
     report = crop.changed(change)
     assert report.dataset.info.classes == ("Metal", "Paper")
-    assert report.notes == ("category 'trash-objects' left out: it has no box and stands above all others",)
+    assert report.notes == (
+        "category 'trash-objects' skipped: it has no box and is the parent of all others",
+    )
     assert [row.category for row in report.rows] == ["Metal", "Paper"]
 
 
@@ -362,7 +364,7 @@ def test_a_name_with_two_ids_is_one_category_and_said(crop: Cropping) -> None:
 
 @pytest.mark.parametrize(
     ("names", "wanted"),
-    [(("Metal",), "at least 2 items"), (("c1an", "clan"), "class names must differ to the eye")],
+    [(("Metal",), "at least 2 items"), (("c1an", "clan"), "class names must look different")],
 )
 def test_classes_that_make_no_data_set_are_told_before_any_picture_is_cut(
     crop: Cropping, names: tuple[str, ...], wanted: str
@@ -379,7 +381,7 @@ def test_classes_that_make_no_data_set_are_told_before_any_picture_is_cut(
 def test_an_id_with_two_names_is_not_guessed(crop: Cropping) -> None:
     report = crop.changed(lambda c: c["categories"].append({"id": 2, "name": "Glass"}))
     assert report.total.skipped == {co.TWO_CATEGORIES: 6}
-    assert report.notes == ("1 category ids stand for several categories, boxes skipped: 2",)
+    assert report.notes == ("1 category ids are used by several categories; their boxes are skipped: 2",)
 
 
 # The file as a whole.
@@ -392,12 +394,12 @@ def test_an_id_with_two_names_is_not_guessed(crop: Cropping) -> None:
         (b"", "not JSON: Expecting value: line 1 column 1 (char 0)"),
         (b"[" * 100_000, "not JSON: maximum recursion depth exceeded"),
         (b'{"images": ' + b"9" * 5000, "not JSON: Exceeds the limit"),
-        (b"\xff\xff\xff", "not a text: 'utf-8' codec can't decode byte 0xff"),
+        (b"\xff\xff\xff", "not text: 'utf-8' codec can't decode byte 0xff"),
         (b"[]", "a list at the top level"),
         (b"NaN", "nan at the top level"),
         (b"{}", "no images, no annotations, no categories"),
         (b'{"images": [{}], "annotations": [{}], "categories": []}', "no categories"),
-        (b'{"images": {"1": {}}, "annotations": [{}]}', "no categories, images is no list"),
+        (b'{"images": {"1": {}}, "annotations": [{}]}', "no categories, images is not a list"),
     ],
 )
 def test_what_is_wrong_with_the_file_as_a_whole_is_one_message(crop: Cropping, data: bytes, got: str) -> None:
@@ -443,7 +445,7 @@ def test_a_file_name_of_another_system_is_found_in_the_folder(crop: Cropping, na
 def test_names_that_are_spelled_otherwise_are_said(crop: Cropping) -> None:
     report = crop(plain("C:\\x\\images\\{}.jpg"))
     assert report.remarks[1] == (
-        "12 file names are spelled otherwise in the folder: C:/x/images/0.jpg is images/0.jpg"
+        "12 file names are spelled differently in the folder: C:/x/images/0.jpg is images/0.jpg"
     )
     assert report.notes[0].startswith(
         "12 file names have backslashes, read as slashes: C:\\x\\images\\0.jpg, "
@@ -463,7 +465,7 @@ def test_nothing_outside_of_the_folder_is_read(tmp_path: Path, pictures: Path, n
     found = Cropping(tmp_path, tmp_path / "inside").refused(plain(name))
 
     assert len(found) == COUNT
-    reason = "link/0.jpg is a link that leads out of the folder" if "link" in name else "no such file"
+    reason = "link/0.jpg is a link to a place outside the folder" if "link" in name else "no such file"
     assert found[0] == f"{name.format(0)}: {reason}"
 
 
@@ -479,7 +481,7 @@ def test_several_files_of_a_name_in_another_case_are_ambiguous(tmp_path: Path, p
     coco = plain()
     coco["images"] = [{"id": i, "file_name": name} for i, name in enumerate(("a.JPG", "A.jpg", "B.jpg"))]
     (said,) = Cropping(tmp_path, folder).refused(coco)
-    assert said == "a.JPG: ambiguous: the names of several files differ in case only: A.jpg, a.jpg"
+    assert said == "a.JPG: ambiguous: the names of several files differ only in case: A.jpg, a.jpg"
 
 
 def test_names_from_elsewhere_that_lead_to_one_file_are_ambiguous(tmp_path: Path, pictures: Path) -> None:
@@ -489,7 +491,7 @@ def test_names_from_elsewhere_that_lead_to_one_file_are_ambiguous(tmp_path: Path
     names = ("/data/train/1.jpg", "/data/test/1.jpg", "/data/test/2.jpg")
     coco["images"] = [{"id": i, "file_name": name} for i, name in enumerate(names)]
     assert Cropping(tmp_path, folder).refused(coco) == [
-        f"{name}: ambiguous: 2 file names lead to 1.jpg" for name in names[:2]
+        f"{name}: ambiguous: 2 file names refer to 1.jpg" for name in names[:2]
     ]
 
 
@@ -503,7 +505,7 @@ def test_a_missing_file_is_told_with_what_to_do(crop: Cropping) -> None:
     with pytest.raises(UsageError) as caught:
         crop(plain("photos/{}.jpg"))
     assert {problem.hint for problem in caught.value.problems} == {
-        "Restore the file, or take its annotations out; --images names the folder that file names begin in."
+        "Restore the file, or remove its annotations; --images names the folder that file names start from."
     }
 
 
@@ -555,7 +557,7 @@ def test_the_command_prints_and_writes_what_was_skipped(tmp_path: Path, pictures
     assert code == 0, stderr
     assert "12 boxes      8 used" in stdout
     assert (
-        "1 box has a negative side, 1 crowd of several objects, 1 its image is not in the file, 1 no box"
+        "1 box has a negative side, 1 crowd of several objects, 1 image is not in the file, 1 no box"
         in stdout
     )
     assert "skipped, box has a negative side: annotation 4, images/4.jpg, [5, 5, -1, 60]" in stderr

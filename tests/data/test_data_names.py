@@ -87,7 +87,7 @@ def test_a_folder_name_in_another_encoding_is_explained(tmp_path: Path) -> None:
     os.makedirs(raw)  # noqa: PTH103 - no Path holds such a name
     with open(raw + b"/a.jpg", "wb") as file:  # noqa: PTH123 - as above
         file.write(drawn_image(0, 0))
-    with pytest.raises(UsageError, match="is not UTF-8") as caught:
+    with pytest.raises(UsageError, match="is not valid UTF-8") as caught:
         import_folder(tmp_path / "in", tmp_path / "out")
     assert "convmv" in caught.value.problems[0].hint
 

@@ -433,11 +433,11 @@ def test_the_check_lists_everything_that_is_wrong_with_the_images(data: Path) ->
     found = {(p.code.value, p.where, p.got) for p in check(data).problems}
 
     assert found == {
-        ("U203", "00.jpg", "listed, but there is no such image file"),
+        ("U203", "00.jpg", "listed, but the image file does not exist"),
         ("U203", "01.jpg", "cannot be decoded: not an image file, or damaged"),
         ("U202", "10.jpg", "the same file in train.csv and test.csv: 10.jpg, 12.jpg"),
         ("U202", "group photo 11", "in several splits: Private, train"),
-        ("U202", "images", "1 files that no CSV lists: surplus.jpg"),
+        ("U202", "images", "1 files that no CSV file lists: surplus.jpg"),
     }
 
 

@@ -65,8 +65,8 @@ def test_broken_images_do_not_hide_another_problem(data: Path, tmp_path: Path) -
     assert run.returncode == 2
     assert run.stderr.count("got    cannot be decoded") == 5
     assert "... and 53 more of this kind; all are in data-problems.csv" in run.stderr
-    assert "listed, but there is no such image file" in run.stderr
-    assert "1 files that no CSV lists: surplus.jpg" in run.stderr
+    assert "listed, but the image file does not exist" in run.stderr
+    assert "1 files that no CSV file lists: surplus.jpg" in run.stderr
     assert len(listed(tmp_path / "data-problems.csv")) == 58 + 2
 
 

@@ -86,7 +86,7 @@ def test_a_name_that_no_font_can_draw_is_shown_by_number_and_told(
         (data / name).write_text(text, encoding="utf-8")
     code, text = show(data, "--png", tmp_path / "a.png")
     assert code == 0
-    assert "no font here draws 금속: shown as class numbers" in text
+    assert "no installed font can draw 금속: shown as class numbers" in text
     assert contact_sheet.undrawable(["can 🥫", "Dose ü"]) == []  # only the emoji is left out
 
 

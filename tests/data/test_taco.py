@@ -94,10 +94,10 @@ def test_after_its_tries_it_is_left_for_another_run(one: Any, server: PhotoServe
     ("path", "reason"),
     [
         ("/stall/p1.jpg", "timed out"),
-        ("/trickle/p1.jpg", "slower than 1024 bytes a second"),
-        ("/cut-off/p1.jpg", "bytes came"),
-        ("/unannounced/p1.jpg", "no picture, or damaged"),
-        ("/page/p1.jpg", "no picture, or damaged (it looks like a web page)"),
+        ("/trickle/p1.jpg", "slower than 1024 bytes per second"),
+        ("/cut-off/p1.jpg", "bytes arrived"),
+        ("/unannounced/p1.jpg", "not a picture, or damaged"),
+        ("/page/p1.jpg", "not a picture, or damaged (it looks like a web page)"),
     ],
 )
 def test_what_is_not_whole_gets_no_name(one: Any, server: PhotoServer, path: str, reason: str) -> None:
@@ -137,7 +137,7 @@ def test_no_name_leads_out_of_the_folder(server: PhotoServer, tmp_path: Path, na
     (found,) = download_photographs([asked], tmp_path / "photos", DownloadOptions(rules=QUICK))
 
     assert found.status == "lost"
-    assert found.reason.startswith("not a name to save it under")
+    assert found.reason.startswith("its name cannot be used for a file")
     assert server.asked.total() == 0
     assert {path.name for path in tmp_path.rglob("*")} == {"photos", "photos.csv"}
 
@@ -164,7 +164,7 @@ def test_another_picture_is_refused(one: Any, server: PhotoServer) -> None:
     """Flickr answers with a picture that says "no longer available": 500 x 374."""
     server.files["/gone.png"] = photograph(1, size=(500, 374), kind="PNG")
     found = one("/gone.png")
-    assert (found.status, found.reason) == ("lost", "a picture of another shape than annotated")
+    assert (found.status, found.reason) == ("lost", "a picture whose shape differs from the annotation")
 
 
 def test_the_server_says_how_long_all_wait(server: PhotoServer, tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_two_runs_in_one_folder_do_not_mix(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     with (
         FileLock(tmp_path / "photos" / ".partial.lock"),
-        pytest.raises(UsageError, match="another download is at work"),
+        pytest.raises(UsageError, match="another download is using"),
     ):
         download_photographs([], tmp_path / "photos", DownloadOptions())
 
@@ -326,8 +326,8 @@ def test_one_command_leads_from_annotations_to_a_data_set(
     assert run.returncode == 0, run.stderr
     assert "12 photographs: 11 downloaded" in run.stdout
     assert "1 lost: HTTP 404 Not Found" in run.stdout
-    assert "1 pictures of another size than annotated: their boxes were scaled" in run.stdout
-    assert "1 photograph is not there" in run.stdout
+    assert "1 pictures differ in size from their annotation: their boxes were scaled" in run.stdout
+    assert "1 photograph is missing" in run.stdout
     dataset = open_dataset(tmp_path / "taco")
     sizes = Counter(dataset.images.open(image_id).size for image_id in dataset.images.ids())
     assert sizes == {(80, 100): 20, (40, 50): 2}
@@ -336,8 +336,8 @@ def test_one_command_leads_from_annotations_to_a_data_set(
     again = starter(*command, cwd=tmp_path)
 
     assert again.returncode == 0
-    assert "11 were there, 1 lost" in again.stdout
-    assert "it is left as it is" in again.stderr
+    assert "11 already there, 1 lost" in again.stdout
+    assert "nothing to do" in again.stderr
     assert server.asked == {"/p3.jpg": 1}
     server.files["/p3.jpg"] = photograph(3)
     assert "U106" in starter(*command, cwd=tmp_path).stderr  # one more than it was made of
@@ -352,7 +352,7 @@ def test_no_data_set_is_made_of_what_happened_to_come(annotated: Path, tmp_path:
 
     assert refused.returncode == 2
     assert "U206" in refused.stderr
-    assert "1 of 12 are not there; 1 may come with another run" in refused.stderr
+    assert "1 of 12 are missing; another run may download 1" in refused.stderr
     assert not (tmp_path / "taco").exists()
     assert starter(*command, "--accept-losses", cwd=tmp_path).returncode == 0
     assert len(open_dataset(tmp_path / "taco").images.ids()) == 22
@@ -397,7 +397,7 @@ def test_a_killed_download_goes_on_and_repeats_nothing(
 
     assert run.returncode == 0, run.stderr
     assert server.asked == {f"/p{n}.jpg": 1 for n in range(12) if f"{n:06}.JPG" not in whole}
-    assert f"{len(whole)} were there" in run.stdout
+    assert f"{len(whole)} already there" in run.stdout
     assert sorted(path.name for path in photos.iterdir()) == ["batch_1"]
 
 
@@ -470,7 +470,7 @@ def test_the_unofficial_file_is_cut_with_every_box_accounted_for(
     used = int(counted[2].replace(",", ""))
     assert int(counted[1].replace(",", "")) == boxes
     assert reasons.pop("box is not finite") == 15
-    assert used + reasons.pop("photograph is not there") + reasons.pop("category is skipped") == boxes - 15
+    assert used + reasons.pop("photograph is missing") + reasons.pop("category is skipped") == boxes - 15
     assert reasons == {}
     assert len(open_dataset(tmp_path / "taco").images.ids()) == used
     with (tmp_path / "taco-report.csv").open(encoding="utf-8", newline="") as file:

@@ -168,7 +168,7 @@ def test_noise_is_harmless_and_the_environment_is_scrubbed(
     assert found.is_complete
     assert sorted(p.name for p in folder.iterdir()) == sorted(PARTS)
     assert found.report.thop_macs == 9
-    assert "earlier bytes not kept]" in found.log[:60]
+    assert "earlier bytes dropped]" in found.log[:60]
     assert 4096 <= len(found.log) <= 4096 + 60
     assert "end of log" in found.log
     variables = set(found.log.partition("environment ")[2].split())
@@ -210,7 +210,7 @@ def test_a_child_that_outlives_its_plugin_is_killed(folder: Path, sandbox: Sandb
 
 def test_processor_time_has_a_limit_of_its_own(folder: Path, sandbox: Sandbox) -> None:
     found = problem_of(run(folder, "while True: pass", sandbox, cpu_seconds=4))
-    assert (found.code, found.expected) == (Code.TIMEOUT, "at most 4 s of processor time")
+    assert (found.code, found.expected) == (Code.TIMEOUT, "at most 4 s of CPU time")
 
 
 def test_memory_that_is_filled_is_a_memory_verdict(folder: Path, sandbox: Sandbox) -> None:
@@ -238,7 +238,7 @@ def test_a_full_scratch_folder_is_a_disk_verdict(folder: Path, sandbox: Sandbox)
 @pytest.mark.parametrize(
     ("text", "code", "got"),
     [
-        ("import os; os._exit(0)", Code.EARLY_EXIT, "exit status 0, but no answer"),
+        ("import os; os._exit(0)", Code.EARLY_EXIT, "exit status 0, but no reply"),
         ("import sys; sys.exit(0)", Code.EARLY_EXIT, "sys.exit(0) on import"),
         ("import ctypes; ctypes.string_at(0)", Code.CRASH, "killed by SIGSEGV"),
         (

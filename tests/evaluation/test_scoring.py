@@ -195,6 +195,21 @@ def test_a_cost_over_the_budget_is_named_with_the_limit() -> None:
     assert not Counts(29, None, None).exceeding(budget)  # what was not counted is another problem
 
 
+def test_time_is_a_cost_over_the_baselines_which_is_1() -> None:
+    """Half of the MACs and three quarters of the time: 0.5 x 0.5 + 0.5 x 0.75."""
+    rules = ScoreRules(cost={"macs": 0.5, "speed": 0.5})
+    counts, baseline = Counts(10, None, None, speed=0.75), Counts.of(reference(macs=20))
+    assert counts.over(baseline, rules) == 0.625
+    assert counts._replace(speed=None).over(baseline, rules) is None  # timed by the organizer only
+
+
+def test_a_time_over_the_budget_is_named_by_what_the_budget_calls_it() -> None:
+    budget = Budget(latency_ratio=0.5)
+    assert Counts(1, None, None, speed=0.51).exceeding(budget) == [("latency_ratio", 0.5, 0.51)]
+    assert not Counts(1, None, None, speed=0.5).exceeding(budget)
+    assert not Counts(1, None, None).exceeding(budget)
+
+
 ORIGINAL = {"baseline_macs": 13_878_369, "baseline_f1": 0.8367, "rules": ScoreRules(counter="ptflops")}
 
 

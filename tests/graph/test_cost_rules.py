@@ -100,10 +100,10 @@ def test_a_wrong_rule_stops_the_runner_as_a_usage_error(tmp_path: Path) -> None:
     ("old", "new", "got"),
     [
         ("pointwise=2 * 48", "pointwise=48", "counted"),
-        ("aten.atan2.default", "aten.relu.default", "has a rule already: n"),
-        ("aten.atan2.default", "aten.no_such.default", "is no operator of this torch"),
+        ("aten.atan2.default", "aten.relu.default", "already has a rule: n"),
+        ("aten.atan2.default", "aten.no_such.default", "is not an operator of this torch"),
         ('op="aten.atan2.default"', 'op="aten.hypot.default"', "has no self test that calls it"),
-        ("@hookimpl", "", "it gives no rule"),
+        ("@hookimpl", "", "it provides no rule"),
         ("return [", "return [1,", "a int instead of an OperatorCost"),
         ("from starter import hookimpl", "import no_such_package", "ModuleNotFoundError"),
     ],

@@ -98,8 +98,8 @@ FORMAT: dict[str, tuple[Change, str]] = {
     "a forward reference": (at_node(0, args=[ref("linear"), [2, 3]]), "'linear', which is not computed"),
     "a reference to itself": (at_node(0, args=[ref("mean"), [2, 3]]), "'mean', which is not computed"),
     "a reference inside a list": (with_argument([[ref("nobody")]]), "'nobody'"),
-    "a reference that is a list": (with_argument({"ref": ["image"]}), "a reference that is no name"),
-    "a reference that is a path": (with_argument(ref("../image")), "a reference that is no name"),
+    "a reference that is a list": (with_argument({"ref": ["image"]}), "a reference that is not a name"),
+    "a reference that is a path": (with_argument(ref("../image")), "a reference that is not a name"),
     "the same node name twice": (at_node(1, name="mean"), "twice"),
     "the name of the image": (at_node(0, name="image"), "twice"),
     "the name of a tensor": (at_node(0, name="t0"), "twice"),
@@ -497,7 +497,7 @@ def test_a_value_without_a_tensor_is_refused(tmp_path: Path) -> None:
         node("x", "aten.relu.default", ref("image")),
     )
     (found,) = refusal(tmp_path, graph).problems
-    assert (found.code, found.got) == (Code.MALFORMED_GRAPH, "the call gives no tensor")
+    assert (found.code, found.got) == (Code.MALFORMED_GRAPH, "the call returns no tensor")
 
 
 def test_an_empty_value_with_an_endless_side_is_too_large(tmp_path: Path) -> None:

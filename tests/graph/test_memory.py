@@ -136,3 +136,4 @@ def test_every_cost_of_a_small_network_by_hand() -> None:
     assert costs.peak_memory_bytes == weights + 4 * (3 * 64 + 36)
     assert costs.memory_access == (192 + 108 + 36) + (36 + 216 + 6 + 6)
     assert costs.depth == 2
+    assert costs.bit_operations == 4 * 9 * 27 + 36 * 6

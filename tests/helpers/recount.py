@@ -86,6 +86,7 @@ class Recount(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's ow
     ) -> Any:
         kwargs = kwargs or {}
         name = func._schema.name.removeprefix("aten::")
+        name = name if name in MOVES else name.removesuffix("_")  # written in place
         if not _has_price(func, name):
             if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
                 with self:

@@ -21,7 +21,7 @@ from crowd import stored, told
 from starter.cli.exits import EXIT_PARTICIPANT
 from starter.contract.competition import load_competition
 from starter.contract.errors import Code, Status, UsageError
-from starter.contract.results import Reference
+from starter.contract.results import EvaluationResult, Reference
 from starter.contract.submissions import discover_one
 from starter.data.dataset import Dataset
 from starter.evaluation.records import Context
@@ -54,6 +54,36 @@ def test_every_entry_of_a_crowd_is_accounted_for(
     assert told(again.stderr) == []
     assert "60 entries: 60 done" in again.stdout
     assert stored(place, easy_dataset) == found
+
+
+@pytest.mark.slow
+def test_an_entry_is_timed_where_the_competition_scores_time(starter: Command, place: Path) -> None:
+    """Three takings of two batch sizes, with every block; a machine that cannot tell has no verdict."""
+    (place / "entries").mkdir()
+    for folder, number in (("baseline/plugin.py", 0), ("entries/wider.py", 4)):
+        (place / folder).write_text(crowd.honest(number))
+    rules = place / "competition.toml"
+    text = rules.read_text()
+    rules.write_text(f"{text}\n[score]\ncost = {{speed = 1.0}}\n[budget]\nlatency_ratio = 100\n")
+    call = [sys.executable, "-m", "starter", "batch", "entries", "--json", "results.json"]
+    run = subprocess.run(call, cwd=place, capture_output=True, text=True, check=False)
+
+    (record,) = json.loads((place / "results.json").read_text())["results"]
+    result = EvaluationResult.model_validate(record["result"])
+    assert result.speed is not None
+    takings = [[r.taking for r in found.rounds] for found in result.speed.batches]
+    assert all(set(each) == {0, 1, 2} for each in takings)
+    if result.speed.ratio is None:
+        assert (run.returncode, result.status, result.score) == (3, Status.HOST_ERROR, None)
+        assert result.error is not None
+        assert result.error.code is Code.CANNOT_TELL
+    else:
+        assert (run.returncode, result.status) == (0, Status.OK)
+        assert result.macs_ratio == result.speed.ratio
+        starter("leaderboard", "--reports", "reports")
+        checks = json.loads(starter("verify", "reports", "--json", "-").stdout)["checks"]
+        assert result.speed.ratio in [c["found"] for c in checks if c["name"] == "speed"]
+    assert "no score: the organizer measures the speed" in starter("score", "entries").stdout
 
 
 @pytest.mark.slow
@@ -149,10 +179,10 @@ def test_a_plan_opens_zips_and_says_what_is_refused_and_left_out(
 
     assert run.stdout.splitlines() == [
         "evaluate   a/net",
-        "evaluate   b/more  left out: .git/ (2 files), README.md",
+        "evaluate   b/more  ignored: .git/ (2 files), README.md",
         "invalid    c/two  E113 no plugin.py, but 2 Python files: one.py, two.py",
-        "invalid    d/out  E112 '../plugin.py': a path that leads out of the folder",
-        "invalid    e/none  E111 not a zip file, or cut off",
+        "invalid    d/out  E112 '../plugin.py': a path that leads outside the folder",
+        "invalid    e/none  E111 not a zip file, or truncated",
         "",
         "5 entries: 2 evaluate, 3 invalid",
     ]
@@ -174,7 +204,7 @@ def test_what_is_left_out_of_a_zip_is_told_to_the_organizer_and_to_its_team(
     run = starter("batch", "entries")
     starter("leaderboard", "--reports", "reports")
 
-    assert "b/more  left out: .git/ (2 files), README.md" in run.stderr.splitlines()
+    assert "b/more  ignored: .git/ (2 files), README.md" in run.stderr.splitlines()
     assert "5 results: 2 ok, 3 invalid" in run.stdout
     texts = {
         name: json.loads((place / "reports" / name / "result.json").read_text())

@@ -273,7 +273,7 @@ def test_a_plugin_that_asks_for_a_gpu_is_told_that_there_is_none() -> None:
     found = probed(Forward(lambda _, x: to_logits(x.cuda())))
 
     assert found.code is Code.UNTRACED_TENSOR
-    assert "runs on the processor" in found.hint
+    assert "runs on the CPU" in found.hint
 
 
 def test_a_model_made_in_inference_mode_is_refused() -> None:

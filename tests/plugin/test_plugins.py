@@ -143,7 +143,7 @@ def test_a_good_plugin_is_given_the_competition_and_loaded(tmp_path: Path) -> No
             SMALL.replace("[]", "[], weights='w.pt'"),
             Code.WEIGHTS_UNREADABLE,
             "w.pt",
-            "a pickle of torch.save",
+            "a pickle written by torch.save",
         ),
     ],
 )

@@ -14,11 +14,15 @@ from torch import Tensor, nn
 from starter.contract.errors import Code, ParticipantError, UsageError
 from starter.contract.submissions import discover_one
 from starter.data.dataset import Dataset
+from starter.graph.costs.macs import count_macs
+from starter.graph.costs.memory import weight_bytes
+from starter.plugin.count import trace_model
 from starter.plugin.load import load_plugin_apart
 from starter.recipes.compression import rebuild as rebuilding
 from starter.recipes.compression.factorization import decompose
-from starter.recipes.compression.methods import METHODS, compress
-from starter.recipes.compression.plugin import Original, write_plugin
+from starter.recipes.compression.methods import METHODS, Amount
+from starter.recipes.compression.plugin import Compressed, Original, write_plugin
+from starter.recipes.compression.quantization import weight_step
 from starter.recipes.training.loop import train
 from starter.recipes.training.settings import TrainSettings
 
@@ -61,6 +65,12 @@ def starter_submission(competition):
     )
 '''
 WritePlugin = Callable[..., Path]
+SMALLER = [method for method in METHODS if method != "quantize"]
+"""Methods after which an image costs fewer MACs."""
+
+
+def compress(original: Original, method: str, *, keep: float | None, macs: int | None) -> Compressed:
+    return METHODS[method](original, Amount(keep, macs))
 
 
 def with_weights(path: Path, dataset: Dataset) -> Path:
@@ -96,7 +106,7 @@ def answers(folder: Path, dataset: Dataset) -> Tensor:
     return result
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", SMALLER)
 def test_a_written_plugin_loads_costs_less_and_trains_on(
     original: Original, easy_dataset: Dataset, tmp_path: Path, method: str
 ) -> None:
@@ -109,7 +119,7 @@ def test_a_written_plugin_loads_costs_less_and_trains_on(
     )
 
     assert made.macs < original.macs
-    assert original.count(again.submission.model) == made.macs
+    assert original.count(again.submission.model) == (made.macs, made.bit_operations)
     assert again.submission.name == "Branches"
     assert sorted(path.name for path in folder.iterdir() if path.name != "__pycache__") == [
         "original", "plan.json", "plugin.py", "rebuild.py", "weights.safetensors",
@@ -236,6 +246,86 @@ def test_a_block_that_folds_itself_is_asked_to() -> None:
     model = nn.Sequential(nn.Sequential(Foldable()))
     rebuilding.rebuild(model, [{"kind": "reparameterize"}])
     assert not list(model.parameters())
+
+
+def quantized(original: Original, bits: int) -> Compressed:
+    return METHODS["quantize"](original, Amount(bits=bits, images=8))
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_a_quantized_plugin_has_its_bits_loads_and_trains_on(
+    original: Original, easy_dataset: Dataset, tmp_path: Path, bits: int
+) -> None:
+    """The stem and the head keep 8 bits; a value is an int8 for each weight that the graph stores."""
+    made = quantized(original, bits)
+    folder = write_plugin(original, made, tmp_path / "small", "starter compress --method quantize")
+    walk = trace_model(made.model, original.shape, original.source)
+    contraction = {n.module: n.contraction for n in count_macs(walk).nodes if n.contraction}
+    ends = contraction["stem.0"] + contraction["head"]
+    wanted = ends * 8 * 8 + (sum(contraction.values()) - ends) * bits * bits
+    report = train(
+        discover_one(folder), easy_dataset, TrainSettings(epochs=1, from_weights=True), log=lambda _: None
+    )
+    again = load_plugin_apart(discover_one(folder), easy_dataset.competition)
+
+    assert len(made.steps) == len(contraction) == 6
+    assert made.bit_operations == -(-wanted // 1024)
+    assert report.macro_f1 is not None
+    assert original.count(again.submission.model) == (made.macs, made.bit_operations)
+
+
+def test_the_weights_of_a_quantized_plugin_are_levels_and_a_step_for_each_channel(original: Original) -> None:
+    walk = trace_model(quantized(original, 4).model, original.shape, original.source)
+    levels = [t for t in walk.constants.values() if isinstance(t, Tensor) and t.dtype is torch.int8]
+
+    assert len(levels) == 6
+    assert sorted(int(t.abs().max()) for t in levels)[:4] == [7, 7, 7, 7]
+    carried = {n: t for n, t in original.model.state_dict().items() if t.is_floating_point()}
+    weights = {name: t for name, t in carried.items() if t.dim() > 1}
+    steps = sum(len(t) for t in weights.values())
+    floats = sum(t.numel() for t in carried.values()) - sum(t.numel() for t in weights.values()) + steps
+    assert weight_bytes(walk) == sum(t.numel() for t in weights.values()) + 4 * floats
+
+
+@pytest.mark.parametrize(("bits", "error"), [(8, 0.03), (4, 0.5)])
+def test_quantizing_changes_the_answers_a_little(original: Original, bits: int, error: float) -> None:
+    images = original.training_images(16).float()
+    with torch.no_grad():
+        wanted, found = original.model(images), quantized(original, bits).model(images)
+
+    assert 0 < (found - wanted).norm() / wanted.norm() < error
+
+
+def test_what_is_trained_on_a_grid_learns_through_it() -> None:
+    """Rounding lets gradients through; a value beyond the last level is clamped and gives none."""
+    model = nn.Sequential(nn.Linear(2, 1, bias=False))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[0.3, 0.6]]))
+    step: rebuilding.Step = {"kind": "quantize", "module": "0", "bits": 4, "step": 0.1, "zero_point": 0}
+    layer = rebuilding.rebuild(model, [step]).get_submodule("0")
+    layer.weight_step.fill_(0.1)
+    values = torch.tensor([[0.52, 9.0]], requires_grad=True)
+    result = layer.train()(values)
+    result.backward()
+
+    assert result.item() == pytest.approx(0.5 * 0.3 + 1.5 * 0.6)
+    torch.testing.assert_close(values.grad, torch.tensor([[0.3, 0.0]]))
+    torch.testing.assert_close(layer.weight.grad, torch.tensor([[0.5, 1.5]]))
+    assert layer.eval()(values).item() == pytest.approx(result.item())
+
+
+def test_a_step_is_the_best_of_those_that_clamp_more_or_less() -> None:
+    """One far weight of a thousand: with 4 bits it is worth clamping, with 8 it is not."""
+    weight = torch.cat([torch.linspace(-1, 1, 1000), torch.tensor([3.0])])[None]
+
+    assert weight_step(weight, 4).item() < 0.7 * 3 / 7
+    assert weight_step(weight, 8).item() == pytest.approx(3 / 127)
+
+
+def test_a_network_without_a_layer_to_quantize_is_told_so(original: Original) -> None:
+    original.model = quantized(original, 8).model
+    with pytest.raises(UsageError, match=r"U503 .*no convolution and no linear layer"):
+        quantized(original, 8)
 
 
 def test_branches_of_different_inputs_are_not_merged() -> None:

@@ -262,7 +262,7 @@ def test_a_run_without_patience_left_ends_early(write_plugin: WritePlugin, easy_
     report = run(path, easy_dataset, from_weights=True, lr=1e-12, patience=3, log=lines.append)
 
     assert report.runs[0].epochs == 3
-    assert "no better validation score for 3 epochs" in lines[-1]
+    assert "no improvement for 3 epochs" in lines[-1]
 
 
 def test_the_best_of_several_seeds_is_kept_with_mean_and_spread(
@@ -330,7 +330,7 @@ def test_a_run_of_other_settings_cannot_be_resumed(write_plugin: WritePlugin, ea
 def test_without_a_checkpoint_resume_begins_anew(write_plugin: WritePlugin, easy_dataset: Dataset) -> None:
     path, lines = write_plugin("mine", text=NETWORK), list[str]()
     train(discover_one(path), easy_dataset, settings(epochs=1), log=lines.append, resume=True)
-    assert "nothing to resume: from the beginning" in lines
+    assert "nothing to resume: starting from the beginning" in lines
 
 
 def test_a_run_of_another_teacher_cannot_be_resumed(
@@ -493,7 +493,7 @@ def test_a_class_with_one_image_does_not_stop_the_split() -> None:
 
 
 def test_too_few_images_to_part_are_told_so() -> None:
-    with pytest.raises(UsageError, match="3 images, no two of a class"):
+    with pytest.raises(UsageError, match="3 images, no two of the same class"):
         training_data.split(rows(0, 1, 2), 0.15, seed=0)
 
 

@@ -107,7 +107,7 @@ def test_the_examples_of_compress_run_in_their_order(folder: Path, monkeypatch: 
         run(line, monkeypatch)
 
     made = re.findall(r"--out (\w+)", block)
-    assert len(made) == len(set(made)) == 7
+    assert len(made) == len(set(made)) == 9
     assert all((folder / name / "plan.json").is_file() for name in made)
     results = json.loads((folder / "scores.json").read_text(encoding="utf-8"))["results"]
     before, after = ({r["name"]: r for r in results}[name] for name in ("mine", "folded3"))
@@ -147,3 +147,26 @@ def test_a_missing_package_is_told_by_the_name_of_its_extra(
     assert ended.value.code == 2
     assert f"-e '.[{extra}]'" in "".join(capsys.readouterr())
     assert (folder / "mine").is_dir()
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    (["--method", "quantize", "--keep", "0.5"], "--method quantize takes no --keep"),
+    (["--method", "quantize", "--bits", "5"], "8 or 4, not 5"),
+    (["--method", "prune", "--bits", "4"], "--method prune takes no --bits"),
+    (["--method", "prune", "--keep", "0.5", "--macs", "9"], "give --keep or --macs, not both"),
+    (["--macs", "9"], "re-parameterisation folds all it can: no --macs"),
+])  # fmt: skip
+def test_options_of_another_method_are_told(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    told: str,
+) -> None:
+    monkeypatch.setattr("sys.argv", ["starter", "compress", "mine", "--out", "small", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+
+    assert ended.value.code == 2
+    assert told in " ".join("".join(capsys.readouterr()).replace("│", " ").split())
+    assert not (folder / "small").exists()

@@ -62,7 +62,7 @@ def test_a_reply_of_just_the_limit_passes_and_one_byte_more_says_so(sandbox: San
     assert reply_size(fits) == MIB
     (found,) = over.report.problems
     assert (found.code, found.expected) == (Code.OUTPUT, "\u201cat most 1 MiB\u201d")
-    assert found.got == "1.0 MiB, 1 bytes too many"
+    assert found.got == "1.0 MiB, 1 bytes over the limit"
 
 
 WRITES = "open('junk', 'wb').write(b'x' * {size})\nimport time; time.sleep(0.3)\n"

@@ -236,7 +236,7 @@ def test_a_worker_that_says_it_is_ready_unlocked_is_not_used(
     lie = "import socket, time; socket.socket(fileno=0).send(b'ready'); time.sleep(60)"
     monkeypatch.setattr(LockedSandbox, "_worker", lambda _: [sys.executable, "-I", "-c", lie])
     with LockedSandbox(each_sandbox.level, user=each_sandbox._user, limits=LIMITS, preload=False) as unlocked:
-        assert unlocked.failure().startswith("a thread of the worker is not locked in: {'Seccomp': '0'")
+        assert unlocked.failure().startswith("a thread of the worker is outside the sandbox: {'Seccomp': '0'")
     assert unfit(os.getpid(), forks=False).startswith("a thread of the worker is not locked in")
 
 

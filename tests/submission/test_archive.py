@@ -117,7 +117,11 @@ REFUSED: dict[str, tuple[Members, Code, str]] = {
     "device": ([(info("plugin.py", mode=stat.S_IFBLK | 0o644), b"")], Code.UNSAFE_ARCHIVE, "special"),
     "case": ([("plugin.py", PLUGIN), ("Plugin.py", b"x")], Code.UNSAFE_ARCHIVE, "twice"),
     "case of a folder": ([("a/plugin.py", PLUGIN), ("A/x.bin", b"x")], Code.UNSAFE_ARCHIVE, "two spellings"),
-    "two contents": ([("plugin.py", PLUGIN), ("./plugin.py", b"x")], Code.UNSAFE_ARCHIVE, "another content"),
+    "two contents": (
+        [("plugin.py", PLUGIN), ("./plugin.py", b"x")],
+        Code.UNSAFE_ARCHIVE,
+        "different content",
+    ),
     "unicode": (
         [("plugin.py", PLUGIN), *((unicodedata.normalize(f, "é.py"), b"x") for f in ("NFC", "NFD"))],
         Code.UNSAFE_ARCHIVE,
@@ -144,12 +148,12 @@ REFUSED: dict[str, tuple[Members, Code, str]] = {
     "weights apart": (
         [("a/plugin.py", PLUGIN), ("best.safetensors", b"w")],
         Code.ARCHIVE_LAYOUT,
-        "a/plugin.py, and weights that it would not get: best.safetensors",
+        "a/plugin.py, and weights that it would not load: best.safetensors",
     ),
     "weights of another name": (
         [("net.py", PLUGIN), ("weights.safetensors", b"w")],
         Code.ARCHIVE_LAYOUT,
-        "net.py, and weights that it would not get: weights.safetensors",
+        "net.py, and weights that it would not load: weights.safetensors",
     ),
     "litter alone": ([(".git/hooks/plugin.py", PLUGIN), ("._net.py", b"x")], Code.ARCHIVE_LAYOUT, "nothing"),
     "nested": ([("a.zip", make([("plugin.py", PLUGIN)]))], Code.ARCHIVE_LAYOUT, "another zip"),
@@ -541,7 +545,7 @@ def with_manifest(tmp_path: Path, **changes: bytes) -> Members:
     ("changes", "got"),
     [
         ({}, []),
-        ({"w_bin": b"v"}, [("w.bin", "another content")]),
+        ({"w_bin": b"v"}, [("w.bin", "different content")]),
         ({"w_bin": b"gone"}, [("w.bin", "missing")]),
         ({"x_bin": b"x"}, [("x.bin", "not in the manifest")]),
     ],

@@ -321,7 +321,7 @@ def test_a_forward_or_a_hook_hung_onto_a_transform_is_refused_and_not_lost() -> 
     found = problems_of([patched, hooked])
 
     assert [code for code, *_ in found] == [Code.TRANSFORM_OPTION] * 2
-    assert [got for *_, got in found] == ["forward of its own", "_forward_hooks of its own"]
+    assert [got for *_, got in found] == ["its own forward", "its own _forward_hooks"]
 
 
 def test_more_steps_than_allowed_are_refused_where_they_are_written() -> None:

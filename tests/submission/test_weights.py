@@ -103,7 +103,7 @@ def test_a_prefix_of_all_keys_is_named_with_the_command_that_takes_it_out(tmp_pa
         (found,) = load_weights_into(network(), path)
         assert (found.code, found.got) == (Code.WEIGHTS_MISFIT, "`model.` before all keys")
         assert "starter convert net.safetensors --strip model. --out net.safetensors" in found.hint
-        assert "--strip model. takes it out" in convert(path, tmp_path / "other.safetensors").notes[-1]
+        assert "--strip model. removes it" in convert(path, tmp_path / "other.safetensors").notes[-1]
         convert(path, path, strip="model.")
         assert not load_weights_into(network(), path)
 
@@ -115,7 +115,7 @@ def test_numbers_that_mean_another_thing_are_refused(dtype: torch.dtype, tmp_pat
     (found,) = load_weights_into(network(), tmp_path / "net.safetensors")
     assert found.code is Code.WEIGHTS_MISFIT
     name = str(dtype).removeprefix("torch.")
-    assert found.got.startswith(f"4 of another type: 0.bias is {name} in the file, float32 in the model")
+    assert found.got.startswith(f"4 with another dtype: 0.bias is {name} in the file, float32 in the model")
 
 
 def test_half_precision_and_what_torch_takes_strictly_is_taken(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_checkpoint_is_told_how_it_is_converted(name: str, tmp_path: Path) -> 
             assert (found.code, found.got) == (Code.WEIGHTS_MISSING, "no such file beside the plugin")
             torch.save(network().state_dict(), tmp_path / name)
         (found,) = load_weights_into(network(), tmp_path / name, only=only)
-        assert (found.code, found.got) == (Code.WEIGHTS_UNREADABLE, "a pickle of torch.save")
+        assert (found.code, found.got) == (Code.WEIGHTS_UNREADABLE, "a pickle written by torch.save")
         assert f"starter convert {name}" in found.hint
 
 
@@ -147,7 +147,7 @@ def test_a_checkpoint_by_another_name_is_told_too(tmp_path: Path) -> None:
     for is_zip in (True, False):
         torch.save(network().state_dict(), path, _use_new_zipfile_serialization=is_zip)
         (found,) = load_weights_into(network(), path)
-        assert (found.code, found.got) == (Code.WEIGHTS_UNREADABLE, "a pickle of torch.save")
+        assert (found.code, found.got) == (Code.WEIGHTS_UNREADABLE, "a pickle written by torch.save")
 
 
 @pytest.mark.parametrize("length", [128, 640, 896, 1152])
@@ -205,14 +205,14 @@ def test_what_is_nested_in_a_state_dict_never_takes_its_place(tmp_path: Path) ->
     path = checkpoint(tmp_path / "x.pt", **network().state_dict(), **{"0._extra_state": nested})
 
     found = convert(path, tmp_path / "net.safetensors")
-    assert (len(found.tensors), found.notes) == (4, ["left out: 1 that are no tensors: 0._extra_state"])
+    assert (len(found.tensors), found.notes) == (4, ["left out: 1 that are not tensors: 0._extra_state"])
     assert len(convert(path, tmp_path / "net.safetensors", entry="0._extra_state").tensors) == 1
 
 
 def test_a_prefix_that_no_key_has_is_a_mistake(tmp_path: Path) -> None:
     path = checkpoint(tmp_path / "x.pt", **network().state_dict())
 
-    with pytest.raises(LookupError, match=r"no key begins with 'net\.': 0\.weight"):
+    with pytest.raises(LookupError, match=r"no key starts with 'net\.': 0\.weight"):
         convert(path, tmp_path / "net.safetensors", strip="net.")
     assert not (tmp_path / "net.safetensors").exists()
 
@@ -223,7 +223,7 @@ def test_tied_and_transposed_weights_become_tensors_of_their_own(tmp_path: Path)
 
     found = convert(path, tmp_path / "net.safetensors")
     written = load_file(tmp_path / "net.safetensors")
-    assert found.notes == ["left out: 1 that are no tensors: step"]
+    assert found.notes == ["left out: 1 that are not tensors: step"]
     assert torch.equal(written["a"], written["b"])
     assert torch.equal(written["c"], shared.t())
 
@@ -262,12 +262,14 @@ def arrays() -> bytes:
         pytest.param(lambda path: path.write_bytes(b"<html>Sign in</html>"), "a web page", id="a web page"),
         pytest.param(lambda path: path.write_bytes(b"version https://git-lfs.gi"), "git lfs pull", id="LFS"),
         pytest.param(lambda path: path.write_bytes(arrays()), "NumPy arrays", id="NumPy"),
-        pytest.param(lambda path: torch.save({"w": torch.eye(3).to_sparse()}, path), "no form", id="sparse"),
-        pytest.param(lambda path: torch.save([torch.ones(1)], path), "no state dict", id="a list"),
-        pytest.param(lambda path: torch.save({}, path), "no state dict", id="nothing"),
+        pytest.param(
+            lambda path: torch.save({"w": torch.eye(3).to_sparse()}, path), "cannot store", id="sparse"
+        ),
+        pytest.param(lambda path: torch.save([torch.ones(1)], path), "not a state dict", id="a list"),
+        pytest.param(lambda path: torch.save({}, path), "not a state dict", id="nothing"),
         pytest.param(
             lambda path: torch.save({"module.a": torch.ones(1), "module._orig_mod.a": torch.ones(1)}, path),
-            "two tensors of one name",
+            "two tensors have the same name",
             id="two of one name",
         ),
         pytest.param(

@@ -41,10 +41,12 @@ def _command() -> str:
 @data_app.command()
 def synth(
     target: Out,
-    scenes: Annotated[int, typer.Option(min=1, help="How many pictures.")] = 100,
+    scenes: Annotated[int, typer.Option(min=1, help="Number of pictures.")] = 100,
     seed: Seed = 0,
-    width: Annotated[int, typer.Option(min=96, help="Of a picture, pixels.")] = 352,
-    height: Annotated[int, typer.Option(min=96, help="Of a picture; some are turned upright.")] = 288,
+    width: Annotated[int, typer.Option(min=96, help="Width of a picture in pixels.")] = 352,
+    height: Annotated[
+        int, typer.Option(min=96, help="Height of a picture in pixels; some pictures swap width and height.")
+    ] = 288,
 ) -> None:
     """Draw littered scenes with COCO boxes in the six categories."""
     from starter.data.synthetic.scenes import draw_scenes
@@ -61,15 +63,15 @@ def synth(
 def crops(
     annotations: Annotated[Path, typer.Argument(help="A COCO file.")],
     target: Out,
-    images: Annotated[Path, typer.Option(help="The folder that its file names are in.")],
+    images: Annotated[Path, typer.Option(help="Folder that the COCO file's file names are relative to.")],
     *,
     mapping: MappingOption = None,
     crop: CropCommand,
     dataset: DatasetCommand,
 ) -> int:
-    """Cut a COCO file's boxes into a data set, all crops of one photograph on one side.
+    """Cut the boxes of a COCO file into a data set, with all crops of a photograph on one side of the split.
 
-    Exits as `starter data check` does of the new data set; 1 where --strict refuses an annotation.
+    Exits like `starter data check` on the new data set, and with 1 if --strict rejects an annotation.
     """
     return cut(annotations, images, target, mapping, crop, dataset)
 
@@ -102,7 +104,7 @@ def cut(
 
 @contextlib.contextmanager
 def listed_beside(target: Path) -> Iterator[None]:
-    """Have an error whose problems are too many to be told list all of them beside the data set."""
+    """Write all problems of an error to a file beside the data set if there are too many to print."""
     try:
         yield
     except StarterError as error:
@@ -126,7 +128,9 @@ def _show_crops(report: "CropReport", path: Path) -> None:
     for reason, boxes in report.faults.items():
         places = (filter(None, (f"annotation {box.annotation}", box.file_name, box.found)) for box in boxes)
         print_few(err, [inline(f"skipped, {reason}: {', '.join(place)}") for place in places], path)
-    print_few(err, [f"not of the annotated shape: {inline(other)}" for other in report.other_shape], path)
+    print_few(
+        err, [f"shape differs from the annotation: {inline(other)}" for other in report.other_shape], path
+    )
     report.write(path)
     print_line(err, f"written: {path}")
 
@@ -138,15 +142,17 @@ def folder(
     target: Out,
     *,
     train_list: Annotated[
-        list[Path] | None, typer.Option(help="Text file of training images; repeatable.")
+        list[Path] | None, typer.Option(help="Text file that lists training images; repeatable.")
     ] = None,
-    validation_list: Annotated[Path | None, typer.Option(help="Text file of validation images.")] = None,
-    test_list: Annotated[Path | None, typer.Option(help="Text file of evaluation images.")] = None,
+    validation_list: Annotated[
+        Path | None, typer.Option(help="Text file that lists validation images.")
+    ] = None,
+    test_list: Annotated[Path | None, typer.Option(help="Text file that lists evaluation images.")] = None,
     dataset: DatasetCommand,
 ) -> int:
     """Make a data set from class folders of images, with a stratified split.
 
-    Exits as `starter data check` does of the new data set.
+    Exits like `starter data check` on the new data set.
     """
     from starter.data.folders import import_folder
 
@@ -158,9 +164,9 @@ def folder(
         )  # fmt: skip
     print_line(out, f"{target}  {report.used:,} images")
     for reason, count in ((r, n) for r, n in report.skipped.items() if n):
-        print_line(out, f"  {count:,} files left out: {reason}")
+        print_line(out, f"  {count:,} files skipped: {reason}")
     if report.alike:
-        print_line(out, f"  {report.alike:,} pairs nearly the same, each pair kept on one side")
+        print_line(out, f"  {report.alike:,} near-duplicate pairs, each kept on one side of the split")
     if report.not_found:
         path = write_table(_report_path(target), ("not_found",), ([name] for name in report.not_found))
         print_few(err, [f"listed, but not in the folder: {name}" for name in report.not_found], path)
@@ -169,7 +175,7 @@ def folder(
 
 @data_app.command()
 def check(path: Annotated[Path, typer.Argument(help="The data set's folder.")]) -> int:
-    """Check a data set and show its classes; exit 2 if anything is wrong with it."""
+    """Check a data set and show its classes; exit with 2 if anything is wrong."""
     return show_check(path)
 
 

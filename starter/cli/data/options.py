@@ -14,10 +14,13 @@ from starter.data.options import CropOptions, Description, Orientation, Shares
 
 Result = TypeVar("Result")
 
-Out = Annotated[Path, typer.Option("--out", callback=can_be_made, help="The new folder.")]
+Out = Annotated[Path, typer.Option("--out", callback=can_be_made, help="Folder to create.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same split or drawing.")]
 MappingOption = Annotated[
-    Path | None, typer.Option("--mapping", help="TOML: categories to classes; shipped: `taco-6`, `taco-9`.")
+    Path | None,
+    typer.Option(
+        "--mapping", help="TOML file that maps categories to classes; included: `taco-6`, `taco-9`."
+    ),
 ]
 
 
@@ -25,21 +28,22 @@ MappingOption = Annotated[
 class CropCommand:
     """How boxes are cut."""
 
-    min_size: Annotated[int, typer.Option(min=1, help="Boxes with a shorter side are skipped, pixels.")] = (
-        CropOptions.min_size
-    )
-    margin: Annotated[float, typer.Option(min=0, help="Context around a box, share of its longer side.")] = (
-        CropOptions.margin
-    )
-    max_side: Annotated[int | None, typer.Option(min=1, help="Scale crops down to this, pixels.")] = (
-        CropOptions.max_side
-    )
+    min_size: Annotated[
+        int, typer.Option(min=1, help="Skip boxes with a side shorter than this, in pixels.")
+    ] = CropOptions.min_size
+    margin: Annotated[
+        float, typer.Option(min=0, help="Context around a box, as a share of its longer side.")
+    ] = CropOptions.margin
+    max_side: Annotated[
+        int | None, typer.Option(min=1, help="Scale crops down to this longer side, in pixels.")
+    ] = CropOptions.max_side
     quality: Annotated[int, typer.Option(min=1, max=100, help="JPEG quality.")] = CropOptions.quality
 
     orientation: Annotated[
-        Orientation, typer.Option(help="Pictures whose EXIF orientation their shape does not decide.")
+        Orientation,
+        typer.Option(help="How to turn pictures whose shape fits their EXIF orientation both ways."),
     ] = CropOptions.orientation
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse a file with any bad annotation.")] = (
+    strict: Annotated[bool, typer.Option("--strict", help="Reject a file with any bad annotation.")] = (
         CropOptions.strict
     )
 
@@ -54,23 +58,26 @@ class DatasetCommand:
     """How a data set is split, stored and described."""
 
     test_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the images that is evaluated on.")
+        float, typer.Option(min=0, max=1, help="Share of the images used for evaluation.")
     ] = Shares.test
-    public_share: Annotated[float, typer.Option(min=0, max=1, help="Share of those that is Public.")] = (
-        Shares.public
-    )
+    public_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the evaluation images that are Public.")
+    ] = Shares.public
     validation_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the others to mark for validation; 0: none.")
+        float,
+        typer.Option(min=0, max=1, help="Share of the training images to mark for validation; 0: none."),
     ] = Shares.validation
     near_duplicates: Annotated[
-        bool, typer.Option(help="Keep pictures that are nearly the same on one side of the split.")
+        bool, typer.Option(help="Keep near-duplicate pictures on one side of the split.")
     ] = True
     seed: Seed = Shares.seed
-    zip_images: Annotated[bool, typer.Option("--zip", help="Put the images into one images.zip.")] = False
+    zip_images: Annotated[bool, typer.Option("--zip", help="Put the images into a single images.zip.")] = (
+        False
+    )
     name: Annotated[str, typer.Option(help="The data set's name.")] = Description.name
     version: Annotated[str, typer.Option(help="The data set's version.")] = Description.version
-    licence: Annotated[str, typer.Option(help="The images' licence.")] = Description.licence
-    source: Annotated[str, typer.Option(help="Where the images are from.")] = ""
+    licence: Annotated[str, typer.Option(help="Licence of the images.")] = Description.licence
+    source: Annotated[str, typer.Option(help="Where the images come from.")] = ""
 
     @property
     def shares(self) -> Shares:

@@ -11,7 +11,7 @@ from starter.cli.exits import EXIT_OK, EXIT_USAGE
 from starter.contract.text import inline
 from starter.report.terminal import print_line
 
-PAGE_HELP = "Write one page: balance, sizes, duplicates, samples."
+PAGE_HELP = "Write an HTML page: balance, sizes, duplicates, samples."
 
 
 @data_app.command()
@@ -19,12 +19,12 @@ def show(
     path: Annotated[Path, typer.Argument(help="The data set's folder.")],
     png: Annotated[
         Path | None,
-        typer.Option("--png", callback=can_be_made, dir_okay=False, help="Write a contact sheet."),
+        typer.Option("--png", callback=can_be_made, dir_okay=False, help="Write a contact sheet of samples."),
     ] = None,
     html: Annotated[
         Path | None, typer.Option("--html", callback=can_be_made, dir_okay=False, help=PAGE_HELP)
     ] = None,
-    per_class: Annotated[int, typer.Option(min=1, max=200, help="Samples of each class.")] = 10,
+    per_class: Annotated[int, typer.Option(min=1, max=200, help="Number of samples per class.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same samples.")] = 0,
 ) -> int:
     """Show a data set: class balance, sizes, broken and duplicate images, leaks, samples."""
@@ -53,7 +53,9 @@ def show(
         print_line(err, f"written: {png}")
         if lacking := contact_sheet.undrawable(totals):
             names = ", ".join(map(inline, lacking))
-            print_line(err, f"no font here draws {names}: shown as class numbers; apt install fonts-noto-cjk")
+            print_line(
+                err, f"no installed font can draw {names}: shown as class numbers; apt install fonts-noto-cjk"
+            )
     if html:
         duplicates = contact_sheet.duplicate_samples(dataset, report.duplicates)
         html.write_text(

@@ -32,25 +32,27 @@ class PhotographSize(StrEnum):
 def taco(  # noqa: PLR0913 - options of the command line
     target: Out,
     annotations: Annotated[
-        Path, typer.Option(help="A COCO file with URLs: TACO's, the unofficial one, or one like them.")
+        Path, typer.Option(help="A COCO file with URLs: TACO's official or unofficial one, or a similar one.")
     ],
     *,
     photographs: Annotated[
         Path | None,
-        typer.Option(callback=can_be_made, help="Where the photographs go; default: OUT-photographs."),
+        typer.Option(callback=can_be_made, help="Folder for the photographs; default: OUT-photographs."),
     ] = None,
     size: Annotated[
-        PhotographSize, typer.Option(help="Originals, or copies of 640 pixels where there are any.")
+        PhotographSize, typer.Option(help="full: the originals; 640: copies of 640 pixels where they exist.")
     ] = PhotographSize.FULL,
     base_url: Annotated[
-        str, typer.Option(help="A mirror's folder; the file names are asked for there instead.")
+        str, typer.Option(help="URL of a mirror's folder to download the file names from.")
     ] = "",
-    jobs: Annotated[int, typer.Option(min=1, max=64, help="How many are fetched at a time.")] = 8,
-    tries: Annotated[int, typer.Option(min=1, help="How often each is asked for.")] = 5,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds without a byte that end a try.")] = 20,
-    max_mb: Annotated[int, typer.Option(min=1, help="Larger files are refused, MiB.")] = 64,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Number of parallel downloads.")] = 8,
+    tries: Annotated[int, typer.Option(min=1, help="Number of tries per photograph.")] = 5,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Give up a try after this many seconds without data.")
+    ] = 20,
+    max_mb: Annotated[int, typer.Option(min=1, help="Reject files larger than this, in MiB.")] = 64,
     accept_losses: Annotated[
-        bool, typer.Option("--accept-losses", help="Make the data set even if another run may bring more.")
+        bool, typer.Option("--accept-losses", help="Make the data set even if another run could add to it.")
     ] = False,
     cut_boxes: Annotated[
         bool, typer.Option("--crop/--no-crop", help="Cut the boxes into a data set, or only download.")
@@ -59,9 +61,9 @@ def taco(  # noqa: PLR0913 - options of the command line
     crop: CropCommand,
     dataset: DatasetCommand,
 ) -> int:
-    """Download the photographs of TACO by the URLs in its file, and cut their boxes into a data set.
+    """Download TACO's photographs from the URLs in its file and cut their boxes into a data set.
 
-    The same command goes on where the last run stopped. Exits as `starter data check` does of the data set.
+    The same command resumes where the last run stopped. Exits like `starter data check` on the data set.
     """
     from starter.data.coco.annotations import read_coco
     from starter.data.coco.http_download import FetchRules
@@ -96,7 +98,7 @@ def _report(found: "Sequence[Photograph]", path: Path) -> None:
     print_line(
         out,
         f"{len(found):,} photographs: {counts['downloaded']:,} downloaded ({megabytes:,.1f} MB), "
-        f"{counts['kept']:,} were there, {missing:,} lost",
+        f"{counts['kept']:,} already there, {missing:,} lost",
     )
     print_few(out, [f"  {count:,} lost: {reason}" for reason, count in losses(found)], path)
     print_line(err, f"written: {path}")
@@ -108,9 +110,9 @@ def _refuse_gaps(found: "Sequence[Photograph]", photographs: Path, *, accept_los
     later = [p for p in found if p.status == "not yet"]
     if here and (accept_losses or not later):
         return
-    got = f"{len(found) - here:,} of {len(found):,} are not there"
+    got = f"{len(found) - here:,} of {len(found):,} are missing"
     if later:
-        got += f"; {len(later):,} may come with another run, the first: {later[0].url}: {later[0].reason}"
+        got += f"; another run may download {len(later):,}; the first: {later[0].url}: {later[0].reason}"
     raise usage_error(Code.NO_PHOTOGRAPHS, where=str(photographs), got=got)
 
 
@@ -120,6 +122,6 @@ def _refuse_remaking(target: Path, found: "Sequence[Photograph]") -> None:
     if new:
         raise usage_error(
             Code.TARGET_EXISTS, where=str(target), got=f"it was made without {new:,} new photographs",
-            hint="Remove it and type the same command again, or name another folder with --out.",
+            hint="Remove it and run the same command again, or name another folder with --out.",
         )  # fmt: skip
-    print_line(err, f"{target} is there already, and no photograph is new: it is left as it is")
+    print_line(err, f"{target} already exists and no photograph is new: nothing to do")

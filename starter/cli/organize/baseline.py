@@ -21,11 +21,11 @@ from starter.contract.submissions import discover_one
 from starter.report.terminal import print_line
 
 baseline_app = typer.Typer(
-    help="Measure the baseline that scores are relative to.", no_args_is_help=True, rich_markup_mode=None
+    help="Measure the baseline that all scores are relative to.", no_args_is_help=True, rich_markup_mode=None
 )
 
 BaselinePath = Annotated[
-    Path | None, typer.Argument(help="The baseline's folder; default: the competition's.")
+    Path | None, typer.Argument(help="Folder of the baseline; default: the competition's.")
 ]
 
 
@@ -51,7 +51,7 @@ def measure(
     for name, before, now in changed:
         print_line(out, f"  {name}: {before} -> {now}")
     if not changed:
-        print_line(out, "  all figures as before")
+        print_line(out, "  no figure has changed")
 
 
 @baseline_app.command("check")
@@ -61,7 +61,7 @@ def check(
     competition: RulesOption = None,
     isolation: OwnIsolationOption = None,
 ) -> None:
-    """Measure the baseline again and fail on a difference to its reference.json."""
+    """Measure the baseline again and fail if it differs from its reference.json."""
     from starter.evaluation.baseline import F1_TOLERANCE, figures
     from starter.evaluation.baseline import check as check_again
     from starter.evaluation.evaluate import REFERENCE_FILE, read_reference
@@ -76,7 +76,7 @@ def check(
     print_line(
         out, f"ok  macro_f1  {measured.macro_f1:.4f}, reference {reference.macro_f1:.4f} +- {F1_TOLERANCE}"
     )
-    print_line(out, f"{folder}: as {REFERENCE_FILE} says")
+    print_line(out, f"{folder}: matches {REFERENCE_FILE}")
 
 
 def _measured(
@@ -91,7 +91,7 @@ def _measured(
 
 
 def _old_reference(folder: Path) -> Reference | None:
-    """Return what is there, if it can be read: measuring anew is what mends an unreadable one."""
+    """Return the old reference if it can be read; measuring again replaces an unreadable one."""
     from starter.evaluation.evaluate import read_reference
 
     try:

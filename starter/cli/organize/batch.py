@@ -63,33 +63,43 @@ class Engine(StrEnum):
 
 
 EntryPaths = Annotated[
-    list[Path], typer.Argument(help="Zips, plugins, folders of them, or folders of teams' folders of them.")
+    list[Path],
+    typer.Argument(help="Zips and plugins, folders of them, or a folder with one such folder per team."),
 ]
 JobsOption = Annotated[
     int | None,
-    typer.Option(min=1, help="How many submissions are evaluated at once; 1, or all that a cluster can."),
+    typer.Option(min=1, help="Submissions to evaluate in parallel; default: 1, or as many as a cluster can."),
 ]
 IndexOption = Annotated[
     Path | None,
-    typer.Option(exists=True, dir_okay=False, help="CSV: path, and any of team, submitted and selected."),
+    typer.Option(
+        exists=True,
+        dir_okay=False,
+        help="CSV file with the column path and any of team, submitted and selected.",
+    ),
 ]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Only say what would be done; zips are opened.")
+    bool, typer.Option("--dry-run", help="Open the zips and show the plan, but evaluate nothing.")
 ]
 RetryOption = Annotated[
-    Retry | None, typer.Option(help="Evaluate again what failed, or only what failed by our fault.")
+    Retry | None,
+    typer.Option(help="Evaluate again all failed entries, or only those that failed because of us."),
 ]
-LimitOption = Annotated[int | None, typer.Option(min=1, help="How many are evaluated at most.")]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="Evaluate at most this many.")]
 CacheOption = Annotated[
-    int, typer.Option("--cache-mb", min=0, help="Decoded images that are kept for the next, MiB.")
+    int,
+    typer.Option("--cache-mb", min=0, help="Keep at most this many MiB of decoded images for later entries."),
 ]
-EngineOption = Annotated[Engine, typer.Option(help="This machine, or a Ray cluster: starter[ray].")]
-ClusterOption = Annotated[str, typer.Option(help="The cluster's HOST:PORT; auto: the one of this machine.")]
+EngineOption = Annotated[
+    Engine, typer.Option(help="Evaluate on this machine, or on a Ray cluster (needs the extra ray).")
+]
+ClusterOption = Annotated[str, typer.Option(help="HOST:PORT of the cluster; auto: the one on this machine.")]
 CpusOption = Annotated[
-    float, typer.Option("--cpus-per-worker", min=0.01, help="That a worker asks a node for.")
+    float, typer.Option("--cpus-per-worker", min=0.01, help="CPUs that a worker reserves on its node.")
 ]
 GpusOption = Annotated[
-    float, typer.Option("--gpus-per-worker", min=0, help="The same; with one, graphs are run on it.")
+    float,
+    typer.Option("--gpus-per-worker", min=0, help="GPUs that a worker reserves; with one, graphs run on it."),
 ]
 
 
@@ -111,7 +121,7 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     isolation: IsolationOption = None,
     json_to: JsonOption = None,
 ) -> int:
-    """Evaluate many entries into a store, each one once."""
+    """Evaluate many entries, each one once, and keep the results in a store."""
     from starter.evaluation.evaluate import Evaluator, read_reference
     from starter.evaluation.records import Context
     from starter.organizer.batch import Batch
@@ -189,13 +199,16 @@ def _in_this_machine(
 ) -> "Workers":
     """Return jobs that share the cores and the kept images."""
     from starter.evaluation.measure import Images, LocalMeasurer
+    from starter.evaluation.runner.speed import SpeedPlan
     from starter.organizer.batch import LocalJobs
 
     chosen = isolation_for("batch", rules, isolation)
     threads = max(1, available().threads // max(1, jobs))
+    speed = SpeedPlan.of(rules)
 
     def measurer(images: Images) -> LocalMeasurer:
-        return LocalMeasurer(rules, replace(images, kept=kept), isolation=chosen, threads=threads)
+        own = replace(images, kept=kept)
+        return LocalMeasurer(rules, own, isolation=chosen, threads=threads, speed=speed)
 
     return LocalJobs(partial(evaluator, measurer=measurer), jobs)
 
@@ -244,7 +257,7 @@ def _name(entry: "PlannedEntry") -> str:
 
 
 def _left_out(entry: "PlannedEntry") -> str:
-    return f"  left out: {listed([*map(inline, entry.left_out)])}" if entry.left_out else ""
+    return f"  ignored: {listed([*map(inline, entry.left_out)])}" if entry.left_out else ""
 
 
 def _short(problem: Problem) -> str:
@@ -309,7 +322,7 @@ def _show_end(entries: "Sequence[PlannedEntry]", statuses: "Counter[Status]") ->
         results = Counter({status.value: n for status, n in statuses.items()})
         print_line(out, f"{statuses.total()} results: {_counts(results, Status)}")
     if statuses[Status.HOST_ERROR]:
-        print_line(err, "some failed by this machine's fault; again with: --retry host")
+        print_line(err, "Some entries failed because of this machine; rerun with `--retry host`.")
     print_line(err, "next: starter leaderboard")
 
 

@@ -28,13 +28,13 @@ from starter.report.terminal import print_line
 
 def verify(
     result: Annotated[
-        Path, typer.Argument(help="A report: result.json, or its folder, or a folder of reports.")
+        Path, typer.Argument(help="A report (result.json or its folder), or a folder of reports.")
     ],
     data: DataOption = None,
     competition: RulesOption = None,
     json_to: JsonOption = None,
 ) -> None:
-    """Recompute results from their predictions and programs."""
+    """Check results by recomputing them from their predictions and programs."""
     from starter.evaluation.evaluate import read_reference
     from starter.evaluation.runner.process import Runner
     from starter.evaluation.verify import RECORD, read_report
@@ -85,27 +85,27 @@ def verify(
 
 def leaderboard(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     store: StoreOption = None,
-    reveal: Annotated[bool, typer.Option("--reveal", help="The final order, on the private images.")] = False,
+    reveal: Annotated[bool, typer.Option("--reveal", help="Rank on the private images.")] = False,
     csv_to: Annotated[
-        Path | None, typer.Option("--csv", callback=can_be_made, help="Write all rows to a CSV file.")
+        Path | None, typer.Option("--csv", callback=can_be_made, help="Write all rows to this CSV file.")
     ] = None,
     html_to: Annotated[
         Path | None,
-        typer.Option("--html", callback=can_be_made, help="Write a static page and one for each entry."),
+        typer.Option("--html", callback=can_be_made, help="Write a leaderboard page and one page per entry."),
     ] = None,
     reports: Annotated[
         Path | None,
-        typer.Option(callback=can_be_made, help="Write each entry's copy of its result, for its team."),
+        typer.Option(callback=can_be_made, help="Write a copy of each entry's result, for its team."),
     ] = None,
-    team: Annotated[str | None, typer.Option(help="Only this team's place.")] = None,
+    team: Annotated[str | None, typer.Option(help="Show only this team's rank.")] = None,
     schema: Annotated[
-        bool, typer.Option("--schema", help="Print the JSON Schema of a result's record.")
+        bool, typer.Option("--schema", help="Print the JSON Schema of a result record.")
     ] = False,
     data: DataOption = None,
     competition: RulesOption = None,
     json_to: JsonOption = None,
 ) -> None:
-    """Show the leaderboard of what `starter batch` has evaluated."""
+    """Show the leaderboard of the entries that `starter batch` evaluated."""
     from starter.evaluation.evaluate import read_reference
     from starter.evaluation.records import EvaluationRecord
     from starter.evaluation.verify import write_report

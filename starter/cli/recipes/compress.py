@@ -1,9 +1,9 @@
 """`starter compress`: a smaller plugin from a trained one, with the scores before and after."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,7 @@ from starter.cli.common import (
     evaluate_all,
     open_data,
     out,
+    progress,
     worst,
     wrote_json,
 )
@@ -27,10 +28,15 @@ from starter.contract.errors import UsageError
 from starter.contract.submissions import SubmissionSource, discover_one
 from starter.contract.system.processors import available
 from starter.contract.text import typed
+from starter.data.dataset import Dataset
 from starter.report.scores import show_costs, show_scores
 from starter.report.terminal import print_line
 
-_METHODS = ("prune", "tucker", "reparameterize")
+if TYPE_CHECKING:
+    from starter.recipes.compression.plugin import Compressed
+
+_METHODS = ("prune", "tucker", "quantize", "reparameterize")
+_BITS = (8, 4)
 
 
 def _method(name: str) -> str:
@@ -39,13 +45,19 @@ def _method(name: str) -> str:
     return name
 
 
+def _bits(bits: int | None) -> int | None:
+    if bits not in {None, *_BITS}:
+        raise typer.BadParameter(f"{' or '.join(map(str, _BITS))}, not {bits}")
+    return bits
+
+
 def compress(  # noqa: PLR0913, PLR0917 - options of the command line
     path: Annotated[Path, typer.Argument(help="The trained plugin; it stays as it is.")],
     to: Annotated[
         Path, typer.Option("--out", callback=can_be_made, help="Folder of the new plugin; it must not exist.")
     ],
     method: Annotated[
-        str, typer.Option(callback=_method, help="prune, tucker or reparameterize.")
+        str, typer.Option(callback=_method, help="prune, tucker, quantize or reparameterize.")
     ] = "reparameterize",
     keep: Annotated[
         float | None,
@@ -56,6 +68,16 @@ def compress(  # noqa: PLR0913, PLR0917 - options of the command line
     macs: Annotated[
         int | None, typer.Option(min=1, help="Instead of --keep: the most that an image may cost.")
     ] = None,
+    bits: Annotated[
+        int | None, typer.Option(callback=_bits, help="quantize: of weights and values, 8 or 4. Default: 8.")
+    ] = None,
+    calibrate: Annotated[
+        int | None,
+        typer.Option(min=1, help="quantize: training images that choose the grids. Default: 256."),
+    ] = None,
+    train: Annotated[
+        bool, typer.Option("--train", help="Train it on, as `starter train --from-weights --lr 0.001`.")
+    ] = False,
     score: Annotated[bool, typer.Option(help="Score it before and after.")] = True,
     data: DataOption = None,
     competition: RulesOption = None,
@@ -65,33 +87,64 @@ def compress(  # noqa: PLR0913, PLR0917 - options of the command line
     """Make a trained plugin smaller; this runs its code here, so only your own."""
     import torch
 
-    from starter.recipes.compression.methods import compress as run
+    from starter.recipes.compression.methods import METHODS, Amount
     from starter.recipes.compression.plugin import Original, write_plugin
 
-    _refuse_contradictions(method, keep, macs)
+    switches = {"keep": keep, "macs": macs, "bits": bits, "calibrate": calibrate}
+    given = {name: value for name, value in switches.items() if value is not None}
+    _refuse_contradictions(method, given)
     if json_to is not None and not score:
         raise typer.BadParameter("there are no results without a score", param_hint="--json")
     rules = load_competition(competition)
     torch.set_num_threads(available().threads)
     source = discover_one(path)
-    original = Original(source, open_data(data, rules))
-    made = run(original, method, keep=keep, macs=macs)
-    shown = "" if keep is None else f" --keep {keep}"
-    shown += "" if macs is None else f" --macs {macs}"
+    dataset = open_data(data, rules)
+    original = Original(source, dataset)
+    made = METHODS[method](original, Amount(keep, macs, bits or 8, calibrate or 256))
+    shown = "".join(f" --{name} {value}" for name, value in given.items())
     write_plugin(original, made, to, f"starter compress {source.name} --method {method}{shown}")
-    print_line(err, f"{to}: {original.macs:,} MACs before, {made.macs:,} after")
-    next_step = "score {}" if method == "reparameterize" else "train {} --from-weights --lr 0.001"
+    _show_costs(to, original.as_it_is, made)
+    if train:
+        _train(discover_one(to), dataset)
+    next_step = "score {}" if train or method == "reparameterize" else "train {} --from-weights --lr 0.001"
     print_line(err, "next: starter " + next_step.format(typed(to)))
     if not score:
         return EXIT_OK
     return _score_both([source, discover_one(to)], rules, data, isolation=isolation, json_to=json_to)
 
 
-def _refuse_contradictions(method: str, keep: float | None, macs: int | None) -> None:
-    if keep is not None and macs is not None:
+def _refuse_contradictions(method: str, given: Mapping[str, object]) -> None:
+    if {"keep", "macs"} <= given.keys():
         raise typer.BadParameter("give --keep or --macs, not both", param_hint="--macs")
-    if method == "reparameterize" and (keep or macs):
-        raise typer.BadParameter("re-parameterisation folds all it can: no --keep, no --macs")
+    allowed = {"prune": {"keep", "macs"}, "tucker": {"keep", "macs"}, "quantize": {"bits", "calibrate"}}
+    wrong = sorted(given.keys() - allowed.get(method, set()))
+    if wrong and method == "reparameterize":
+        raise typer.BadParameter(f"re-parameterisation folds all it can: no --{wrong[0]}")
+    if wrong:
+        raise typer.BadParameter(f"--method {method} takes no --{wrong[0]}", param_hint=f"--{wrong[0]}")
+
+
+def _show_costs(to: Path, before: "Compressed", after: "Compressed") -> None:
+    print_line(err, f"{to}: {before.macs:,} MACs before, {after.macs:,} after")
+    if any(step["kind"] == "quantize" for step in after.steps):
+        print_line(
+            err, f"{to}: {before.bit_operations:,} bit operations before, {after.bit_operations:,} after"
+        )
+
+
+def _train(source: SubmissionSource, dataset: Dataset) -> None:
+    """Train a compressed plugin on; its weights are replaced."""
+    from starter.recipes.training.loop import train
+    from starter.recipes.training.settings import TrainSettings
+
+    with progress("training") as tick:
+        train(
+            source,
+            dataset,
+            TrainSettings(from_weights=True, lr=0.001),
+            log=lambda line: print_line(err, line),
+            on_progress=tick,
+        )
 
 
 def _score_both(

@@ -22,29 +22,31 @@ from starter.report.terminal import print_line
 
 
 def search(  # noqa: PLR0913, PLR0917 - options of the command line
-    to: Annotated[Path, typer.Option("--out", callback=can_be_made, help="Folder of plugins and page.")],
+    to: Annotated[
+        Path, typer.Option("--out", callback=can_be_made, help="Folder for the plugins and the HTML page.")
+    ],
     study: Annotated[
         Path | None,
         typer.Option(
             callback=can_be_made,
             dir_okay=False,
-            help="SQLite file of the study; gone on with where it exists. Default: study.sqlite in --out.",
+            help="SQLite file of the study; resumed if it exists. Default: study.sqlite in --out.",
         ),
     ] = None,
     trials: Annotated[
-        int, typer.Option(min=1, help="Networks to train in all, earlier calls included.")
+        int, typer.Option(min=1, help="Total number of networks to train, earlier runs included.")
     ] = 40,
-    min_macs: Annotated[int, typer.Option(min=1, help="The least that an image may cost.")] = 500_000,
-    max_macs: Annotated[int, typer.Option(min=1, help="The most that an image may cost.")] = 20_000_000,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images for each.")] = 20,
+    min_macs: Annotated[int, typer.Option(min=1, help="Fewest MACs per image.")] = 500_000,
+    max_macs: Annotated[int, typer.Option(min=1, help="Most MACs per image.")] = 20_000_000,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images per network.")] = 20,
     batch_size: Annotated[int, typer.Option(min=2, help="Images per step.")] = 64,
-    seed: Annotated[int, typer.Option(help="Of proposals and trainings.")] = 0,
-    jobs: Annotated[int, typer.Option(min=1, help="Networks trained at once.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the proposals and of the training runs.")] = 0,
+    jobs: Annotated[int, typer.Option(min=1, help="Networks to train in parallel.")] = 1,
     data: DataOption = None,
     competition: RulesOption = None,
     json_to: JsonOption = None,
 ) -> None:
-    """Search small mobile networks for few MACs and a high macro F1."""
+    """Search for small mobile networks with few MACs and a high macro F1."""
     from starter.recipes.search.search import Search, SearchSettings, write_front
     from starter.recipes.training.settings import TrainSettings
     from starter.report.html.search import write_page

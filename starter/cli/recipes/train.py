@@ -96,18 +96,18 @@ def _with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @_with_options
 def train(
-    path: Annotated[Path, typer.Argument(help="The plugin; its weights are written beside it.")],
+    path: Annotated[Path, typer.Argument(help="The plugin; the weights are written beside it.")],
     *,
     data: DataOption = None,
     competition: RulesOption = None,
     settings: TrainSettings,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was killed.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a killed run.")] = False,
     tensorboard: Annotated[
-        Path | None, typer.Option(callback=can_be_made, help="Folder for TensorBoard's files.")
+        Path | None, typer.Option(callback=can_be_made, help="Folder for TensorBoard files.")
     ] = None,
     json_to: JsonOption = None,
 ) -> None:
-    """Train a plugin's model; this runs its code here, so only your own."""
+    """Train your plugin's model. Its code runs here, without a sandbox."""
     import torch
 
     from starter.recipes.training.loop import train as run
@@ -127,7 +127,7 @@ def train(
     if json_to is not None:
         write_json(json_to, report.model_dump(mode="json"))
     if report.replaced is not None:
-        print_line(err, f"the weights before are kept: {report.replaced}")
+        print_line(err, f"the previous weights are kept: {report.replaced}")
     if json_to != "-":
         print_line(out, _summary(report))
         print_line(err, f"next: starter score {typed(path)}")

@@ -1,4 +1,4 @@
-"""Optional packages: what is not installed is told by the name of the extra that brings it."""
+"""Optional packages: an error about a missing one names the extra that installs it."""
 
 from importlib.util import find_spec
 
@@ -14,16 +14,16 @@ EXTRAS = {
     "tensorly": "compress",
     "torch_pruning": "compress",
 }
-"""Modules that not every installation has, and the extra of each."""
+"""Optional modules, and the extra that installs each."""
 
 
 def require_extra(module: str, where: str) -> None:
-    """See that an optional module can be imported.
+    """Check that an optional module can be imported.
 
     Raises:
         UsageError: U501, it is not installed.
     """
     if find_spec(module) is None:
-        hint = "The environment that tox makes has it; elsewhere, in a clone of the kit: "
-        hint += f"pip install -e '.[{EXTRAS[module]}]'"
+        extra = EXTRAS[module]
+        hint = f"pip install 'macs-starter[{extra}]', or in a clone of the kit: pip install -e '.[{extra}]'"
         raise usage_error(Code.MISSING_EXTRA, where=where, got=f"no module {module}", hint=hint)

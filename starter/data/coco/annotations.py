@@ -1,7 +1,7 @@
 """COCO annotation files, as all tools write them.
 
 A bad annotation keeps its place and says what is wrong with it; only what is wrong with the file as a
-whole refuses it. What was read otherwise than it stands there is told in `CocoFile.notes`.
+whole refuses it. `CocoFile.notes` says what was read differently from how it is written.
 Source of the format: Lin et al. 2014, Microsoft COCO, arXiv:1405.0312. Single values: values.py.
 """
 
@@ -29,10 +29,10 @@ from starter.data.coco.values import (
 )
 
 NOT_AN_OBJECT = "annotation is not an object"
-NO_CATEGORY = "its category is not in the file"
-TWO_CATEGORIES = "its category id has several names"
-NO_IMAGE = "its image is not in the file"
-TWO_IMAGES = "its image id stands for several images"
+NO_CATEGORY = "category is not in the file"
+TWO_CATEGORIES = "category id has several names"
+NO_IMAGE = "image is not in the file"
+TWO_IMAGES = "image id is used by several images"
 ODD_CROWD = "iscrowd is neither 0 nor 1"
 
 _PARTS = ("images", "annotations", "categories")
@@ -110,12 +110,12 @@ def _load(path: Path) -> dict[str, list[Any]]:
     except OSError as error:
         raise usage_error(Code.BAD_COCO, where=str(path), got=error.strerror or str(error)) from error
     except UnicodeDecodeError as error:
-        raise usage_error(Code.BAD_COCO, where=str(path), got=f"not a text: {error}") from error
+        raise usage_error(Code.BAD_COCO, where=str(path), got=f"not text: {error}") from error
     except (ValueError, RecursionError) as error:  # ValueError: also a number of too many digits
         raise usage_error(Code.BAD_COCO, where=str(path), got=f"not JSON: {error}") from error
     if isinstance(found, dict):
         lacking = [f"no {part}" for part in _PARTS if not found.get(part)]
-        lacking += [f"{part} is no list" for part in _PARTS if not isinstance(found.get(part) or [], list)]
+        lacking += [f"{part} is not a list" for part in _PARTS if not isinstance(found.get(part) or [], list)]
         if not lacking:
             return {part: found[part] for part in _PARTS}
         got = ", ".join(lacking)
@@ -163,14 +163,15 @@ class _Pool(dict[Id, Entry]):
         """Say what was read otherwise than it stands there."""
         if self.unusable:
             first = f"the first: {part}[{self.unusable[0]}]"
-            yield f"{len(self.unusable):,} entries of {part} left out: no usable {needs}; {first}"
+            yield f"{len(self.unusable):,} entries of {part} skipped: no usable {needs}; {first}"
         if self.repeated:
-            yield f"{self.repeated:,} entries of {part} are there twice: read once"
+            yield f"{self.repeated:,} entries of {part} occur twice: read once"
         if self.ambiguous:
             shown = listed([*map(repr, self.ambiguous)])
-            yield f"{len(self.ambiguous):,} {singular} ids stand for several {part}, boxes skipped: {shown}"
+            what = f"{singular} ids are used by several {part}; their boxes are skipped"
+            yield f"{len(self.ambiguous):,} {what}: {shown}"
         if self.respelled:
-            yield f"{self.respelled:,} references to {part} have ids of another type ('7' for 7): taken"
+            yield f"{self.respelled:,} references to {part} have ids of another type ('7' for 7): accepted"
 
 
 class _Reader:
@@ -248,26 +249,26 @@ class _Reader:
 
     def _notes(self, annotations: Sequence[CocoAnnotation], root: str | None) -> Iterator[str]:
         if root is not None:
-            yield f"category {root!r} left out: it has no box and stands above all others"
+            yield f"category {root!r} skipped: it has no box and is the parent of all others"
         merged = Counter(self.categories.values())
         if again := [f"{name!r} ({count} ids)" for name, count in merged.items() if count > 1]:
             yield f"{len(again):,} category names have several ids, read as one category: {listed(again)}"
         yield from self.categories.notes("categories", "category", "id or name")
         yield from self.images.notes("images", "image", "id or file_name")
         if self.from_polygons:
-            yield f"{self.from_polygons:,} annotations have no box: that around their polygon is taken"
+            yield f"{self.from_polygons:,} annotations have no box: the box around their polygon is used"
         ids = Counter(annotation.id for annotation in annotations)
         if twice := [key for key, count in ids.items() if count > 1]:
-            yield f"{len(twice):,} annotation ids are used more than once, read as they are: {listed(twice)}"
+            yield f"{len(twice):,} annotation ids are used more than once; all are kept: {listed(twice)}"
         names = Counter(image.file_name for image in self.images.values())
         if twice := [name for name, count in names.items() if count > 1]:
-            yield f"{len(twice):,} file names stand in several images, read as one: {listed(twice)}"
+            yield f"{len(twice):,} file names occur in several images, read as one: {listed(twice)}"
         raw = [fields.get("file_name") for fields in self.raw["images"] if isinstance(fields, dict)]
         if slashed := [name for name in raw if isinstance(name, str) and "\\" in name]:
             yield f"{len(slashed):,} file names have backslashes, read as slashes: {listed(slashed)}"
         unknown = sum(image.size is None for image in self.images.values())
         if unknown:
-            yield f"{unknown:,} images have no width and height: taken from the picture"
+            yield f"{unknown:,} images have no width and height: read from the picture"
 
 
 def _image(entry: Any) -> tuple[Id | None, CocoImage | None]:

@@ -20,9 +20,9 @@ NO_AREA = "no area"
 OUTSIDE = "outside the picture"
 SMALL = "smaller than min_size"
 SKIPPED = "category is skipped"
-DUPLICATE = "same box and category twice"
-OTHER_SHAPE = "picture has another shape than annotated"
-LOST = "photograph is not there"
+DUPLICATE = "duplicate of another box"
+OTHER_SHAPE = "shape differs from the annotation"
+LOST = "photograph is missing"
 NO_CATEGORY = "(no category)"
 
 _BY_CHOICE = {CROWD, SMALL, SKIPPED, DUPLICATE, LOST}

@@ -49,7 +49,7 @@ class _Seen:
 _Open = Callable[[CocoImage, bool], Opened]
 """Opens the picture of an entry, reduced or not."""
 _RESTORE = (
-    "Restore the file, or take its annotations out; --images names the folder that file names begin in."
+    "Restore the file, or remove its annotations; --images names the folder that file names start from."
 )
 
 _Located = Mapping[Id, Path | str]
@@ -135,9 +135,7 @@ def _refuse(boxes: Boxes, crops: Sequence[Crop], annotations: Path, *, strict: b
     if not crops:
         counts = Counter(box.reason for box in boxes.left_out).most_common()
         got = ", ".join(["no box to cut", *(f"{count:,} {reason}" for reason, count in counts)])
-        raise usage_error(
-            Code.BAD_DATASET, where=str(annotations), got=got, expected="boxes that can be used"
-        )
+        raise usage_error(Code.BAD_DATASET, where=str(annotations), got=got, expected="usable boxes")
 
 
 def _given(open_image: OpenImage) -> _Open:

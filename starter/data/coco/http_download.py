@@ -87,7 +87,7 @@ class Fetcher:
         try:
             self._client = httpx2.Client(headers=_HEADERS, cookies=no_cookies, timeout=rules.timeout)
         except (httpx2.InvalidURL, ValueError) as error:
-            raise FetchError(f"the environment's proxy is not one: {error}", final=True) from error
+            raise FetchError(f"the proxy in the environment is not valid: {error}", final=True) from error
 
     def __enter__(self) -> Self:
         return self
@@ -145,7 +145,7 @@ class Fetcher:
                     request = reply.next_request
             except httpx2.TransportError as error:
                 reason = str(error) or type(error).__name__
-                raise FetchError(f"no connection, or it broke: {reason}") from error
+                raise FetchError(f"no connection, or connection lost: {reason}") from error
         raise FetchError(f"more than {self.rules.most_redirects} redirects", final=True)
 
     def _read(self, reply: httpx2.Response) -> bytes:
@@ -168,11 +168,11 @@ class Fetcher:
                 self._pause(0)
                 seconds = time.monotonic() - started
                 if seconds > self.rules.timeout and len(data) / seconds < self.rules.slowest:
-                    raise FetchError(f"slower than {self.rules.slowest:g} bytes a second")
+                    raise FetchError(f"slower than {self.rules.slowest:g} bytes per second")
         except httpx2.RemoteProtocolError as error:
             if len(data) >= announced:
                 raise
-            raise FetchError(f"{len(data):,} of {announced:,} bytes came") from error
+            raise FetchError(f"only {len(data):,} of {announced:,} bytes arrived") from error
         return bytes(data)
 
 

@@ -52,7 +52,7 @@ class Pictures:
         for key, name in once.items():
             there = found[key]
             if isinstance(there, Path) and name != _composed(there) and len(names[there]) > 1:
-                found[key] = f"ambiguous: {len(names[there])} file names lead to {there.as_posix()}"
+                found[key] = f"ambiguous: {len(names[there])} file names refer to {there.as_posix()}"
         return found
 
     def find(self, name: str) -> Path:
@@ -68,7 +68,7 @@ class Pictures:
         for skipped in range(len(parts) if is_foreign else 1):
             if path := self._match("/".join(parts[skipped:])):
                 if not Path(os.path.realpath(self._folder / path)).is_relative_to(self._folder):
-                    raise UnclearNameError(f"{path} is a link that leads out of the folder")
+                    raise UnclearNameError(f"{path} is a link to a place outside the folder")
                 return path
         raise UnclearNameError("no such file")
 
@@ -80,7 +80,7 @@ class Pictures:
         hits = exact if len(exact) == 1 else same
         if len(hits) > 1:
             shown = ", ".join(path.as_posix() for path in sorted(hits))
-            raise UnclearNameError(f"ambiguous: the names of several files differ in case only: {shown}")
+            raise UnclearNameError(f"ambiguous: the names of several files differ only in case: {shown}")
         return hits[0] if hits else None
 
     @cached_property

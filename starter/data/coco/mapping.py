@@ -57,7 +57,7 @@ def _unmapped(path: Path, names: list[str]) -> Problem:
     return problem(
         Code.BAD_MAPPING,
         where=str(path),
-        got=f"{what} in no class and not skipped: {shown}",
+        got=f"{what} neither in a class nor skipped: {shown}",
         hint=f"Put each into a class, or add skip = [{shown}] at the top of a copy of the file; "
         "then type the same command again with --mapping COPY.",
     )

@@ -2,7 +2,7 @@
 
 A photograph gets its name only when all of it is there, decodes, and has the annotated
 shape: it is written beside, and renamed. So what has its name is whole, after any kill,
-and a later run goes on from there. One URL is fetched by http_download.py.
+and a later run resumes from there. One URL is fetched by http_download.py.
 """
 
 import io
@@ -29,7 +29,7 @@ from starter.data.image_store import id_problem
 from starter.data.pixels import DepthError
 
 GIVE_UP_AFTER = 20
-"""So many photographs lost in a row, none of them for good, and the network is what is broken."""
+"""After this many consecutive losses, none of them permanent, the network is considered down."""
 
 _PARTIAL = ".partial"
 _LOCK = ".partial.lock"
@@ -121,8 +121,8 @@ def _locked(folder: Path) -> Iterator[Path]:
             raise _stuck(folder, error) from error
         if not is_ours:
             raise usage_error(
-                Code.NO_PHOTOGRAPHS, where=str(folder), got="another download is at work in this folder",
-                hint="Wait for it, or name another folder with --photographs.",
+                Code.NO_PHOTOGRAPHS, where=str(folder), got="another download is using this folder",
+                hint="Wait until it finishes, or name another folder with --photographs.",
             )  # fmt: skip
         partial = folder / _PARTIAL
         partial.mkdir(exist_ok=True)
@@ -132,7 +132,7 @@ def _locked(folder: Path) -> Iterator[Path]:
 def _stuck(where: Path, error: OSError) -> Exception:
     return usage_error(
         Code.NO_PHOTOGRAPHS, where=str(where), got=f"cannot be written: {error.strerror}",
-        hint="Make room, or name another folder with --photographs; what is there already is kept.",
+        hint="Free some space, or name another folder with --photographs; what is already there is kept.",
     )  # fmt: skip
 
 
@@ -168,9 +168,9 @@ class _Download:
         """Keep or fetch one photograph."""
         name = entry.file_name
         if reason := id_problem(name):
-            return Photograph(name, "lost", f"not a name to save it under: {reason}")
+            return Photograph(name, "lost", f"its name cannot be used for a file: {reason}")
         if (first := PurePosixPath(name).parts[0]) in {_PARTIAL, _LOCK}:
-            return Photograph(name, "lost", f"not a name to save it under: {first} is in use")
+            return Photograph(name, "lost", f"its name cannot be used for a file: {first} is in use")
         target = self._folder / name
         try:
             if target.is_file():
@@ -180,7 +180,7 @@ class _Download:
         except FetchError:
             pass  # not whole, or another picture: fetched anew
         except OSError as error:
-            return Photograph(name, "lost", f"not a name to save it under: {error.strerror}")
+            return Photograph(name, "lost", f"its name cannot be used for a file: {error.strerror}")
         return self._fetched(number, entry, target)
 
     def _fetched(self, number: int, entry: CocoImage, target: Path) -> Photograph:
@@ -194,7 +194,7 @@ class _Download:
             try:
                 self._save(number, data, target)
             except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
-                reason = f"not a name to save it under: {error.strerror}"
+                reason = f"its name cannot be used for a file: {error.strerror}"
                 return Photograph(entry.file_name, "lost", reason, url)
             except OSError as error:
                 raise _stuck(target, error) from error
@@ -232,7 +232,7 @@ def _checked(data: bytes, entry: CocoImage) -> Size:
     # PIL's decoders raise nearly anything on damaged bytes.
     except Exception as error:
         start = " (it looks like a web page)" if data.lstrip()[:1] == b"<" else ""
-        raise FetchError(f"no picture, or damaged{start}") from error
+        raise FetchError(f"not a picture, or damaged{start}") from error
     if entry.size and not same_shape(entry.size, size):
-        raise FetchError("a picture of another shape than annotated", final=True)
+        raise FetchError("a picture whose shape differs from the annotation", final=True)
     return size

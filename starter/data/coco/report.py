@@ -26,7 +26,7 @@ class CropReport:
     left_out: list[LeftOut]
     """Every box that was not cut."""
     notes: tuple[str, ...]
-    """What was read otherwise than the COCO file says."""
+    """What was read differently from the COCO file."""
     respelled: list[tuple[str, str]]
     """File names that are spelled otherwise in the folder: in the COCO file, and there."""
     scaled: int
@@ -56,7 +56,7 @@ class CropReport:
 
     @property
     def faults(self) -> dict[str, list[LeftOut]]:
-        """Annotations that are wrong, by what is wrong; those of OTHER_SHAPE are told by picture."""
+        """Wrong annotations by fault; those with OTHER_SHAPE are reported by picture."""
         found = defaultdict(list)
         for box in self.left_out:
             if box.is_fault and box.reason != OTHER_SHAPE:
@@ -65,27 +65,29 @@ class CropReport:
 
     @property
     def remarks(self) -> list[str]:
-        """What was read or decided otherwise than a reader may expect, in sentences."""
+        """What was read or decided differently from what a reader may expect, in sentences."""
         found = list(self.notes)
         if self.respelled:
             name, there = self.respelled[0]
             found.append(
-                f"{len(self.respelled):,} file names are spelled otherwise in the folder: {name} is {there}"
+                f"{len(self.respelled):,} file names are spelled differently in the folder: {name} is {there}"
             )
         if self.scaled:
-            found.append(f"{self.scaled:,} pictures of another size than annotated: their boxes were scaled")
+            found.append(
+                f"{self.scaled:,} pictures differ in size from their annotation: their boxes were scaled"
+            )
         if oriented := {way_up: count for way_up, count in self.way_up.items() if way_up is not WayUp.PLAIN}:
             shown = ", ".join(f"{count:,} {way_up}" for way_up, count in sorted(oriented.items()))
             if WayUp.CHOSEN in oriented:
                 shown += _CHOSEN[self.orientation]
             found.append(f"{sum(oriented.values()):,} pictures have an EXIF orientation: {shown}")
         if self.alike:
-            found.append(f"{len(self.alike):,} pairs of near-duplicate pictures, each pair on one side")
+            found.append(f"{len(self.alike):,} near-duplicate pairs, each kept on one side of the split")
         return found
 
     def write(self, path: Path) -> None:
         """Write a row for every box that was not cut, and for every remark."""
         rows = [(box.annotation, box.file_name, box.category, box.reason, box.found) for box in self.left_out]
-        rows += [("", name, "", "spelled otherwise in the folder", there) for name, there in self.respelled]
+        rows += [("", name, "", "spelled differently in the folder", there) for name, there in self.respelled]
         rows += [("", "", "", note, "") for note in self.remarks]
         write_table(path, ("annotation", "file_name", "category", "reason", "found"), rows)

@@ -1,6 +1,6 @@
-"""Read what a submission's process reports: claims of a stranger, and shown as such.
+"""Read what a submission's process reports: untrusted claims, shown as such.
 
-The kit's catalogue alone says what to do, and whose fault it is; what is the entry's is quoted.
+Only the kit's catalogue says what to do and whose fault it is; the entry's own text is quoted.
 """
 
 import re

@@ -132,7 +132,7 @@ def _pack(source: SubmissionSource, competition: Competition, limits: Limits, pa
 
 _LIMITS = {
     "wall_seconds": (Code.TIMEOUT, "{} s"),
-    "cpu_seconds": (Code.TIMEOUT, "{} s of processor time"),
+    "cpu_seconds": (Code.TIMEOUT, "{} s of CPU time"),
     "memory_mb": (Code.MEMORY, "{} MiB"),
     "threads": (Code.THREADS, "{} threads"),
     "scratch_mb": (Code.DISK, "{} MiB"),
@@ -145,7 +145,7 @@ _LIMITS = {
 def limit_problem(limit: LimitExceeded, where: str) -> Problem:
     """Return the limit that a process exceeded, as a problem."""
     code, unit = _LIMITS[limit.name]
-    hint = "Print less: only the end of the log is kept." if limit.name == "log_mb" else ""
+    hint = "Print less; only the end of the log is kept." if limit.name == "log_mb" else ""
     return problem(
         code,
         where=where,
@@ -177,7 +177,7 @@ def _split(reply: Path, folder: Path, limits: Limits) -> Problem | None:
     """Cut the reply into its parts; return what is wrong with it."""
     size = reply.stat().st_size if reply.exists() else 0
     if size == 0:
-        return problem(Code.EARLY_EXIT, where=_WHERE, got="exit status 0, but no answer")
+        return problem(Code.EARLY_EXIT, where=_WHERE, got="exit status 0, but no reply")
     if size > limits.output_mb * 2**20:
         expected, got = f"at most {limits.output_mb} MiB", f"{size / 2**20:.1f} MiB"
         return problem(Code.OUTPUT, where=_WHERE, expected=expected, got=got)

@@ -1,6 +1,6 @@
-"""Convert a checkpoint in a process of its own: a pickle is data that is not to be trusted, even one's own.
+"""Convert a checkpoint in a separate process: a pickle is untrusted data, even your own.
 
-`converted` starts it; `python -m starter.evaluation.runner.converter REQUEST` locks itself in where the
+`converted` starts it; `python -m starter.evaluation.runner.converter REQUEST` enters a sandbox where the
 kernel can, reads that one file, and writes one beside the answer.
 """
 
@@ -88,7 +88,7 @@ def converted(
             status = child.process.returncode
             if status > 0:
                 raise host_error(Code.RUNNER_FAILED, where="the converter", got=child.log()[-2000:])
-            got = f"the process that reads it was ended by {signal_name(status)}"
+            got = f"the process that reads it was killed by {signal_name(status)}"
             raise participant_error(Code.WEIGHTS_UNREADABLE, where=source.name, got=got)
         reply = ConvertReply.model_validate_json(line)
         if reply.problems:
@@ -124,7 +124,7 @@ def main() -> None:
     except LookupError as error:
         reply = ConvertReply(choice=str(error))
     except MemoryError:
-        full = problem(Code.WEIGHTS_UNREADABLE, where=request.source.name, got="more than the memory holds")
+        full = problem(Code.WEIGHTS_UNREADABLE, where=request.source.name, got="does not fit into memory")
         reply = ConvertReply(problems=(full,))
     sys.stdout.write(reply.model_dump_json() + "\n")
     sys.stdout.flush()

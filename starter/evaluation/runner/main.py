@@ -29,6 +29,7 @@ from starter.graph.executor import Program, to_bfloat16
 from starter.graph.format import Graph
 from starter.graph.operators import OPERATORS, OperatorTable
 from starter.graph.profiling.profiler import profile
+from starter.graph.profiling.speed import measure_speed
 from starter.graph.reader import read_graph
 from starter.graph.self_test import SELF_TESTS, check_self_test
 from starter.submission import pipeline, transform_records
@@ -91,7 +92,7 @@ def answer(
 ) -> RunnerReply:
     """Count one graph and run it on the images."""
     counted: dict[str, Any] = {}
-    report = None
+    report = speed = None
     try:
         note = _noter(request.where)
         note("the graph, while it is read and its constants are computed")
@@ -105,9 +106,14 @@ def answer(
         counted["costs"] = graph_costs(walk)
         if request.profile:
             report = profile(walk, cost)
+        device = _device(request.device)
+        rounding = to_bfloat16 if cost_version > 1 else None
+        if request.speed is not None:
+            note("the graph, while it is timed")
+            other = read_graph(request.speed.graph, request.speed.weights)
+            rival = trace(other, num_classes=request.num_classes, operators=operators)
+            speed = measure_speed(walk, rival, request.speed, rounding=rounding, device=device)
         if request.image_ids:
-            device = torch.device(request.device)
-            rounding = to_bfloat16 if cost_version > 1 else None
             program = Program(walk, rounding=rounding).to(device)
             batches = image_batches(
                 request.dataset, request.image_ids, records, program.batch_size, request.kept
@@ -126,7 +132,7 @@ def answer(
         got = f"{type(error).__name__} while it was read or run"
         failed = problem(Code.RUN_FAILED, where="the graph", got=got)
         return RunnerReply(problems=(failed,), **counted)
-    return RunnerReply(**counted, profile=report)
+    return RunnerReply(**counted, profile=report, speed=speed)
 
 
 def _check_input(graph: Graph, shape: tuple[int, ...]) -> None:
@@ -137,6 +143,17 @@ def _check_input(graph: Graph, shape: tuple[int, ...]) -> None:
             expected=f"the transforms' {shape}",
             got=str(graph.file.input_shape[1:]),
         )
+
+
+def _device(name: str) -> torch.device:
+    """Return what a graph is run on.
+
+    Raises:
+        OSError: this machine has none.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise OSError(errno.ENODEV, "torch finds no GPU: torch.cuda.is_available() is False")
+    return torch.device(name)
 
 
 def _noter(path: Path | None) -> Callable[[str], None]:

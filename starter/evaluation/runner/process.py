@@ -25,7 +25,7 @@ from starter.contract.protocol import (
     RunnerRequest,
     RunnerSetup,
 )
-from starter.contract.system.processors import available
+from starter.contract.system.processors import available, on_one_processor
 from starter.evaluation.runner.client import WINDOWS_CRASH, limit_problem, signal_name
 from starter.sandbox.child import Allowance, MonitoredProcess
 from starter.sandbox.choice import absent
@@ -92,14 +92,24 @@ class Runner:
         kept: KeptImages | None = None,
         threads: int | None = None,
         device: str = "cpu",
+        beside: Path | None = None,
     ) -> Self:
-        """Return a runner that counts and runs graphs by a competition's rules on a data set's images."""
+        """Return a runner that counts and runs graphs by a competition's rules on a data set's images.
+
+        Args:
+            competition: the rules.
+            dataset: the data set's folder.
+            kept: where decoded images are kept.
+            threads: as for the class.
+            device: as for the class.
+            beside: the folder of the graph that others are timed beside.
+        """
         return cls(
             competition.limits,
             threads=threads,
             cost_rules=[competition.path(name) for name in competition.operator_costs],
             cost_version=competition.score.cost_version,
-            readable=readable(dataset, kept),
+            readable=[*readable(dataset, kept), *([beside] if beside else ())],
             device=device,
         )
 
@@ -177,9 +187,11 @@ class Runner:
         """Return the child's answer, or the exit status that it ended with."""
         self.hello  # noqa: B018 - waits until it has loaded, which is not the submission's time
         self._child.restart_clock()
+        pinned = on_one_processor(self._child.process.pid) if request.speed else contextlib.nullcontext()
         try:
-            self._child.send(request.model_dump_json().encode())
-            line = _read_line(self._child)
+            with pinned:
+                self._child.send(request.model_dump_json().encode())
+                line = _read_line(self._child)
         except OSError:  # it has ended; Windows calls that an invalid argument
             line = None
         if isinstance(line, bytes):
@@ -210,7 +222,7 @@ class Runner:
         return ended.process.returncode
 
     def _end_problem(self, status: int) -> Problem:
-        """Return what a graph is told that has ended two children."""
+        """Return the problem of a graph that has ended two child processes."""
         try:
             with (self._written / _WHERE).open("rb") as file:
                 place = file.read(_LONGEST_PLACE).decode(errors="replace")
@@ -278,7 +290,7 @@ def readable(dataset: Path, kept: KeptImages | None) -> list[Path]:
 
 
 def can_lock() -> bool:
-    """Say whether a process can lock itself in on this machine."""
+    """Say whether this machine can sandbox a process."""
     if absent():
         return False
     from starter.sandbox.lockdown import missing  # noqa: PLC0415 - Linux alone has it

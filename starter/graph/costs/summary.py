@@ -1,19 +1,21 @@
-"""Every cost of a network beside its MACs, read off the graph."""
+"""Every cost of a network besides its MACs, read from the graph."""
 
 from starter.contract.costs import GraphCosts
 from starter.graph.analysis import Trace
+from starter.graph.costs.bits import bit_operations
 from starter.graph.costs.memory import peak_memory_bytes, weight_bytes
 from starter.graph.costs.memory_access import memory_access
 from starter.graph.formulas import CostClass
 
 
 def graph_costs(walk: Trace) -> GraphCosts:
-    """Return what one image costs in memory, in traffic and in layers one after another."""
+    """Return what one image costs in memory, in traffic, in layers one after another and in bits."""
     return GraphCosts(
         weight_bytes=weight_bytes(walk),
         peak_memory_bytes=peak_memory_bytes(walk),
         memory_access=sum(memory_access(step).elements for step in walk.steps),
         depth=depth(walk),
+        bit_operations=bit_operations(walk),
     )
 
 

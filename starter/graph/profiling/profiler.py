@@ -64,11 +64,16 @@ def _profile(walk: Trace, cost: CostReport) -> ProfileReport:
         layers=tuple(_report(layer, nodes) for layer in _layers(walk, cost)),
         latency=whole,
         findings=check_guidelines(walk),
-        device=torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "CPU",
+        device=device_name(device),
         threads=torch.get_num_threads(),
         peak_flops=peak_flops,
         peak_bytes=peak_bytes,
     )
+
+
+def device_name(device: torch.device) -> str:
+    """Return what people call a device."""
+    return torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "CPU"
 
 
 def flops(step: Step, cost: NodeCost) -> int:

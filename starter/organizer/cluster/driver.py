@@ -43,7 +43,7 @@ _GRACE_SECONDS = 30.0
 """How long a batch waits for nodes when there is none."""
 
 _LOST_WORKERS = 3
-"""A node on which so many workers did not start is not used."""
+"""A node on which this many workers failed to start is not used."""
 
 
 class RemoteMeasurer:
@@ -171,7 +171,7 @@ class Cluster:
             if self._refused:
                 return "; ".join(f"{node[:8]}: {why}" for node, why in self._refused.items())
             if time.monotonic() > until:
-                return "no node is alive"
+                return "no node is running"
             time.sleep(_POLL_SECONDS)
         return ""
 

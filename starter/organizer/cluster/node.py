@@ -26,6 +26,7 @@ from starter.contract.submissions import SubmissionSource
 from starter.contract.system.files import atomic_write
 from starter.data.dataset import Dataset
 from starter.evaluation.measure import Images, LocalMeasurer, Measurement
+from starter.evaluation.runner.speed import SpeedPlan
 from starter.sandbox.choice import choose
 from starter.submission.content import submission_files
 
@@ -65,6 +66,8 @@ class Work:
     """How much a node keeps of decoded images."""
     device: str
     """What graphs are run on: cpu or cuda."""
+    baseline: "Sent | None" = None
+    """What entries are timed beside; None: they are not timed."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +85,21 @@ class Sent:
         files = submission_files(source)
         return cls(source, {name: path.read_bytes() for name, path in files.items()})
 
+    def written(self, place: Path) -> SubmissionSource:
+        """Write its files into a folder; return where it is now."""
+        for name, data in self.files.items():
+            path = place / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        return replace(self.source, path=place / self.source.path.name)
+
 
 def work_of(
     rules: CompetitionFile, dataset: Dataset, *, isolation: str | None, cache_mb: int, device: str
 ) -> Work:
     """Return what the workers of a batch need."""
     ids = tuple(row.image_id for row in dataset.solution())
+    plan = SpeedPlan.of(rules)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for image_id in sorted(ids):
@@ -101,6 +113,7 @@ def work_of(
         isolation=isolation,
         cache_mb=cache_mb,
         device=device,
+        baseline=Sent.of(plan.baseline) if plan else None,
     )
 
 
@@ -114,7 +127,7 @@ def node_folder() -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise host_error(Code.WORKER_FAILED, where=str(folder), got="not this user's own folder")
+        raise host_error(Code.WORKER_FAILED, where=str(folder), got="not a folder of this user")
     return folder
 
 
@@ -158,7 +171,13 @@ class Worker:
         digest = hashlib.sha256(work.images).hexdigest()
         kept = KeptImages(folder=node / "decoded", limit_mb=work.cache_mb, fingerprint=digest)
         images = Images(_unpacked(node / digest, work.images), work.ids, work.competition, kept)
-        self._measurer = LocalMeasurer(rules, images, isolation=isolation, threads=1, device=work.device)
+        speed = None
+        if work.baseline is not None:
+            source = work.baseline.written(root / "baseline")
+            speed = SpeedPlan(source, takings=rules.score.speed_takings, must_tell=True)
+        self._measurer = LocalMeasurer(
+            rules, images, isolation=isolation, threads=1, device=work.device, speed=speed
+        )
         self._sandbox = self._measurer.sandbox()
         self._stop = threading.Event()
 
@@ -176,11 +195,7 @@ class Worker:
     def measure(self, sent: Sent) -> Measurement | UsageError:
         """Measure one submission; an error is returned, for Ray would wrap it."""
         with tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True) as place:
-            for name, data in sent.files.items():
-                path = Path(place) / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(data)
-            source = replace(sent.source, path=Path(place) / sent.source.path.name)
+            source = sent.written(Path(place))
             try:
                 exported = self._measurer.export(source, self._sandbox, self._stop)
                 found = self._measurer.run(source, lambda: exported)

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from starter.contract.competition import ScoreRules
+from starter.contract.costs import GraphCosts
 from starter.contract.errors import Record
 from starter.contract.results import Branch, EvaluationResult, Reference, UsageScore
 
@@ -64,6 +65,8 @@ class LeaderboardRow(Record):
     """Which case of the f1_term applied."""
     params: int | None = None
     """Elements of the parameters in use."""
+    costs: GraphCosts | None = Field(default=None, exclude_if=lambda costs: costs is None)
+    """Memory, traffic and depth; None where it was not counted, or by an earlier kit."""
     reason: str = ""
     """Why it is not ranked: an error's title, the floor, the limit of entries."""
     stale: tuple[str, ...] = ()

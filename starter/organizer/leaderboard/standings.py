@@ -164,8 +164,10 @@ class Standings:
         return sorted(best, key=lambda entry: entry.rank_key("Private"))
 
     def _with_uncertainty(self, rows: list[LeaderboardRow], usage: Usage) -> list[LeaderboardRow]:
-        """Add the intervals, the tie groups and, on the public board, the chance to stay ahead."""
+        """Add the costs, the intervals, the tie groups and, on the public board, the chance to stay ahead."""
         answers = self._store.answers(self.context, [row.submission for row in rows])
+        kept = (self._store.record(self.context, row.submission) for row in rows)
+        costs = [found[0].result.costs if found else None for found in kept]
         images = LabelledImages.of(self._dataset, usage)
         unseen = len(LabelledImages.of(self._dataset, "Private")) if usage == "Public" else 0
         scores = list(self._drawn(rows, answers, images, None))
@@ -176,6 +178,7 @@ class Standings:
             row.model_copy(
                 update={
                     "interval": interval(scores[i]),
+                    "costs": costs[i],
                     "tie_group": groups[i],
                     "holds": holds[i] if futures else None,
                 }
@@ -212,6 +215,7 @@ class Standings:
             macs=reference.macs,
             macro_f1=f1,
             params=reference.params,
+            costs=reference.costs,
             **{k: v for k, v in score._asdict().items() if k in LeaderboardRow.model_fields},
         )
 

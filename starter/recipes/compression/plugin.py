@@ -1,6 +1,6 @@
 """A trained plugin that becomes smaller, and the plugin that is written of it.
 
-How it becomes smaller: pruning.py, factorization.py, reparameterization.py.
+How it becomes smaller: pruning.py, factorization.py, quantization.py, reparameterization.py.
 """
 
 import json
@@ -18,10 +18,13 @@ from starter.contract.errors import Code, participant_error, usage_error
 from starter.contract.submissions import PLUGIN_FILE, Kind, SubmissionSource
 from starter.contract.system.files import atomic_write
 from starter.data.dataset import Dataset
-from starter.plugin.count import count_model
+from starter.graph.costs.bits import bit_operations
+from starter.graph.costs.macs import count_macs
+from starter.plugin.count import trace_model
 from starter.plugin.load import LoadedPlugin, load_plugin_apart
 from starter.recipes.compression import rebuild
 from starter.recipes.compression.rebuild import Step
+from starter.recipes.training.data import load
 from starter.submission import pipeline, transforms
 
 _SEARCH_STEPS = 8
@@ -37,6 +40,8 @@ class Compressed:
     """What rebuild.py does to the original to get its shape."""
     macs: int
     """Of one image, by the kit's counter."""
+    bit_operations: int
+    """Of one image."""
 
 
 class Original:
@@ -56,14 +61,18 @@ class Original:
             raise participant_error(Code.WEIGHTS_MISSING, where=where, got="nothing to compress")
         self.model: nn.Module = self.plugin.submission.model
         self.model.eval()
-        self.shape = pipeline.input_shape(transforms.describe(self.plugin.submission.transforms))
+        self._dataset = dataset
+        self._records = transforms.describe(self.plugin.submission.transforms)
+        self.shape = pipeline.input_shape(self._records)
         self.num_classes = len(dataset.info.classes)
-        self._counted: dict[str, int] = {}
-        self.macs = self.compressed(self.model, ()).macs
+        self._counted: dict[str, tuple[int, int]] = {}
+        self.as_it_is = self.compressed(self.model, ())
+        self.macs = self.as_it_is.macs
 
-    def count(self, model: nn.Module) -> int:
-        """Return the MACs of one image."""
-        return count_model(model, self.shape, self.source).macs
+    def count(self, model: nn.Module) -> tuple[int, int]:
+        """Return the MACs and the bit operations of one image."""
+        walk = trace_model(model, self.shape, self.source)
+        return count_macs(walk).macs, bit_operations(walk)
 
     def compressed(self, model: nn.Module, steps: Iterable[Step]) -> Compressed:
         """Return what has become of it, counted; the same plan is counted once."""
@@ -71,7 +80,17 @@ class Original:
         key = json.dumps(plan)
         if key not in self._counted:
             self._counted[key] = self.count(model)
-        return Compressed(model, plan, self._counted[key])
+        return Compressed(model, plan, *self._counted[key])
+
+    def training_images(self, number: int) -> Tensor:
+        """Return training images, drawn once and for all: float16 (images, C, H, W).
+
+        Raises:
+            UsageError: U203, image files are broken.
+        """
+        rows = self._dataset.train()
+        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:number]
+        return load(self._dataset, [rows[i] for i in order.tolist()], self._records).images
 
     def images(self) -> Tensor:
         """Return two images of noise, the same at each call."""

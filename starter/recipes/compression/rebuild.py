@@ -30,6 +30,12 @@ class Step(TypedDict, total=False):
     """resize: attributes of the module."""
     shapes: dict[str, list[int]]
     """resize: shapes of its tensors."""
+    bits: int
+    """quantize: of its weights and of its input."""
+    step: float
+    """quantize: the distance of two levels of its input."""
+    zero_point: int
+    """quantize: the level of its input, from 0, that stands for 0."""
 
 
 def rebuild(model: nn.Module, steps: Sequence[Step]) -> nn.Module:
@@ -243,10 +249,76 @@ def _put(model: nn.Module, name: str, module: nn.Module) -> None:
     setattr(model.get_submodule(parent), last, module)
 
 
+class Quantized(nn.Module):
+    """What a quantized layer does with its input and its weights: put them on a grid.
+
+    Its parameter `weight` stays float32, to be trained on; what is exported are levels, int8, and a step for
+    each output channel. Rounding lets gradients through as they are (Bengio et al. 2013, arXiv:1308.3432).
+    """
+
+    weight: Tensor
+    weight_step: Tensor
+    bits: int
+    step: float
+    zero_point: int
+
+    def input_on_grid(self, values: Tensor) -> Tensor:
+        """Return the layer's input at one of its 2^bits levels, scaled back."""
+        levels = self._round(values * (1 / self.step))
+        if self.zero_point == 0:
+            return torch.clamp(levels, 0, 2**self.bits - 1) * self.step
+        levels = torch.clamp(levels + self.zero_point, 0, 2**self.bits - 1)
+        return (levels - self.zero_point) * self.step
+
+    def weight_on_grid(self) -> Tensor:
+        """Return the weights at whole numbers of steps, symmetric around 0."""
+        most = 2 ** (self.bits - 1) - 1
+        levels = torch.clamp(self._round(self.weight / self.weight_step), -most, most)
+        if not self.training:
+            levels = levels.to(torch.int8).to(self.weight.dtype)
+        return levels * self.weight_step
+
+    def _round(self, values: Tensor) -> Tensor:
+        rounded = torch.round(values)
+        return values + (rounded - values).detach() if self.training else rounded
+
+
+class QuantizedConv2d(Quantized, nn.Conv2d):
+    """A convolution whose input and weights are on grids."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return (batch, channels, height, width)."""
+        result: Tensor = self._conv_forward(self.input_on_grid(values), self.weight_on_grid(), self.bias)
+        return result
+
+
+class QuantizedLinear(Quantized, nn.Linear):
+    """A linear layer whose input and weights are on grids."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return (..., out_features)."""
+        return nn.functional.linear(self.input_on_grid(values), self.weight_on_grid(), self.bias)
+
+
+QUANTIZED: dict[type[nn.Module], type[Quantized]] = {nn.Conv2d: QuantizedConv2d, nn.Linear: QuantizedLinear}
+"""The layers that can be quantized; one of a subclass may do more than they."""
+
+
+def quantize(model: nn.Module, step: Step) -> nn.Module:
+    """Let a layer put its input and its weights on grids; its tensors keep their names."""
+    layer = model.get_submodule(step["module"])
+    layer.__class__ = QUANTIZED[type(layer)]
+    assert isinstance(layer, Quantized)
+    layer.bits, layer.step, layer.zero_point = step["bits"], step["step"], step["zero_point"]
+    layer.register_buffer("weight_step", torch.ones(len(layer.weight), *[1] * (layer.weight.dim() - 1)))
+    return model
+
+
 STEPS: dict[str, Callable[[nn.Module, Step], nn.Module]] = {
     "factorize": factorize,
     "fold": fold,
     "merge": merge,
+    "quantize": quantize,
     "reparameterize": reparameterize,
     "resize": resize,
 }

@@ -1,4 +1,4 @@
-"""`starter search`: find small networks that no other of them beats in both MACs and macro F1.
+"""`starter search`: find small networks on the Pareto front of MACs and macro F1.
 
 Optuna proposes (NSGA-II, two objectives), the kit's counter says what a network costs before
 it is trained, and what is outside the budget is not trained at all. Everything is kept: the
@@ -182,7 +182,7 @@ class Search:
     Args:
         dataset: what is trained on.
         settings: what is searched.
-        study: the SQLite file; an existing one is gone on with.
+        study: the SQLite file; an existing one is resumed.
         folder: where plugins and page go.
 
     Raises:

@@ -52,7 +52,7 @@ class Stateful(Protocol):
     """What is kept in a checkpoint: a model, an optimizer, a schedule."""
 
     def state_dict(self) -> dict[str, object]:
-        """Return what it needs to go on."""
+        """Return the state that it needs to resume."""
 
     def load_state_dict(self, state_dict: dict[str, object], /) -> object:
         """Go on from there."""
@@ -68,7 +68,7 @@ class RandomState(TypedDict):
 
 
 def refuse_other_run(where: str, old: Mapping[str, object], new: Mapping[str, object]) -> None:
-    """See that what goes on was begun with the same settings.
+    """Check that the resumed run started with the same settings.
 
     Raises:
         UsageError: U502, these differ.

@@ -65,7 +65,7 @@ def split(rows: Sequence[Labelled], share: float, seed: int) -> tuple[list[Label
         raise usage_error(
             Code.BAD_DATASET,
             where="train.csv",
-            got=f"{len(rows)} images, no two of a class",
+            got=f"{len(rows)} images, no two of the same class",
             expected="more images, or a validation share of 0",
         )
     num_folds = min(round(1 / share), most)

@@ -1,4 +1,4 @@
-"""The training recipe of `starter train`, top to bottom, to be read and changed.
+"""The training recipe of `starter train`, to read from top to bottom and to change.
 
 The images are decoded and transformed once and kept in memory; the best averaged weights
 by validation macro F1 go beside the plugin as safetensors, when the run is over. The
@@ -64,7 +64,7 @@ def train(
         source: the plugin; its code is run in this process.
         dataset: its training images; the evaluation images are not touched.
         settings: the switches.
-        resume: whether to go on from the checkpoints of a run that was killed, where there are any.
+        resume: whether to resume from the checkpoints of a killed run, if there are any.
         tensorboard: a folder for TensorBoard's files.
         log: takes one line for each epoch.
         on_progress: called after each step with the number of finished steps and of all steps.
@@ -139,7 +139,7 @@ class _Session:
         plugin = load_plugin_apart(self._source, self._dataset.competition, load_weights=from_weights)
         if from_weights and not plugin.weights_loaded:
             where = str(plugin.weights_path)
-            raise participant_error(Code.WEIGHTS_MISSING, where=where, got="nothing to go on from")
+            raise participant_error(Code.WEIGHTS_MISSING, where=where, got="no weights to start from")
         return plugin
 
 
@@ -180,17 +180,17 @@ class _Fit:
         """Go on from the checkpoint, if there is one; say whether there was."""
         found = self.saver.restore()
         if found is None:
-            log("nothing to resume: from the beginning")
+            log("nothing to resume: starting from the beginning")
             return False
         self.epoch, self.best = found
         log(f"resumed after epoch {self.epoch}")
         return True
 
     def begin(self, log: Log) -> None:
-        """Note how good the weights are that it goes on from: an epoch must be better to be kept."""
+        """Record the F1 of the starting weights: an epoch must be better to be kept."""
         if self.settings.from_weights and len(self.validation.labels):
             self.best = Best(0, self._validate()[1])
-            log(f"the weights it goes on from: validation macro F1 {self.best.f1:.4f}")
+            log(f"starting weights: validation macro F1 {self.best.f1:.4f}")
 
     def run(self, log: Log, on_progress: Progress, scalars: Scalars) -> None:
         """Train for all epochs; after each, validate the average, note the best, write a checkpoint."""
@@ -283,7 +283,7 @@ class _Fit:
         patience = self.settings.patience
         if patience == 0 or self.best.epoch is None or self.epoch - self.best.epoch < patience:
             return False
-        log(f"no better validation score for {patience} epochs: ends after epoch {self.epoch}")
+        log(f"no improvement for {patience} epochs: stopped after epoch {self.epoch}")
         return True
 
 

@@ -1,7 +1,7 @@
-"""The switches of `starter train` and the report of a run: records, no computation, no torch to read them.
+"""The switches of `starter train` and the report of a run: records only, without torch.
 
-The defaults are those that made the packaged baseline. What each switch is worth is
-measured by benchmarks/ablation.py and told in docs/training.md.
+The packaged baseline was trained with the defaults. benchmarks/ablation.py measures what each
+switch is worth; docs/training.md shows the results.
 """
 
 from pathlib import Path
@@ -31,14 +31,14 @@ class TrainSettings(BaseModel):
     SGD has Nesterov momentum 0.9.
     """
     lr: float = Field(default=3e-3, gt=0)
-    """The highest learning rate; try 0.3 with sgd."""
+    """Peak learning rate; try 0.3 with sgd."""
     weight_decay: float = Field(default=0.05, ge=0)
-    """On weights, not on norms and biases.
+    """Weight decay of weights; norms and biases have none.
 
     On parameters of two and more dimensions; try 5e-4 with SGD.
     """
     warmup: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the steps in which the rate rises.
+    """Share of the steps in which the learning rate rises.
 
     It rises linearly, then falls as a cosine.
     """
@@ -50,11 +50,11 @@ class TrainSettings(BaseModel):
     1, or 1 over the (square root of the) number of the class's images.
     """
     sampling: Literal["shuffle", "balanced"] = "shuffle"
-    """shuffle: each image once an epoch; balanced: each class equally often."""
+    """shuffle: each image once per epoch; balanced: each class equally often."""
     ema_decay: float = Field(default=0.995, ge=0, lt=1)
-    """How slowly the averaged weights follow.
+    """Decay of the averaged weights (EMA).
 
-    The averaged weights are what is kept.
+    The averaged weights are kept.
     """
     augment: float = Field(default=1.0, ge=0, le=3)
     """Strength of the augmentation, 0 to 3.
@@ -64,9 +64,9 @@ class TrainSettings(BaseModel):
     flip: bool = True
     """Mirror images left to right."""
     policy: Literal["none", "randaugment", "trivialaugment"] = "none"
-    """A policy on top: none, randaugment or trivialaugment.
+    """Additional policy: none, randaugment or trivialaugment.
 
-    Torchvision's, before the other augmentation; it draws anew for each image.
+    Torchvision's, applied before the other augmentation; each image gets its own draw.
     """
     mixup: float = Field(default=0.0, ge=0, le=10)
     """Mix pairs of images; try 0.2.
@@ -74,41 +74,39 @@ class TrainSettings(BaseModel):
     The parameter of the beta distribution that shares are drawn from; 0 switches it off.
     """
     cutmix: float = Field(default=0.0, ge=0, le=10)
-    """Paste boxes of other images; try 1.
+    """Paste boxes from other images; try 1.
 
     The parameter as for mixup; with both, each has half of the batches.
     """
     teachers: tuple[Path, ...] = ()
     """A trained plugin to learn from; repeatable.
 
-    The answers of several are averaged.
+    The outputs of several teachers are averaged.
     """
     teacher_weight: float = Field(default=0.7, ge=0, le=1)
-    """Share of the loss that compares with the teachers.
+    """Share of the loss that compares with the teachers' outputs.
 
     The rest compares with the labels.
     """
     temperature: float = Field(default=2.0, gt=0)
-    """How soft the compared answers are.
+    """Temperature that softens the compared outputs.
 
-    What logits are divided by before student and teachers are compared.
+    Logits are divided by it before student and teachers are compared.
     """
     teacher_views: int = Field(default=0, ge=0)
-    """Ask teachers about this many views of each image, once; 0: at every step."""
+    """Run the teachers once on this many views per image; 0: at every step."""
     clip_norm: float = Field(default=5.0, gt=0)
-    """The largest norm of the gradient."""
+    """Clip the gradient to this norm."""
     validation_share: float = Field(default=0.15, ge=0, le=0.5)
-    """Share that chooses the best epoch; 0: none.
+    """Share of the images that chooses the best epoch; 0: none.
 
-    Of the training images, unless the data set marks them itself; with 0 all are trained on
-    and the last epoch is kept.
+    Taken from the training images, unless the data set marks its own; with 0, training uses all images
+    and keeps the last epoch.
     """
     patience: int = Field(default=0, ge=0)
-    """End after this many epochs without a better one; 0: never."""
+    """Stop after this many epochs without improvement; 0: never."""
     from_weights: bool = False
-    """Go on from the weights there.
-
-    Those beside the plugin.
+    """Start from the weights beside the plugin.
     """
     amp: Literal["auto", "off", "bfloat16", "float16"] = "auto"
     """Mixed precision: auto (on CUDA), off, bfloat16 or float16.
@@ -116,24 +114,22 @@ class TrainSettings(BaseModel):
     The type of matrix products and convolutions; auto: bfloat16 on CUDA, off on a CPU.
     """
     channels_last: bool = True
-    """Keep images pixel by pixel in memory.
-
-    Weights too; convolutions are faster on it.
+    """Store images and weights channels last, which speeds up convolutions.
     """
     deterministic: bool = False
-    """Refuse operators that do not repeat themselves."""
+    """Reject nondeterministic operators."""
     seed: int = 0
     """The same seed repeats a run on the same machine.
 
-    It draws the weights, the order, the augmentation and the split.
+    It determines the weights, the order, the augmentation and the split.
     """
     seeds: int = Field(default=1, ge=1)
-    """Train that many seeds and keep the best; tells mean and spread.
+    """Train this many seeds, keep the best, and report mean and spread.
 
-    `seed` and the ones that follow, on one split; the best by validation.
+    `seed` and the ones after it, on the same split; the best by validation.
     """
     device: str = "auto"
-    """auto, cpu or cuda."""
+    """Device: auto, cpu or cuda."""
 
     @field_validator("device")
     @classmethod
@@ -143,7 +139,7 @@ class TrainSettings(BaseModel):
         try:
             torch.empty(0, device=device_of(name))
         except (RuntimeError, AssertionError) as error:  # the latter: a build of torch without CUDA
-            raise ValueError(f"cannot compute on it: {str(error).splitlines()[0]}") from error
+            raise ValueError(f"this device is not available: {str(error).splitlines()[0]}") from error
         return name
 
     @field_validator("teachers")
@@ -153,22 +149,22 @@ class TrainSettings(BaseModel):
 
 
 class SeedResult(BaseModel):
-    """What one of several runs gave."""
+    """The result of one of several runs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int
     """Its seed."""
     best_epoch: int
-    """The epoch of its best averaged weights, from 1; 0: none was better than what it went on from."""
+    """The epoch of its best averaged weights, from 1; 0: none was better than the starting weights."""
     macro_f1: float | None
     """On the validation images; None without them."""
     epochs: int
-    """How many it went through."""
+    """Number of epochs run."""
 
 
 class TrainReport(BaseModel):
-    """What a training run gave."""
+    """The result of a training run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -177,9 +173,9 @@ class TrainReport(BaseModel):
     sha256: str
     """Its digest."""
     replaced: str | None
-    """Where the weights lie that were in its place before; None if there were none, or the same."""
+    """Where the replaced weights are kept; None if there were none, or the same ones."""
     best_epoch: int
-    """The epoch whose averaged weights were kept, from 1; 0: none was better than what it went on from."""
+    """The epoch whose averaged weights were kept, from 1; 0: none was better than the starting weights."""
     macro_f1: float | None
     """On the validation images; None without them."""
     runs: tuple[SeedResult, ...]
@@ -197,9 +193,9 @@ class TrainReport(BaseModel):
     images_per_second: float
     """Training images of this call, augmentation and validation included."""
     interrupted: bool
-    """Whether it was stopped before its last epoch."""
+    """Whether the run was stopped before its last epoch."""
     settings: TrainSettings
-    """What it was run with."""
+    """The settings of the run."""
 
 
 def device_of(name: str) -> "torch.device":

@@ -33,7 +33,7 @@ def training_problems(
 ) -> list[Problem]:
     """Try one step on a copy; return what is wrong with the model in training mode."""
     if not any(parameter.requires_grad for parameter in model.parameters()):
-        expected, where = "a model with parameters to be trained", f"{source.file.name}: Submission.model"
+        expected, where = "a model with trainable parameters", f"{source.file.name}: Submission.model"
         return [problem(Code.BAD_FIELD, where=where, expected=expected, got="no parameter, or all frozen")]
     with torch.random.fork_rng():
         try:
@@ -51,6 +51,6 @@ def training_problems(
             where=f"{type(model).__name__}.forward, in training mode",
             expected=f"a tensor of shape (2, {num_classes})",
             got=shown,
-            hint="Switch auxiliary outputs off, for example aux_logits=False.",
+            hint="Switch off auxiliary outputs, for example with aux_logits=False.",
         )
     ]

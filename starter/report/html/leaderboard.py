@@ -12,13 +12,18 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup, escape
 
+from starter.contract.competition import CostName
 from starter.contract.errors import Code, usage_error
 from starter.contract.system.files import atomic_write
 from starter.contract.text import inline
 from starter.evaluation.scoring import Counts, f1_terms, pareto_front
 from starter.organizer.leaderboard.model import Board, Details, LeaderboardRow
+from starter.report.explanation import COST_LABELS
 from starter.report.html.page import render
 from starter.report.html.svg import HEIGHT, LEFT, RIGHT, WIDTH, Axes, front_line, grid
+
+FURTHER: tuple[CostName, ...] = ("weight_bytes", "peak_memory_bytes", "memory_access", "depth")
+"""Costs that have a column of their own, on demand."""
 
 _OURS = b'<meta name="generator" content="starter leaderboard">'
 _SPARK = (84, 18)
@@ -86,6 +91,8 @@ def _index(board: Board, linked: set[str]) -> str:
         ("of baseline", "more"),
         ("macro F1", ""),
         ("branch", "extra t"),
+        ("params", "extra"),
+        *((COST_LABELS[name], "extra") for name in FURTHER),
         ("trend", "more"),
         ("entries", "extra"),
         ("submitted", "more"),
@@ -95,7 +102,7 @@ def _index(board: Board, linked: set[str]) -> str:
 
 
 def _page(template: str, board: Board, shown: dict[str, object]) -> str:
-    common = {"board": board, "baseline_macs": _baseline_macs(board)}
+    common = {"board": board, "formula": _formula(board), "further": FURTHER, "labels": COST_LABELS}
     return render(
         template, "leaderboard", styles=["board.css"], scripts=["table.js", "board.js"], **common, **shown
     )
@@ -106,8 +113,21 @@ def _heaviest(entry: Details) -> int:
     return max((layer.contraction + layer.pointwise + layer.reduction for layer in layers), default=0) or 1
 
 
-def _baseline_macs(board: Board) -> int:
-    return getattr(Counts.of(board.reference), board.rules.counter) or 1
+def _formula(board: Board) -> str:
+    """Return the costs that are scored, each over the baseline's."""
+    baseline = Counts.of(board.reference)
+    return " + ".join(
+        f"{'' if weight == 1 else f'{weight:g} x '}{COST_LABELS[name]} / {getattr(baseline, name):,}"
+        for name, weight in board.rules.weights.items()
+    )
+
+
+def _cost_axis(board: Board) -> tuple[float, str]:
+    """Return what a scored cost of 1 is in the picture, and what is drawn: of several costs, their sum."""
+    (name, weight), *others = board.rules.weights.items()
+    if others:
+        return 1.0, "weighted costs over the baseline's"
+    return getattr(Counts.of(board.reference), name) / weight, COST_LABELS[name]
 
 
 def _spark(row: LeaderboardRow) -> str:
@@ -129,34 +149,38 @@ def _spark(row: LeaderboardRow) -> str:
 
 
 def _picture(board: Board, linked: set[str]) -> str:
-    """Draw MACs against F1: the entries, their Pareto front, the baseline, equal scores, the floor."""
-    rows = [row for row in board.rows if row.macs and row.macro_f1 is not None]
-    axes = Axes([row.macs or 1 for row in rows], [row.macro_f1 or 0 for row in rows], board.rules.f1_floor)
-    points = [(row.macs or 1, row.macro_f1 or 0) for row in rows]
+    """Draw the cost against F1: the entries, their Pareto front, the baseline, equal scores, the floor."""
+    scale, label = _cost_axis(board)
+    rows = [row for row in board.rows if row.macs_ratio and row.macro_f1 is not None]
+    points = [((row.macs_ratio or 0) * scale, row.macro_f1 or 0) for row in rows]
+    axes = Axes([cost for cost, _ in points], [f1 for _, f1 in points], board.rules.f1_floor)
     on_front = {rows[i].id for i in pareto_front(points)}
     parts = [
-        *grid(axes),
-        *_iso_lines(board, axes),
+        *grid(axes, label),
+        *_iso_lines(board, axes, scale),
         *_floor(board, axes),
         front_line(points, axes),
-        *(_point(row, axes, linked, on_front=row.id in on_front) for row in reversed(rows)),
+        *(
+            _point(row, axes.x(cost), axes, linked, on_front=row.id in on_front)
+            for row, (cost, _) in reversed(list(zip(rows, points, strict=True)))
+        ),
     ]
     head = Markup('<svg viewBox="0 0 {} {}" role="group" aria-label="{}">').format(
-        WIDTH, HEIGHT, f"MACs against macro F1 of {len(rows)} entries"
+        WIDTH, HEIGHT, f"{label} against macro F1 of {len(rows)} entries"
     )
     return head + Markup("\n").join(parts) + Markup("</svg>")
 
 
-def _iso_lines(board: Board, axes: Axes) -> Iterable[Markup]:
-    """Draw where entries of one score lie: MACs = (score - F1 term) x the baseline's."""
+def _iso_lines(board: Board, axes: Axes, scale: float) -> Iterable[Markup]:
+    """Draw where entries of one score lie: cost = (score - F1 term) x the baseline's."""
     f1 = np.linspace(max(axes.bottom, board.rules.f1_floor), axes.top, 60)
     terms = f1_terms(f1, baseline_f1=board.baseline_f1, rules=board.rules)
     used: list[float] = []
     for level in _LEVELS:
-        macs = (level - terms) * _baseline_macs(board)
+        costs = (level - terms) * scale
         places = [
             (axes.x(m), axes.y(v))
-            for m, v in zip(macs.tolist(), f1.tolist(), strict=True)
+            for m, v in zip(costs.tolist(), f1.tolist(), strict=True)
             if m > 0 and axes.holds(axes.x(m))
         ]
         if len(places) < 5:
@@ -178,9 +202,9 @@ def _floor(board: Board, axes: Axes) -> Iterable[Markup]:
         yield Markup('<text x="{}" y="{:.1f}">F1 floor</text>').format(LEFT + 6, y - 5)
 
 
-def _point(row: LeaderboardRow, axes: Axes, linked: set[str], *, on_front: bool) -> Markup:
+def _point(row: LeaderboardRow, x: float, axes: Axes, linked: set[str], *, on_front: bool) -> Markup:
     """Draw one entry; only the front and the baselines are reached by the tabulator key."""
-    x, y = axes.x(row.macs or 1), axes.y(row.macro_f1 or 0)
+    y = axes.y(row.macro_f1 or 0)
     who = f"{inline(row.team)}/{inline(row.name)}" if row.team else inline(row.name)
     what = "baseline " if row.is_baseline else f"{row.place}. "
     label = f"{what}{who}: score {row.score:.4f}, {row.macs:,} MACs, F1 {row.macro_f1:.4f}"

@@ -55,8 +55,8 @@ def front_line(points: Sequence[Point], axes: Axes) -> Markup:
     return Markup('<path class="front" d="{}"/>').format(f"{path}H{WIDTH - RIGHT}")
 
 
-def grid(axes: Axes) -> Iterable[Markup]:
-    """Draw lines at round numbers, and what they are."""
+def grid(axes: Axes, label: str = "MACs") -> Iterable[Markup]:
+    """Draw lines at round numbers, and what they are: `label` against F1."""
     line = Markup('<path class="grid" d="M{:.1f} {:.1f}L{:.1f} {:.1f}"/>')
     text = Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>')
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
@@ -71,7 +71,7 @@ def grid(axes: Axes) -> Iterable[Markup]:
         y = axes.y(i * step_size)
         yield line.format(LEFT, y, right, y)
         yield text.format(LEFT - 8, y + 4, "end", f"{i * step_size:.2f}")
-    yield text.format(right, bottom + 36, "end", "MACs of one image")
+    yield text.format(right, bottom + 36, "end", f"{label} of one image")
     yield text.format(LEFT - 40, TOP - 24, "start", "macro F1")
 
 

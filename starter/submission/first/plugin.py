@@ -1,4 +1,4 @@
-"""A first submission. It scores as it is; change it, train it, score it again.
+"""A first submission that can be scored right away. Change it, train it, score it again.
 
     starter train THIS_FOLDER       writes weights.safetensors beside this file
     starter score THIS_FOLDER       prints the score and each of its terms
