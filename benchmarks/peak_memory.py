@@ -7,7 +7,7 @@ still reachable when an operator has returned is alive. The two must be the same
     python benchmarks/peak_memory.py torchvision/resnet18 timm/lcnet_050
 """
 
-import sys
+import argparse
 import tempfile
 import warnings
 import weakref
@@ -140,4 +140,8 @@ def _memory(value: AtenValue) -> Iterator[tuple[int, int]]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("networks", nargs="*", help="for instance torchvision/resnet18; left out: all")
+    main(parser.parse_args().networks)
