@@ -370,7 +370,7 @@ def test_a_terminal_shows_the_table_and_a_pipe_shows_lines(public: tuple[Board, 
     best = board.rows[0]
     assert f"{best.score:.4f}" in screen.getvalue()
     assert f"1  {best.team}/{best.name}  score {best.score:.4f}" in pipe.getvalue()
-    assert "without a place" in pipe.getvalue() or not board.others
+    assert "not ranked" in pipe.getvalue() or not board.others
 
 
 def test_a_new_site_takes_the_place_of_the_old_and_is_the_same_for_the_same_board(
