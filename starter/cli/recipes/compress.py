@@ -84,7 +84,7 @@ def compress(  # noqa: PLR0913, PLR0917 - options of the command line
     isolation: OwnIsolationOption = None,
     json_to: JsonOption = None,
 ) -> int:
-    """Make a trained plugin smaller; this runs its code here, so only your own."""
+    """Make your trained plugin smaller. Its code runs here, without a sandbox."""
     import torch
 
     from starter.recipes.compression.methods import METHODS, Amount
