@@ -2,7 +2,8 @@
 
 Nothing of the submission is needed but what was kept with the result: the answer for each
 image, the graph, the head of its weights and its transforms. Weights have no say in the
-cost, so zeros stand for them.
+cost, so zeros stand for them; only the bit operations depend on their values, and are taken
+as the result says them.
 """
 
 import csv
@@ -139,7 +140,7 @@ def verify(
     yield Check("predictions", record.predictions, sha256(answers_csv(evidence, dataset).encode()))
     yield Check("program", record.program, sha256(evidence.program))
     reply = _count(evidence.program, dataset, runner)
-    cost = _counted(reply)
+    cost = _counted(reply, record.result)
     for name, found in cost.items():
         said = getattr(record.result, name)
         if name not in {"ptflops_macs", "costs"} or said is not None:  # a record of an earlier kit has none
@@ -206,9 +207,12 @@ def _count(program: bytes, dataset: Dataset, runner: Runner) -> RunnerReply:
         )
 
 
-def _counted(reply: RunnerReply) -> dict[str, Any]:
-    """Return what was counted by the names that results give it."""
-    found: dict[str, Any] = {"params": reply.params, "costs": reply.costs}
+def _counted(reply: RunnerReply, said: EvaluationResult) -> dict[str, Any]:
+    """Return what was counted by the names that results give it; bit operations as the result says them."""
+    costs = reply.costs
+    if costs is not None and said.costs is not None:
+        costs = costs.model_copy(update={"bit_operations": said.costs.bit_operations})
+    found: dict[str, Any] = {"params": reply.params, "costs": costs}
     for name in ("macs", "contraction", "pointwise", "reduction", "ptflops_macs"):
         field = name if name.endswith("macs") else f"{name}_macs"
         found[field] = getattr(reply.cost, name) if reply.cost else None

@@ -24,7 +24,10 @@ from starter.evaluation.verify import verify
 
 RULES = CompetitionFile(name="Everything")
 EVASIONS = ROOT / "tests" / "submissions"
-SIX = crowd.GOOD.replace("nn.Linear(3, 3)", "nn.Linear(3, 6)").replace("torch.eye(3)", "torch.eye(6, 3)")
+SIX = crowd.GOOD.replace("nn.Linear(3, 3)", "nn.Linear(3, 6)")
+SIX = SIX.replace(
+    "torch.eye(3)", "torch.eye(6, 3) + torch.tensor([0, 0.0013, 0.00217])"
+)  # on no grid: 32 bits
 _ANSWER = "return self.head(images.mean((2, 3)))"
 LATE = {
     "no_weights": ("model=Network(),", 'model=Network(), weights="none.safetensors",'),
