@@ -179,30 +179,27 @@ def score_line(result: EvaluationResult, label: str) -> str:
 
 def _cost_lines(result: EvaluationResult) -> str:
     assert result.macs is not None
-    thop = "could not count" if result.thop_macs is None else f"sees {result.thop_macs:,}"
-    return "\n".join(
-        [
-            f"  input        {' x '.join(map(str, result.input_shape or ()))} float32",
-            f"  MACs         {result.macs:,}",
-            f"  contraction  {result.contraction_macs:,}",
-            f"  pointwise    {result.pointwise_macs:,}",
-            f"  reduction    {result.reduction_macs:,}",
-            f"  params       {result.params:,}",
-            *_further_costs(result),
-            f"  ptflops      counts {count_text(result.ptflops_macs)}",
-            f"  thop         {thop}",
+    lines = [
+        ("input", f"{' x '.join(map(str, result.input_shape or ()))} float32"),
+        ("MACs", f"{result.macs:,}"),
+        ("contraction", f"{result.contraction_macs:,}"),
+        ("pointwise", f"{result.pointwise_macs:,}"),
+        ("reduction", f"{result.reduction_macs:,}"),
+        ("params", f"{result.params:,}"),
+    ]
+    if result.costs is not None:  # a record of an earlier kit has none
+        lines += [
+            ("weights", f"{result.costs.weight_bytes:,} bytes"),
+            ("peak memory", f"{result.costs.peak_memory_bytes:,} bytes, weights included"),
+            ("memory access", f"{result.costs.memory_access:,} elements"),
+            ("depth", f"{result.costs.depth} layers"),
+            ("bit operations", count_text(result.costs.bit_operations)),
         ]
-    )
-
-
-def _further_costs(result: EvaluationResult) -> Iterator[str]:
-    """Yield what a network costs beside MACs; nothing for a record of an earlier kit."""
-    if result.costs is not None:
-        yield f"  weights      {result.costs.weight_bytes:,} bytes"
-        yield f"  peak memory  {result.costs.peak_memory_bytes:,} bytes, weights included"
-        yield f"  memory access {result.costs.memory_access:,} elements"
-        yield f"  depth        {result.costs.depth} layers"
-        yield f"  bit operations {count_text(result.costs.bit_operations)}"
+    lines += [
+        ("ptflops counts", count_text(result.ptflops_macs)),
+        ("thop sees", count_text(result.thop_macs)),
+    ]
+    return "\n".join(f"  {name:<14}  {value}" for name, value in lines)
 
 
 def _layer_lines(result: EvaluationResult) -> Iterator[str]:

@@ -219,8 +219,8 @@ def test_validation_shows_the_cost_by_class_and_no_score() -> None:
     show_costs(console, [result, failed("b", Code.NO_HOOK, Status.INVALID)])
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
-    assert "input        3 x 48 x 48 float32" in text
-    assert "contraction  4,657,000" in text
+    assert "input           3 x 48 x 48 float32" in text
+    assert "contraction     4,657,000" in text
     assert text.endswith("\n2 submissions: 1 ok, 1 failed\n")
 
 

@@ -17,7 +17,7 @@ from starter.graph.analysis import Step, Trace
 from starter.graph.costs.memory_access import memory_access
 from starter.graph.format import INPUT
 from starter.graph.formulas import CostClass
-from starter.graph.fusion import merged_norms
+from starter.graph.fusion import CONVOLUTIONS, merged_norms
 
 MOST_FINDINGS = 5
 """Findings of each guideline that are returned."""
@@ -34,8 +34,7 @@ LEAST_SHARE_OF_ALL = 0.1
 Guideline = Literal["G1", "G2", "G3", "G4"]
 """Which of the four."""
 
-_PLAIN = frozenset(f"aten.conv{d}d.default" for d in (1, 2, 3))
-_CONVOLUTIONS = _PLAIN | {f"aten.conv{d}d.padding" for d in (1, 2, 3)} | {"aten.convolution.default"}
+_CONVOLUTIONS = CONVOLUTIONS | {f"aten.conv{d}d.padding" for d in (1, 2, 3)} | {"aten.convolution.default"}
 _ADD = "aten.add.Tensor"
 _JOINS = {_ADD} | {f"aten.{name}.default" for name in ("cat", "concat", "stack", "hstack", "vstack")}
 
