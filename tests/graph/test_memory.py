@@ -6,12 +6,15 @@ import pytest
 import torch
 import torchvision
 from peak_memory import build, held_by_the_runner, traced
+from recount import assert_priced_as_run
 from torch import nn
 from tracing import Forward, to_logits, trace_of
 
+from starter.graph.costs.macs import count_macs
 from starter.graph.costs.memory import peak_memory_bytes, weight_bytes
 from starter.graph.costs.summary import depth, graph_costs
 from starter.graph.executor import Program
+from starter.graph.fusion import IN_PLACE, written_in_place
 
 NAMES = ["mobilenet_v2", "shufflenet_v2_x0_5", "resnet18", "densenet121", "squeezenet1_1", "swin_t"]
 FEW = ["resnet18", "shufflenet_v2_x0_5", "densenet121"]
@@ -126,6 +129,22 @@ def test_what_is_written_in_place_comes_out_as_before() -> None:
     images = torch.randn(5, 3, 8, 8)
     program = Program(trace_of(model), rounding=None)
     assert torch.allclose(program(images), model(images), atol=1e-6)
+
+
+@pytest.mark.parametrize("op", IN_PLACE)
+def test_every_operator_that_is_written_in_place_answers_and_costs_as_before(op: str) -> None:
+    _, name, overload = op.split(".")
+    function = getattr(getattr(torch.ops.aten, name), overload)
+    more = {"Tensor": (torch.rand(8),), "Scalar": (2.0,)}.get(overload, ())
+    more = (0.6,) if name in {"clamp_min", "clamp_max"} else more
+    model = Forward(
+        lambda m, x: to_logits(function(torch.nn.functional.conv2d(x, m.w), *more)), w=torch.rand(3, 3, 1, 1)
+    )
+    walk, images = trace_of(model), torch.rand(4, 3, 8, 8)
+
+    assert written_in_place(walk)
+    assert torch.allclose(Program(walk, rounding=None)(images), model(images), atol=1e-6, equal_nan=True)
+    assert_priced_as_run(walk, count_macs(walk), images[:1])
 
 
 def test_every_cost_of_a_small_network_by_hand() -> None:

@@ -19,7 +19,7 @@ from starter.graph.executor import Program
 PER_OUTPUT = {
     "rsub": 1, "hardswish": 1, "_prelu_kernel": 1, "masked_fill": 1, "glu": 2, "log_sigmoid_forward": 1,
     "native_batch_norm": 1, "_native_batch_norm_legit_no_training": 1, "logical_or": 1, "square": 1,
-    "upsample_linear1d": 2, "upsample_bilinear2d": 4, "upsample_bicubic2d": 16,
+    "upsample_linear1d": 2, "upsample_bilinear2d": 4, "upsample_bicubic2d": 16, "mish": 1, "abs": 1,
 }  # fmt: skip
 PER_INPUT = {
     "sum": 1, "mean": 1, "amax": 1, "amin": 1, "max": 1, "min": 1, "prod": 1, "any": 1, "all": 1, "col2im": 1,

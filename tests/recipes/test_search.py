@@ -165,4 +165,4 @@ def test_the_front_is_drawn_as_steps_over_all_points(tmp_path: Path) -> None:
 
     assert page.count('class="top"') == 2
     assert page.count('class="dot"') == 1
-    assert re.search(r'class="front" d="M[\d.]+ [\d.]+H[\d.]+V[\d.]+"', page)
+    assert re.search(r'class="front" d="M[\d.]+ [\d.]+V[\d.]+H[\d.]+V[\d.]+H[\d.]+"', page)
