@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from starter.contract.competition import CompetitionFile
@@ -84,6 +84,8 @@ def plan(
         limit: how many are evaluated at most.
         on_progress: called with how many are planned, and how many there are.
     """
+    today = store.former_names()
+    sources = [replace(source, team=today.get(source.team, source.team)) for source in sources]
     done = store.statuses(context)
     entries: list[PlannedEntry] = []
     seen: set[str] = set()

@@ -153,8 +153,8 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
             workers = _on_cluster(work, evaluator, cluster, {"CPU": cpus, "GPU": gpus}, jobs)
         else:
             todo = sum(entry.action is Action.EVALUATE for entry in entries)
-            images = _kept_images(rules, cache_mb, holds_under.data)
-            workers = _in_this_machine(rules, evaluator, min(jobs or 1, todo), isolation, images)
+            images = kept_images(rules, cache_mb, holds_under.data)
+            workers = in_this_machine(rules, evaluator, min(jobs or 1, todo), isolation, images)
         with progress("evaluating", estimate=True) as tick:
             results = _Results(tick)
             end = Batch(entries, kept, (context, holds_under), rules, on_result=results.add).run(workers)
@@ -166,11 +166,7 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
 
 
 class _Results:
-    """Collects records, and shows each as it comes.
-
-    Args:
-        tick: moves the bar.
-    """
+    """Collects records, and shows each as it comes; `tick` moves the bar."""
 
     def __init__(self, tick: Callable[[int, int, str], None]) -> None:
         self._tick = tick
@@ -184,13 +180,14 @@ class _Results:
         self.records.append(record)
 
 
-def _kept_images(rules: "CompetitionFile", cache_mb: int, fingerprint: str) -> "KeptImages":
+def kept_images(rules: "CompetitionFile", cache_mb: int, fingerprint: str) -> "KeptImages":
+    """Return where decoded images are kept for later entries."""
     from starter.contract.protocol import KeptImages
 
     return KeptImages(folder=rules.path(".starter") / "images", limit_mb=cache_mb, fingerprint=fingerprint)
 
 
-def _in_this_machine(
+def in_this_machine(
     rules: "CompetitionFile",
     evaluator: "Callable[..., Evaluator]",
     jobs: int,

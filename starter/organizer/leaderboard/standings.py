@@ -17,7 +17,8 @@ from starter.evaluation.scorer import Scorer
 from starter.evaluation.scoring import Counts
 from starter.organizer.leaderboard.model import Board, Details, LeaderboardRow, TrendPoint
 from starter.organizer.store.model import Entry, Figures, RankedEntry, StaleEntry, UnrankedEntry
-from starter.organizer.store.store import Labels, Store
+from starter.organizer.store.rows import Labels
+from starter.organizer.store.store import Store
 
 MOST_OTHERS = 500
 """How many unranked and stale entries a board shows."""

@@ -26,6 +26,8 @@ class Entry:
     """Whether its team wants it to count on the private images."""
     refused: str = ""
     """Why it is not evaluated: the team's limit of entries."""
+    disqualified: str = ""
+    """Why it has no place although it was evaluated: an organizer's decision."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class RankedEntry(Entry):
 
 @dataclass(frozen=True, kw_only=True)
 class UnrankedEntry(Entry):
-    """An entry without a place: refused, failed, or below the floor."""
+    """An entry without a place: refused, failed, disqualified, or below the floor."""
 
     macs: int | None
     """MACs of one image; None where it was not counted."""
