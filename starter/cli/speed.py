@@ -83,6 +83,6 @@ def speed(  # noqa: PLR0913, PLR0917 - options of the command line
         show_speeds(out, results, machine=machine())
         show_problems(out, results)
     if any(result.speed is not None and result.speed.ratio is None for result in results):
-        print_line(err, f"{CANNOT_TELL}: close what else runs on it, or try --seconds {3 * seconds:g}")
+        print_line(err, f"{CANNOT_TELL}: close other programs, or try --seconds {3 * seconds:g}")
         return max(worst(results), EXIT_HOST)
     return worst(results)

@@ -1,7 +1,7 @@
 """competition.toml: the rules of one competition, checked against a schema.
 
-Paths in it are relative to the file. What a plugin may know of it is
-`hookspecs.Competition`; the data set is read by data/dataset.py.
+Its paths are relative to the file. `hookspecs.Competition` is the part that a
+plugin may see; data/dataset.py reads the data set.
 """
 
 import tomllib
@@ -18,7 +18,7 @@ from starter.contract.text import read_text
 FILE_NAME = "competition.toml"
 
 CostVersion = Literal[1, 2]
-"""A rule for what is counted and how a graph is run; docs/scoring.md tells them apart."""
+"""A rule for what is counted and how a graph is run; docs/scoring.md compares them."""
 
 NEWEST_COST_VERSION: CostVersion = 2
 """Raised when a change moves any score."""
@@ -36,7 +36,7 @@ CostName = Literal[
     "bit_operations",
     "speed",
 ]
-"""What an image costs, by the names of evaluation.scoring.Counts."""
+"""A cost of one image, under its name in evaluation.scoring.Counts."""
 
 
 PresetName = Literal["boostcamp-2021", "ntire", "rank-average", "budget"]
@@ -115,7 +115,7 @@ class ScoreRules(Record):
 
 
 class Budget(Record):
-    """What an entry may cost at most; one that is over is invalid."""
+    """The most that an entry may cost; an entry that exceeds it is invalid."""
 
     macs: int | None = Field(default=None, gt=0)
     """MACs of one image."""
@@ -124,59 +124,59 @@ class Budget(Record):
     weight_bytes: int | None = Field(default=None, gt=0)
     """Bytes of the constants that the program carries."""
     peak_memory_bytes: int | None = Field(default=None, gt=0)
-    """The most bytes that are alive at once, with the weights."""
+    """The most bytes alive at once, weights included."""
     memory_access: int | None = Field(default=None, gt=0)
     """Elements that all operators read and write."""
     depth: int | None = Field(default=None, gt=0)
-    """Convolutions and matrix products one after another."""
+    """Convolutions and matrix products on the longest path."""
     bit_operations: int | None = Field(default=None, gt=0)
     """MACs of contractions, each x the bits of both its operands / 1,024."""
     latency_ratio: float | None = Field(default=None, gt=0)
-    """Time over the baseline's, on the machine of `starter batch`."""
+    """Time divided by the baseline's, on the machine that runs `starter batch`."""
 
 
 class Limits(Record):
-    """What one submission may use."""
+    """The resources that one submission may use."""
 
     wall_seconds: float = Field(default=120, gt=0)
     """Wall-clock time to load and export the plugin."""
     cpu_seconds: int = Field(default=240, gt=0)
-    """Processor time for the same, over all its threads."""
+    """Processor time for the same, summed over all threads."""
     memory_mb: int = Field(default=4096, gt=0)
     """Resident memory of that process and its children, MiB."""
     threads: int = Field(default=256, gt=0)
-    """How many threads it may have."""
+    """Most threads at once."""
     scratch_mb: int = Field(default=256, gt=0)
-    """Files in its scratch folder, MiB."""
+    """Total size of the scratch folder, MiB."""
     scratch_files: int = Field(default=10_000, gt=0)
-    """How many files and folders may lie there."""
+    """Most files and folders in the scratch folder."""
     submission_mb: int = Field(default=512, gt=0)
-    """All files of a submission together, MiB."""
+    """Total size of a submission's files, MiB."""
     submission_files: int = Field(default=1000, gt=0)
-    """How many files a submission may have."""
+    """Most files in a submission."""
     output_mb: int = Field(default=512, gt=0)
     """Graph and weights together, MiB."""
     log_kb: int = Field(default=64, gt=0)
-    """The end of its log that is kept, KiB."""
+    """How much of the end of its log is kept, KiB."""
     evaluate_seconds: float = Field(default=600, gt=0)
     """Wall-clock time to count the graph and run it on all images."""
 
 
 class Leaderboard(Record):
-    """Who stands on the leaderboard, and with what."""
+    """Which teams and entries appear on the leaderboard."""
 
     baseline_teams: tuple[str, ...] = ()
-    """Teams whose entries are shown as labelled baselines, without a place."""
+    """Teams whose entries are shown as baselines, without a place."""
     selected: int = Field(default=2, gt=0)
-    """How many entries of a team count on the private images: those it selected, or else its best."""
+    """Entries of a team that count on the private images: those it selected, otherwise its best."""
     max_per_day: int = Field(default=0, ge=0)
-    """How many entries a team may hand in on one day (UTC); 0: any number."""
+    """Most entries that a team may submit on one day (UTC); 0: any number."""
     withhold_predictions: bool = False
-    """Whether participants get no answer of single images: neither predictions.csv nor a confusion matrix."""
+    """Whether to keep predictions.csv and the confusion matrix from participants."""
 
 
 class CompetitionFile(Record):
-    """The whole of competition.toml."""
+    """All of competition.toml."""
 
     name: str
     """The competition's title."""
@@ -187,19 +187,19 @@ class CompetitionFile(Record):
     submissions: str = "submissions"
     """Where `starter score` looks by default."""
     operator_costs: tuple[str, ...] = ()
-    """Python files with cost rules of the organizer's own, for operators that have none."""
+    """The organizer's Python files with cost rules for operators that have none."""
     isolation: Level | None = None
-    """The least isolation for every command; left out, it depends on whose code a command runs."""
+    """The least isolation for every command; if omitted, it depends on whose code a command runs."""
     worker_user: int = Field(default=65534, gt=0)
-    """The number of the user that a submission's process becomes where the kit runs as root."""
+    """The user ID that a submission's process switches to when the kit runs as root."""
     score: ScoreRules = ScoreRules()
     """The constants of the score."""
     budget: Budget = Budget()
-    """What an entry may cost at most."""
+    """The most that an entry may cost."""
     limits: Limits = Limits()
-    """What one submission may use."""
+    """The resources that one submission may use."""
     leaderboard: Leaderboard = Leaderboard()
-    """Who stands on the leaderboard."""
+    """Which teams and entries appear on the leaderboard."""
 
     _root: Path = PrivateAttr(default=Path())
 
@@ -213,7 +213,7 @@ class CompetitionFile(Record):
 
     @property
     def root(self) -> Path:
-        """The folder that the file stands in."""
+        """The folder that holds the file."""
         return self._root
 
     def counted_as(self, reference: Reference | None) -> "CompetitionFile":
@@ -252,7 +252,7 @@ def load_competition(path: Path | None = None) -> CompetitionFile:
     """Read competition.toml from `path`, or the nearest one above the working folder.
 
     Raises:
-        UsageError: it is missing or not valid; every wrong field is a problem of its own.
+        UsageError: it is missing or not valid; each wrong field is a separate problem.
     """
     path = path or find_competition(Path.cwd())
     try:

@@ -1,4 +1,4 @@
-"""Explain a score: the formula in force, the sum that it is, what F1 is worth, and where the MACs go."""
+"""Explain a score: its formula and terms, what F1 is worth, and which layers use the MACs."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ COST_LABELS: dict[CostName, str] = {
     "bit_operations": "bit operations",
     "speed": "of the baseline's time",
 }
-"""What people read for each cost."""
+"""The label of each cost."""
 
 
 def formula(reference: Reference, rules: ScoreRules) -> str:
@@ -78,14 +78,15 @@ def _cost_term(ratio: str, weight: float, rules: ScoreRules) -> str:
 
 
 def explain_score(result: EvaluationResult, reference: Reference, rules: ScoreRules) -> str:
-    """Return a score as the sum that it is, which branch of the formula applied, and what is not scored."""
+    """Return a score as its sum, the branch of the formula that applied, and the figures beside it."""
     seen = (
         f"accuracy {result.accuracy:.4f}, {result.params:,} params{_memory(result)},"
         f" thop sees {count_text(result.thop_macs)} MACs"
     )
     if result.score is None and "speed" in rules.weights and result.speed is None:
         path = typed("starter", "speed", inline(result.path))
-        return f"no score: the organizer measures the speed, with starter batch; yours here: {path}\n  {seen}"
+        found = "no score: the organizer measures the speed with starter batch; to measure it here"
+        return f"{found}: {path}\n  {seen}"
     if result.score is None or result.branch is None:
         costs = listed(list(rules.weights))
         return f"no score: competition.toml scores by {costs}, which could not be counted\n  {seen}"
@@ -122,7 +123,7 @@ def _memory(result: EvaluationResult) -> str:
 
 
 def _cost_terms(result: EvaluationResult, reference: Reference, rules: ScoreRules) -> str:
-    """Return the costs that are scored, each over the baseline's, as they are added up."""
+    """Return the sum of the scored costs, each over the baseline's."""
     own, its = Counts.of(result), Counts.of(reference)
     return " + ".join(
         _cost_term(f"{getattr(own, name):,} / {getattr(its, name):,} {COST_LABELS[name]}", weight, rules)
@@ -131,7 +132,7 @@ def _cost_terms(result: EvaluationResult, reference: Reference, rules: ScoreRule
 
 
 def _prices(result: EvaluationResult, reference: Reference, rules: ScoreRules) -> str:
-    """Say what to change: what F1 or a cost is worth here, how far the thresholds are, where the MACs go."""
+    """Say what to change: the price of F1 or of a cost, the distance to each threshold, the heaviest layers."""
     assert result.macro_f1 is not None
     price = _cost_price if rules.exponential else _f1_price
     text = (
@@ -147,7 +148,7 @@ def _f1_price(result: EvaluationResult, reference: Reference, rules: ScoreRules)
     """Say what 0.01 F1 is worth, in costs or, where costs are only limited, in the score."""
     assert result.branch is not None
     if result.branch == "below_floor":
-        return "F1 counts from the floor on"
+        return "F1 counts from the floor up"
     if not rules.weights:
         own = 0.01 * (rules.penalty if result.branch == "penalty" else rules.reward) / reference.macro_f1
         return f"+0.01 F1 is worth {own:.4f} of the score, and a lower cost nothing"
@@ -180,7 +181,7 @@ def _cost_price(result: EvaluationResult, reference: Reference, rules: ScoreRule
 
 
 def heaviest_layers(layers: Sequence[NodeCost], count: int = 3) -> list[tuple[str, float]]:
-    """Return the modules (or lines, outside of one) with the most MACs, and their shares of all."""
+    """Return the modules (outside of any, the lines) with the most MACs, and their shares of all MACs."""
     macs: Counter[str] = Counter()
     for node in layers:
         macs[node.module or node.source or node.op] += node.contraction + node.pointwise + node.reduction
@@ -199,5 +200,5 @@ def _absent(result: EvaluationResult) -> str:
 
 
 def count_text(macs: int | None) -> str:
-    """Return a count for people; a dash where there is none."""
+    """Return a count as text; a dash if there is none."""
     return "-" if macs is None else f"{macs:,}"

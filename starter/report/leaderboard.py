@@ -1,4 +1,4 @@
-"""Show the leaderboard as text: a table on a terminal, plain lines elsewhere, and CSV."""
+"""Show the leaderboard as text: a table in a terminal, plain lines otherwise, and CSV."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ _COLUMNS = (
 
 
 def to_csv(board: Board) -> str:
-    """Return all rows as CSV; a stranger's text cannot be a spreadsheet's formula."""
+    """Return all rows as CSV; no stranger's text can act as a spreadsheet formula."""
     text = io.StringIO()
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -63,7 +63,7 @@ def show_board(console: Console, board: Board) -> None:
         console.print(_table(board))
         if any(row.tie_group is not None for row in board.rows):
             print_line(console)
-            print_line(console, "tie: these images do not tell the entries of a group apart.", "dim")
+            print_line(console, "tie: on these images, the entries of a group cannot be ranked.", "dim")
     else:
         for row in board.rows:
             print_line(console, _line(row))

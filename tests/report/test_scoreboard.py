@@ -281,7 +281,7 @@ def layer(module: str, macs: int) -> NodeCost:
         # 0.01 / 0.8 of the baseline's 14,032,000 MACs, and half of that where F1 is rewarded
         (0.6, "+0.01 F1 is worth 175,400 MACs; F1 is 0.1000 above the floor and 0.2000 below the baseline's"),
         (0.9, "+0.01 F1 is worth 87,700 MACs; F1 is 0.4000 above the floor and 0.1000 above the baseline's"),
-        (0.4, "F1 counts from the floor on; F1 is 0.1000 below the floor and 0.4000 below the baseline's"),
+        (0.4, "F1 counts from the floor up; F1 is 0.1000 below the floor and 0.4000 below the baseline's"),
     ],
 )
 def test_what_f1_is_worth_in_macs_is_said(f1: float, text: str) -> None:

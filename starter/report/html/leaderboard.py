@@ -1,8 +1,8 @@
-"""Write the leaderboard as a static site: it needs no server, no network and no other file.
+"""Write the leaderboard as a static site that needs no server, no network and no other file.
 
-index.html and one page for each entry. Names are strangers' texts: everything is escaped,
-control characters are replaced, and a content security policy names the only script and
-style that a browser may run, by their hashes.
+It has an index.html and one page for each entry. Names are strangers' texts: everything is
+escaped, control characters are replaced, and a content security policy names by hash the
+only script and style that a browser may run.
 """
 
 import shutil
@@ -23,7 +23,7 @@ from starter.report.html.page import render
 from starter.report.html.svg import HEIGHT, LEFT, RIGHT, WIDTH, Axes, front_line, grid
 
 FURTHER: tuple[CostName, ...] = ("weight_bytes", "peak_memory_bytes", "memory_access", "depth")
-"""Costs that have a column of their own, on demand."""
+"""Costs with an optional column of their own."""
 
 _OURS = b'<meta name="generator" content="starter leaderboard">'
 _SPARK = (84, 18)
@@ -31,13 +31,13 @@ _LEVELS = (-0.4, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 
 
 
 def write_board(board: Board, folder: Path, details: Iterable[Details]) -> Path:
-    """Write the site into a folder; a kill leaves the old site or the new one.
+    """Write the site into a folder; if the process is killed, the old site or the new one remains.
 
     Returns:
         Path: index.html.
 
     Raises:
-        UsageError: U106, the folder holds something else than an older site.
+        UsageError: U106, the folder holds something other than an older site.
     """
     if other := _not_ours(folder):
         raise usage_error(
@@ -60,7 +60,7 @@ def write_board(board: Board, folder: Path, details: Iterable[Details]) -> Path:
 
 
 def _not_ours(folder: Path) -> str:
-    """Return what a new site would destroy; nothing where there is only an older one."""
+    """Return what a new site would destroy; empty if there is only an older one."""
     if not folder.exists():
         return ""
     if not folder.is_dir():
@@ -75,8 +75,8 @@ def _not_ours(folder: Path) -> str:
 
 
 def _index(board: Board, linked: set[str]) -> str:
-    # Heading and class of each column, as in board.html: `t` is text, `key` names the row; `more` is shown in
-    # wide windows, `extra` on demand.
+    # Heading and class of each column, as in board.html: `t` is text, `key` names the row, `more` shows in
+    # wide windows, `extra` on request.
     revealed = board.usage == "Private"
     headings = [
         ("rank", ""),
@@ -118,17 +118,14 @@ def _heaviest(entry: Details) -> int:
 
 
 def _cost_axis(board: Board) -> tuple[float, str]:
-    """Return what a cost term of 1 is in the picture, and what is drawn: of several costs, their sum."""
+    """Return the value of a cost term of 1 in the picture, and the axis label; several costs are summed."""
     match list(board.rules.weights.items()):
         case [(name, weight)] if not board.rules.exponential:
             return getattr(Counts.of(board.reference), name) / weight, COST_LABELS[name]
         case []:
             return 1.0, COST_LABELS["macs"]
         case _:
-            return (
-                1.0,
-                "sum of the cost terms" if board.rules.exponential else "weighted costs over the baseline's",
-            )
+            return 1.0, "sum of the cost terms"
 
 
 def _drawn_cost(board: Board, row: LeaderboardRow, scale: float) -> float:
@@ -137,7 +134,7 @@ def _drawn_cost(board: Board, row: LeaderboardRow, scale: float) -> float:
 
 
 def _spark(row: LeaderboardRow) -> str:
-    """Return a small line of a team's best score over time; nothing for a single point."""
+    """Return a sparkline of a team's best score over time; nothing for a single point."""
     if len(row.trend) < 2:
         return ""
     width, height = _SPARK
@@ -179,7 +176,7 @@ def _picture(board: Board, linked: set[str]) -> str:
 
 
 def _iso_lines(board: Board, axes: Axes, scale: float) -> Iterable[Markup]:
-    """Draw where entries of one score lie: cost = (score - F1 term) x the baseline's."""
+    """Draw the lines of equal score: cost = (score - F1 term) x the baseline's."""
     if board.rules.averages_ranks:
         return  # a rank is no function of an entry's own figures
     f1 = np.linspace(max(axes.bottom, board.rules.f1_floor), axes.top, 60)
@@ -228,7 +225,7 @@ def _floor(board: Board, axes: Axes) -> Iterable[Markup]:
 
 
 def _point(row: LeaderboardRow, x: float, axes: Axes, linked: set[str], *, on_front: bool) -> Markup:
-    """Draw one entry; only the front and the baselines are reached by the tabulator key."""
+    """Draw one entry; the Tab key stops only at the front and the baselines."""
     y = axes.y(row.macro_f1 or 0)
     who = f"{inline(row.team)}/{inline(row.name)}" if row.team else inline(row.name)
     what = "baseline " if row.is_baseline else f"{row.place}. "
