@@ -132,7 +132,7 @@ def _cost_terms(result: EvaluationResult, reference: Reference, rules: ScoreRule
 
 
 def _prices(result: EvaluationResult, reference: Reference, rules: ScoreRules) -> str:
-    """Say what to change: the price of F1 or of a cost, the distance to each threshold, the heaviest layers."""
+    """Say what to change: what F1 or a cost is worth, the distance to each threshold, the heaviest layers."""
     assert result.macro_f1 is not None
     price = _cost_price if rules.exponential else _f1_price
     text = (
