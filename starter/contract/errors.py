@@ -121,6 +121,7 @@ class Code(StrEnum):
     BAD_REPORT = "U404"
     NOT_VERIFIED = "U405"
     NO_CLUSTER = "U406"
+    NOT_EXPRESSIBLE = "U450"
     MISSING_EXTRA = "U501"
     OTHER_RUN = "U502"
     NOT_SMALLER = "U503"
