@@ -1,4 +1,4 @@
-"""The images of a training run: parted, decoded and transformed once, kept in memory."""
+"""The images of a training run: split, decoded and transformed once, kept in memory."""
 
 import warnings
 from collections import Counter
@@ -18,7 +18,7 @@ from starter.submission.transform_records import TransformRecord
 
 
 class Split(BaseModel):
-    """Images in memory: float16 (images, C, H, W) as the plugin's transforms give them, and labels."""
+    """Images in memory, float16 (images, C, H, W) from the plugin's transforms, with their labels."""
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
@@ -49,9 +49,9 @@ def load(dataset: Dataset, rows: Sequence[Labelled], records: Sequence[Transform
 
 
 def split(rows: Sequence[Labelled], share: float, seed: int) -> tuple[list[Labelled], list[Labelled]]:
-    """Part the training rows into training and validation, by class, a group never in both.
+    """Split the training rows into training and validation by class, with no group in both.
 
-    Rows that the data set marks for validation are taken as they are; else they are drawn.
+    If the data set marks rows for validation, those are used; otherwise they are drawn.
 
     Raises:
         UsageError: no class has two images.
@@ -78,7 +78,7 @@ def split(rows: Sequence[Labelled], share: float, seed: int) -> tuple[list[Label
 
 
 def epoch_order(labels: Tensor, sampling: str) -> Tensor:
-    """Return which images an epoch shows, in order: each once, or every class equally often."""
+    """Return the order of an epoch's images: each image once, or every class equally often."""
     if sampling == "shuffle":
         return torch.randperm(len(labels))
     counts = torch.bincount(labels).double()
@@ -86,7 +86,7 @@ def epoch_order(labels: Tensor, sampling: str) -> Tensor:
 
 
 def class_weights(labels: Tensor, num_classes: int, balance: str) -> Tensor:
-    """Return float (num_classes,), 1 on average over the images; absent classes get 1."""
+    """Return class weights, float (num_classes,), with mean 1 over the images; absent classes get 1."""
     power = {"none": 0.0, "sqrt": 0.5, "inverse": 1.0}[balance]
     counts = torch.bincount(labels, minlength=num_classes).float()
     weights = torch.where(counts > 0, counts.clamp(min=1).pow(-power), 1.0)
