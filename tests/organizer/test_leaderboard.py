@@ -32,7 +32,7 @@ from starter.evaluation.scoring import macro_f1
 from starter.organizer.leaderboard.model import Board, Details, LeaderboardRow
 from starter.organizer.leaderboard.rows import file_name
 from starter.organizer.leaderboard.standings import Standings
-from starter.organizer.store.model import Entry
+from starter.organizer.store.model import Entry, Standing
 from starter.organizer.store.store import Store
 from starter.report.html.leaderboard import write_board
 from starter.report.leaderboard import _safe, show_board, to_csv
@@ -179,7 +179,7 @@ def test_a_board_of_ranks_has_the_mean_of_each_teams_ranks(by_ranks: Standings, 
         assert sorted(row.public_place or 0 for row in rows) == [1, 2, 3, 4, 5, 6]
     else:
         standing = by_ranks.standing(rows[2].team)
-        assert standing == (3, 6, rows[2].score)
+        assert standing == Standing(3, 6, rows[2].score or 0)
     assert by_ranks.standing("nobody") is None
 
 

@@ -34,4 +34,6 @@ def kaggle(
     written = write(target, rules, open_data(data, rules), reference)
     for name, what in written.items():
         print_line(out, f"{target / name}  {what}")
-    print_line(err, "next: docs/kaggle.md says what to set on Kaggle, and why the last word is `starter batch`")
+    print_line(
+        err, "next: docs/kaggle.md says what to set on Kaggle, and why the last word is `starter batch`"
+    )

@@ -110,7 +110,9 @@ def metric(rules: CompetitionFile, dataset: Dataset, reference: Reference) -> st
 
 
 def _template(name: str) -> str:
-    return files("starter.organizer.bundles").joinpath("platforms", "kaggle", name).read_text(encoding="utf-8")
+    return (
+        files("starter.organizer.bundles").joinpath("platforms", "kaggle", name).read_text(encoding="utf-8")
+    )
 
 
 def _check(rules: CompetitionFile, dataset: Dataset) -> None:

@@ -50,7 +50,9 @@ def score(solution: pd.DataFrame, submission: pd.DataFrame, row_id_column_name: 
     """
     rows = _rows(solution, submission, row_id_column_name)
     costs = {name: _cost(submission, name) for name in COSTS}
-    over = [f"{name} {costs[name]:,.10g}, at most {most:,}" for name, most in BUDGET.items() if costs[name] > most]
+    over = [
+        f"{name} {costs[name]:,.10g}, at most {most:,}" for name, most in BUDGET.items() if costs[name] > most
+    ]
     if over:
         raise ParticipantVisibleError(f"over the budget: {'; '.join(over)}")
     f1 = f1_score(solution["label"], rows, labels=list(CLASSES), average=None, zero_division=0.0)
@@ -84,7 +86,9 @@ def _rows(solution: pd.DataFrame, submission: pd.DataFrame, row_id: str) -> list
         raise ParticipantVisibleError(f"{labels.isna().sum()} rows have no label")
     unknown = labels[~labels.isin(CLASSES)]
     if len(unknown):
-        raise ParticipantVisibleError(f"unknown label {_named(unknown)}; the classes are {', '.join(CLASSES)}")
+        raise ParticipantVisibleError(
+            f"unknown label {_named(unknown)}; the classes are {', '.join(CLASSES)}"
+        )
     hashes = submission["submission"].unique()
     if len(hashes) != 1 or not HASH.fullmatch(str(hashes[0])):
         raise ParticipantVisibleError(
@@ -100,7 +104,9 @@ def _cost(submission: pd.DataFrame, name: str) -> float:
     if numbers.isna().any() or not np.isfinite(numbers).all() or (numbers < 0).any():
         raise ParticipantVisibleError(f"{name} must be a number, 0 or more, in every row")
     if numbers.nunique() != 1:
-        raise ParticipantVisibleError(f"{name} must be the same in every row: {_named(numbers.drop_duplicates())}")
+        raise ParticipantVisibleError(
+            f"{name} must be the same in every row: {_named(numbers.drop_duplicates())}"
+        )
     return float(numbers.iloc[0])
 
 
