@@ -6,9 +6,16 @@ plugin may see; data/dataset.py reads the data set.
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
-from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from starter.contract.errors import Code, Record, UsageError, problem, usage_error
 from starter.contract.isolation import Level
@@ -194,7 +201,7 @@ class CompetitionFile(Record):
     """The user ID that a submission's process switches to when the kit runs as root."""
     score: ScoreRules = ScoreRules()
     """The constants of the score."""
-    budget: Budget = Budget()
+    budget: Budget = Field(default=Budget(), validate_default=True)
     """The most that an entry may cost."""
     limits: Limits = Limits()
     """The resources that one submission may use."""
@@ -203,13 +210,13 @@ class CompetitionFile(Record):
 
     _root: Path = PrivateAttr(default=Path())
 
-    @model_validator(mode="after")
-    def _limited(self) -> Self:
-        if self.score.preset == "budget" and not self.budget.model_fields_set:
-            raise ValueError(
-                '[score] preset = "budget" needs a limit under [budget], for instance macs = 30_000_000'
-            )
-        return self
+    @field_validator("budget")
+    @classmethod
+    def _limited(cls, budget: Budget, info: ValidationInfo) -> Budget:
+        score = info.data.get("score")
+        if score is not None and score.preset == "budget" and not budget.model_fields_set:
+            raise ValueError('the preset "budget" needs a limit, such as macs = 30_000_000')
+        return budget
 
     @property
     def root(self) -> Path:

@@ -98,7 +98,7 @@ def explain_score(result: EvaluationResult, reference: Reference, rules: ScoreRu
         values.append(result.f1_term or 0)
     total = " + ".join(f"{value:.4f}" for value in values).replace("+ -", "- ")
     steps = [" + ".join(terms), *([total] if len(values) > 1 else []), f"{result.score:.4f}"]
-    ranks = f"\n  places on the board: {formula(reference, rules)}" if rules.averages_ranks else ""
+    ranks = "; places on the board follow the mean of ranks" if rules.averages_ranks else ""
     prices = _prices(result, reference, rules)
     return f"{' = '.join(steps)}\n  {why}{_absent(result)}{ranks}\n  {prices}\n  {seen}"
 

@@ -3,6 +3,7 @@
 import itertools
 import random
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from sklearn.metrics import f1_score
 
-from starter.contract.competition import Budget, ScoreRules
+from starter.contract.competition import Budget, ScoreRules, load_competition
 from starter.contract.errors import Code, Status, UsageError
 from starter.contract.results import EvaluationResult, Reference
 from starter.evaluation.scoring import (
@@ -203,6 +204,19 @@ def test_a_cost_over_the_budget_is_named_with_the_limit() -> None:
         ("weight_bytes", 128_000, 128_001)
     ]
     assert not Counts(29, None, None).exceeding(budget)  # what was not counted is another problem
+
+
+@pytest.mark.parametrize("limits", ["", "[budget]\n"])
+def test_a_budget_without_a_limit_is_refused(tmp_path: Path, limits: str) -> None:
+    rules = tmp_path / "competition.toml"
+    rules.write_text(f'name = "x"\n[score]\npreset = "budget"\n{limits}')
+    with pytest.raises(UsageError) as refused:
+        load_competition(rules)
+    (found,) = refused.value.problems
+    assert (found.code, found.where) == (Code.BAD_COMPETITION, f"{rules}: budget")
+    assert "needs a limit, such as macs = 30_000_000" in found.expected
+    rules.write_text(rules.read_text().removesuffix("[budget]\n") + "[budget]\nmacs = 5\n")
+    assert load_competition(rules).score.weights == {}
 
 
 NTIRE = ScoreRules(preset="ntire", f1_floor=0.7)

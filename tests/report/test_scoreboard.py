@@ -116,7 +116,7 @@ def test_each_preset_prints_its_formula_and_the_sum() -> None:
         "\nscore = (rank by MACs + rank by params + rank by F1) / 3, among every team's best entry\n" in ranks
     )
     assert "= 0.7500 - 0.1000 = 0.6500\n" in ranks  # 0.25 + 0.5 + (1 - 1.1)
-    assert "places on the board: score = (rank by MACs" in ranks
+    assert "F1 is not below the baseline's: reward; places on the board follow the mean of ranks\n" in ranks
     budget = by(ScoreRules(preset="budget"), quarter, half, 0.6)
     assert "\nscore = F1 term\n" in budget
     assert "small: 1 x (1 - 0.6000/0.8000) = 0.2500\n" in budget
