@@ -28,8 +28,8 @@ from starter.organizer.bundles.kaggle import UNRANKED
 from starter.organizer.bundles.public import (
     BASELINE,
     DATA,
+    check,
     copy_baseline,
-    refuse_speed,
     write_info,
     write_local_data,
     write_rules,
@@ -113,8 +113,8 @@ def write(
         UsageError: U450, the platform cannot express the rules; U106, `target` exists.
     """
     refuse_existing(target)
-    refuse_speed(rules, "Codabench")
     rules = rules.counted_as(reference)
+    check(rules, dataset, reference, "Codabench")
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="starter-") as place, atomic_write(target) as partial:
         folder = Path(place)

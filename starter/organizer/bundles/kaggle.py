@@ -19,8 +19,8 @@ from starter.evaluation.scoring import Counts
 from starter.organizer.bundles.public import (
     BASELINE,
     DATA,
+    check,
     copy_baseline,
-    refuse_speed,
     write_local_data,
     write_questions,
     write_rules,
@@ -68,6 +68,7 @@ def write(target: Path, rules: CompetitionFile, dataset: Dataset, reference: Ref
     refuse_existing(target)
     rules = rules.counted_as(reference)
     _check(rules, dataset)
+    check(rules, dataset, reference, "Kaggle")
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(target) as folder:
         for part in (KAGGLE, PARTICIPANTS):
@@ -115,7 +116,6 @@ def _template(name: str) -> str:
 
 def _check(rules: CompetitionFile, dataset: Dataset) -> None:
     """Refuse what the metric would get wrong."""
-    refuse_speed(rules, "Kaggle")
     default = ScoreRules()
     others = [
         name
