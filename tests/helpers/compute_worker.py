@@ -2,7 +2,7 @@
 
 After codalab/codabench: src/apps/competitions/unpackers/v2.py (what a bundle must hold), tasks.py there
 (`_send_to_compute_worker`: what each step gets) and compute_worker/compute_worker.py (`Run`: folders, mounts,
-dropped capabilities, what is kept of an output). Docker is imitated by the kernel: new namespaces, a root that
+dropped capabilities, what is kept). Docker is imitated by the kernel: new namespaces, a root that
 holds system, Python environment and the mounts, no capability, no new privileges, Docker's default filter.
 """
 
@@ -39,7 +39,9 @@ def lacks() -> str:
     for tool in ("unshare", "setpriv", "mount", "chroot"):
         if shutil.which(tool) is None:
             return f"no {tool} here: apt install util-linux coreutils"
-    tried = subprocess.run(["unshare", "--mount", "--pid", "--ipc", "--fork", "true"], check=False, capture_output=True)
+    tried = subprocess.run(
+        ["unshare", "--mount", "--pid", "--ipc", "--fork", "true"], check=False, capture_output=True
+    )
     return "no new namespaces here: run the tests on a machine that allows them" if tried.returncode else ""
 
 
@@ -85,7 +87,7 @@ class Competition:
             assert isinstance(phase["start"], str)
             start = datetime.fromisoformat(phase["start"])
             assert not ends or start >= ends[-1]
-            ends.append(datetime.fromisoformat(phase["end"]) if "end" in phase else datetime.max)
+            ends += [datetime.fromisoformat(phase["end"])] if "end" in phase else []
         for board in values["leaderboards"]:
             assert board["key"]
             assert [column["index"] for column in board["columns"]] == list(range(len(board["columns"])))
@@ -185,14 +187,16 @@ class Worker:
 
 
 def container(command: str, mounts: dict[Path, str], root: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command as Docker runs it for a compute worker: as root, with no capability, in a root of its own.
+    """Run a command as Docker does for a compute worker: as root without a capability, in a root of its own.
 
     Args:
         command: the words of `metadata`.
         mounts: what is mounted where; nothing else of the machine's files is there but system and Python.
         root: a new folder for the root.
     """
-    environment = {path for path in (sys.prefix, sys.base_prefix, str(PACKAGE)) if not path.startswith("/usr/")}
+    environment = {
+        path for path in (sys.prefix, sys.base_prefix, str(PACKAGE)) if not path.startswith("/usr/")
+    }
     lines = ["set -e", "mount --make-rprivate /"]
 
     def bind(source: str, target: str, options: str = "") -> None:
@@ -203,7 +207,7 @@ def container(command: str, mounts: dict[Path, str], root: Path) -> subprocess.C
 
     for path in SYSTEM:
         if Path(path).is_symlink():
-            lines.append(f"ln -s {os.readlink(path)} {shlex.quote(f'{root}{path}')}")
+            lines.append(f"ln -s {Path(path).readlink()} {shlex.quote(f'{root}{path}')}")
         elif Path(path).exists():
             bind(path, path, "ro")
     for path in sorted(environment):
@@ -212,18 +216,21 @@ def container(command: str, mounts: dict[Path, str], root: Path) -> subprocess.C
         lines.append(f"mount --bind /dev/null {shlex.quote(f'{root}{found}')}")
     for name in DEVICES:
         device = shlex.quote(f"{root}/dev/{name}")
-        lines.append(f"mkdir -p {shlex.quote(f'{root}/dev')} && touch {device} && mount --bind /dev/{name} {device}")
+        lines.append(
+            f"mkdir -p {shlex.quote(f'{root}/dev')} && touch {device} && mount --bind /dev/{name} {device}"
+        )
     for source, target in mounts.items():
         bind(str(source.resolve()), target)
     quoted = shlex.quote(str(root))
     lines += [
-        f"mkdir -p {quoted}/proc {quoted}/tmp {quoted}/root {quoted}/opt",
-        f"mount -t proc proc {quoted}/proc && mount -t tmpfs -o mode=1777 tmpfs {quoted}/tmp",
-        f"cp {shlex.quote(str(WEAKEN))} {quoted}/opt/weaker_host.py",
-        f"exec chroot {quoted} /usr/bin/env --chdir=/app/program"
-        f" setpriv --bounding-set=-all --inh-caps=-all --no-new-privs"
-        f" {shlex.quote(sys.executable)} /opt/weaker_host.py docker /usr/bin/env {command}",
+        f"cd {quoted} && mkdir -p proc tmp root opt",
+        "mount -t proc proc proc && mount -t tmpfs -o mode=1777 tmpfs tmp",
+        f"cp {shlex.quote(str(WEAKEN))} opt/weaker_host.py",
     ]
+    words = ["exec", "chroot", str(root), "/usr/bin/env", "--chdir=/app/program"]
+    words += ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
+    words += [sys.executable, "/opt/weaker_host.py", "docker", "/usr/bin/env"]
+    lines.append(f"{shlex.join(words)} {command}")
     root.mkdir()
     variables = {
         "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",

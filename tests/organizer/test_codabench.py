@@ -64,7 +64,9 @@ def test_a_bundle_holds_what_the_platform_asks_for(unpacked: Competition) -> Non
     assert "auto_migrate_to_this_phase" not in values["phases"][0]
     (board,) = values["leaderboards"]
     assert (board["columns"][0]["key"], board["columns"][0]["sorting"]) == ("score", "asc")
-    first, last = ((unpacked.folder / t["scoring_program"] / "metadata.yaml").read_text() for t in values["tasks"])
+    first, last = (
+        (unpacked.folder / t["scoring_program"] / "metadata.yaml").read_text() for t in values["tasks"]
+    )
     assert first.split()[-1] == "Public"
     assert last.split()[-1] == "Private"
     assert "{{" not in "".join(p.read_text() for p in (unpacked.folder / "pages").iterdir())
@@ -81,11 +83,14 @@ def test_what_the_prediction_step_and_participants_get_has_no_label_and_no_evalu
     for folder in ("starting_kit", "public_data", "input_data", "solutions", "pages"):
         for path in (unpacked.folder / folder).rglob("*"):
             assert path.name != "reference.json"
-            assert "made_by = [\"" not in (path.read_text("utf-8", "replace") if path.is_file() else "")
+            assert 'made_by = ["' not in (path.read_text("utf-8", "replace") if path.is_file() else "")
     for kit in ("starting_kit/baseline.zip", "solutions/baseline.zip"):
         with zipfile.ZipFile(unpacked.folder / kit) as archive:
             assert "baseline/reference.json" not in archive.namelist()
-    assert f"{reference.macro_f1_by_usage['Public']:.4f}" in (unpacked.folder / "pages/evaluation.md").read_text()
+    assert (
+        f"{reference.macro_f1_by_usage['Public']:.4f}"
+        in (unpacked.folder / "pages/evaluation.md").read_text()
+    )
 
 
 def test_a_wrong_order_of_dates_a_speed_and_a_file_that_is_there_are_refused(
@@ -243,9 +248,7 @@ def test_below_the_floor_stands_behind_all_and_over_the_budget_has_no_score(
     assert refusal(middle, unpacked, tmp_path) is Code.OVER_BUDGET
 
 
-def test_predictions_are_withheld_where_the_rules_say_so(
-    own: Path, starter: Command, tmp_path: Path
-) -> None:
+def test_predictions_are_withheld_where_the_rules_say_so(own: Path, starter: Command, tmp_path: Path) -> None:
     with (own / "competition.toml").open("a") as file:
         file.write("[leaderboard]\nwithhold_predictions = true\nmax_per_day = 3\n")
     starter(*BUNDLE)
@@ -294,7 +297,7 @@ pathlib.Path("/app/output/scores.json").write_text('{"score": -9}')
 @IMITATED
 @pytest.mark.slow
 def test_a_submissions_own_command_finds_no_label_and_no_image_and_decides_nothing(
-    unpacked: Competition, own: Path, starter: Command, tmp_path: Path
+    unpacked: Competition, own: Path, tmp_path: Path
 ) -> None:
     """Codabench runs the command of a submission's `metadata` beside the prediction step."""
     (own / "entry").mkdir()

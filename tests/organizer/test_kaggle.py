@@ -1,5 +1,6 @@
 """A Kaggle competition: the metric gives the kit's score, and what participants get holds no secret."""
 
+import doctest
 import importlib.util
 import json
 import os
@@ -87,14 +88,14 @@ def test_the_metric_is_the_kits_score_on_random_tables(
 ) -> None:
     rng, scorer = np.random.default_rng(0), Scorer(reference, rules.score)
     seen = set()
-    for _ in range(200):
+    for _ in range(60):
+        share = rng.random()
         counts = Counts(
             int(rng.integers(1, 1000)), 1, 1,
             params=int(rng.integers(1, 100)), weight_bytes=int(rng.integers(1, 500)), depth=3,
         )  # fmt: skip
         labels = [
-            row.label if rng.random() < rng.random() + 0.4 else int(rng.integers(3))
-            for row in easy_dataset.solution()
+            row.label if rng.random() < share else int(rng.integers(3)) for row in easy_dataset.solution()
         ]
         order = rng.permutation(len(labels))
         table = submission_of(easy_dataset, labels, counts, rules).iloc[order].reset_index(drop=True)
@@ -193,9 +194,16 @@ def test_rows_of_the_other_usage_are_no_fault(
 
 def test_the_metric_needs_nothing_but_what_kaggle_has(easy_dataset: Dataset, reference: Reference) -> None:
     text = metric(RULES, easy_dataset, reference)
-    imported = {line.split()[1].partition(".")[0] for line in text.splitlines() if line.startswith(("import", "from"))}
+    imported = {
+        line.split()[1].partition(".")[0] for line in text.splitlines() if line.startswith(("import", "from"))
+    }
     assert imported == {"re", "numpy", "pandas", "sklearn"}
     assert "starter.organizer" not in text
+
+
+def test_the_metrics_own_example_holds_with_the_competitions_constants(kaggle: ModuleType) -> None:
+    assert doctest.testmod(kaggle).attempted == 3
+    assert doctest.testmod(kaggle).failed == 0
 
 
 @pytest.mark.parametrize(
@@ -258,7 +266,7 @@ def test_participants_get_no_label_of_the_evaluation_and_no_private_figure(
 def test_rules_are_written_as_they_were_read(own: Path, starter: Command) -> None:
     (own / "costs.py").write_text("COST_RULES = ()\n", encoding="utf-8")
     text = (own / "competition.toml").read_text(encoding="utf-8")
-    score = '[score]\ncost = {macs = 0.5, depth = 0.5}\nf1_floor = 0.25\n[budget]\nmacs = 5000\n'
+    score = "[score]\ncost = {macs = 0.5, depth = 0.5}\nf1_floor = 0.25\n[budget]\nmacs = 5000\n"
     (own / "competition.toml").write_text(f'operator_costs = ["costs.py"]\n{text}{score}', encoding="utf-8")
     rules = load_competition(own / "competition.toml").counted_as(read_reference(own / "baseline"))
     starter("bundle", "kaggle", "--out", "kaggle")
@@ -267,28 +275,51 @@ def test_rules_are_written_as_they_were_read(own: Path, starter: Command) -> Non
     assert written.path(written.operator_costs[0]).read_text(encoding="utf-8") == "COST_RULES = ()\n"
 
 
-def test_predict_answers_what_the_metric_scores_as_the_kit_does(
-    own: Path, starter: Command, easy_dataset: Dataset, reference: Reference, tmp_path: Path
-) -> None:
+def predicted(own: Path, starter: Command) -> Any:
+    """Return what a participant hands in: the table that `starter predict` writes."""
     starter("bundle", "kaggle", "--out", "kaggle")
     public = own / "kaggle" / "participants"
-    rules = public / "competition.toml"
     (own / "net.py").write_text(GOOD, encoding="utf-8")
-    run = starter("predict", "net.py", "--data", public / "test", "--out", "answers.csv", "--competition", rules)
+    rules = public / "competition.toml"
+    run = starter(
+        "predict", "net.py", "--data", public / "test", "--out", "answers.csv", "--competition", rules
+    )
     assert "30 answers, 201 MACs each" in run.stdout
+    return pd.read_csv(own / "answers.csv")
 
-    table = pd.read_csv(own / "answers.csv")
-    solution = pd.read_csv(own / "kaggle" / "organizer" / "solution.csv")
-    kaggle = loaded((own / "kaggle" / "organizer" / "metric.py").read_text(encoding="utf-8"), tmp_path)
+
+def scores_of(table: Any, own: Path, tmp_path: Path) -> dict[str, float]:
+    """Return the metric's scores, as Kaggle computes them from the files that were uploaded."""
+    organizer = own / "kaggle" / "organizer"
+    kaggle = loaded((organizer / "metric.py").read_text(encoding="utf-8"), tmp_path)
+    solution = pd.read_csv(organizer / "solution.csv")
+    parts = {usage: solution[solution["Usage"] == usage].drop(columns="Usage") for usage in USAGES}
+    return {usage: kaggle.score(part.copy(), table.copy(), "image_id") for usage, part in parts.items()}
+
+
+def test_predict_answers_as_the_baseline_where_the_plugin_is_the_baseline(
+    own: Path, starter: Command, tmp_path: Path
+) -> None:
+    table = predicted(own, starter)
+    assert list(table.columns) == ["image_id", "label", "macs", "submission"]
+    assert scores_of(table, own, tmp_path) == pytest.approx({"Public": 1, "Private": 1})
+
+
+@pytest.mark.slow
+def test_the_table_names_the_hash_and_the_score_of_what_organizers_evaluate_again(
+    own: Path, starter: Command, tmp_path: Path
+) -> None:
+    table = predicted(own, starter)
     starter("pack", "net.py", "--out", "net.zip")
     starter("batch", "net.zip", "--json", "kept.json")
-    entry, *_ = json.loads((own / "kept.json").read_text(encoding="utf-8"))["entries"]
-    assert set(table["submission"]) == {entry["submission"]}  # the zip that organizers ask for
-    starter("leaderboard", "--json", "board.json")
-    board = json.loads((own / "board.json").read_text(encoding="utf-8"))
-    (row,) = [row for row in board["rows"] if not row["is_baseline"]]
-    public_rows = solution[solution["Usage"] == "Public"].drop(columns="Usage").reset_index(drop=True)
-    assert kaggle.score(public_rows, table, "image_id") == pytest.approx(row["score"])
+    (entry,) = json.loads((own / "kept.json").read_text(encoding="utf-8"))["entries"]
+    assert set(table["submission"]) == {entry["submission"]}
+    scores = scores_of(table, own, tmp_path)
+    for usage, options in (("Public", ()), ("Private", ("--reveal",))):
+        starter("leaderboard", *options, "--json", "board.json")
+        board = json.loads((own / "board.json").read_text(encoding="utf-8"))
+        (row,) = [row for row in board["rows"] if not row["is_baseline"]]
+        assert scores[usage] == pytest.approx(row["score"])
 
 
 def test_predict_says_what_is_wrong_with_a_plugin_and_with_a_folder(
@@ -310,8 +341,12 @@ def test_predict_says_what_is_wrong_with_a_plugin_and_with_a_folder(
 def test_the_notebook_runs_from_top_to_bottom(
     competition: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nbformat = pytest.importorskip("nbformat", reason="the notebook's test needs Jupyter: pip install -e '.[test]'")
-    nbclient = pytest.importorskip("nbclient", reason="the notebook's test needs Jupyter: pip install -e '.[test]'")
+    nbformat = pytest.importorskip(
+        "nbformat", reason="the notebook's test needs Jupyter: pip install -e '.[test]'"
+    )
+    nbclient = pytest.importorskip(
+        "nbclient", reason="the notebook's test needs Jupyter: pip install -e '.[test]'"
+    )
     rules = load_competition(competition / "competition.toml")
     reference = read_reference(ROOT / "baseline")
     write(tmp_path / "input" / "waste", rules, open_dataset(ROOT / "data" / "waste"), reference)

@@ -38,7 +38,9 @@ def kaggle(
     written = write(target, rules, open_data(data, rules), reference)
     for name, what in written.items():
         print_line(out, f"{target / name}  {what}")
-    print_line(err, "next: docs/kaggle.md says what to set on Kaggle, and why the last word is `starter batch`")
+    print_line(
+        err, "next: docs/kaggle.md says what to set on Kaggle, and why the last word is `starter batch`"
+    )
 
 
 @bundle_app.command()
@@ -69,9 +71,7 @@ def codabench(
     rules = load_competition(competition)
     reference = read_reference(rules.path(rules.baseline))
     with progress("writing"):
-        sizes = write(
-            target, rules, open_data(data, rules), reference, image=image, start=first, end=last
-        )
+        sizes = write(target, rules, open_data(data, rules), reference, image=image, start=first, end=last)
     print_line(out, f"{target}  {target.stat().st_size:,} bytes")
     for name, size in sizes.items():
         print_line(out, f"  {name:26}{size:>14,}")

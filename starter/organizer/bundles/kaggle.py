@@ -32,7 +32,7 @@ UNRANKED = 1000.0
 KAGGLE, PARTICIPANTS, QUESTIONS = "organizer", "participants", "test"
 METRIC, SOLUTION, SAMPLE, NOTEBOOK = "metric.py", "solution.csv", "sample_submission.csv", "notebook.ipynb"
 
-_CONSTANTS = re.compile(r"(?<=# begin: constants\n).*(?=# end: constants)", re.DOTALL)
+_CONSTANTS = re.compile(r"(?<=# <constants of the competition>\n).*(?=# </constants)", re.DOTALL)
 _EXPRESSED = {"cost_version", "counter", "cost", "speed_takings", "f1_floor", "penalty", "reward"}
 _NOT_TEXT = {
     "", "#n/a", "#n/a n/a", "#na", "-1.#ind", "-1.#qnan", "-nan", "1.#ind", "1.#qnan", "<na>", "n/a", "na",
@@ -89,7 +89,7 @@ def write(target: Path, rules: CompetitionFile, dataset: Dataset, reference: Ref
         f"{KAGGLE}/{METRIC}": "paste it into the metric's notebook; lower is better",
         f"{KAGGLE}/{SOLUTION}": "upload it as the solution; it holds the labels",
         f"{PARTICIPANTS}/{SAMPLE}": "upload it as the sample submission",
-        f"{PARTICIPANTS}/": f"upload it as the data: {FILE_NAME}, training and test images, baseline, notebook",
+        f"{PARTICIPANTS}/": "upload it as the data: rules, images, baseline, notebook",
     }
 
 
@@ -111,7 +111,9 @@ def metric(rules: CompetitionFile, dataset: Dataset, reference: Reference) -> st
 
 
 def _template(name: str) -> str:
-    return files("starter.organizer.bundles").joinpath("platforms", "kaggle", name).read_text(encoding="utf-8")
+    return (
+        files("starter.organizer.bundles").joinpath("platforms", "kaggle", name).read_text(encoding="utf-8")
+    )
 
 
 def _check(rules: CompetitionFile, dataset: Dataset) -> None:

@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError
 from starter.contract.competition import FILE_NAME, CompetitionFile, CostName, load_competition
 from starter.contract.errors import Code, ParticipantError, Record, participant_error
 from starter.contract.isolation import Isolation, Level, Trust
-from starter.contract.protocol import MAX_REPORT, PARTS, RunnerHello, WorkerReport
+from starter.contract.protocol import MAX_REPORT, PARTS, RunnerHello
 from starter.contract.results import EvaluationResult, Reference
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.contract.system.files import write_whole
@@ -29,8 +29,8 @@ from starter.data.dataset import open_dataset, read_info
 from starter.evaluation.evaluate import Evaluator, read_reference
 from starter.evaluation.labelled import Usage
 from starter.evaluation.measure import Images, LocalMeasurer, Measurement
-from starter.evaluation.records import Context
 from starter.evaluation.recording import evidence_of, record_of
+from starter.evaluation.records import Context
 from starter.evaluation.runner.claims import read_report
 from starter.evaluation.runner.client import Exported, export
 from starter.evaluation.scoring import Counts
@@ -93,7 +93,9 @@ def ingest(submission: Path, facts: Path, output: Path) -> Ingested:
             raise ParticipantError(entry.problems)
         folder = Path(place) / PROGRAM
         folder.mkdir()
-        exported = export(entry.source, info.competition, rules.limits, folder, sandbox, stop=threading.Event())
+        exported = export(
+            entry.source, info.competition, rules.limits, folder, sandbox, stop=threading.Event()
+        )
         if exported.report.problems:
             raise ParticipantError(exported.report.problems)
         claims = Claims(submission=entry.submission, isolation=isolation.level, used=exported.used)
@@ -111,7 +113,7 @@ def _empty(folder: Path) -> None:
 
 
 def _zipped(folder: Path, place: Path) -> EntrySource:
-    """Return what the platform has unpacked as a zip again: the kit's own reader says which plugin it holds."""
+    """Return what the platform has unpacked as a zip again, for the kit's own reader."""
     path = place / f"{_ENTRY}.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for file in sorted(folder.rglob("*")):
@@ -165,12 +167,12 @@ def score(handed: Path, truth: Path, output: Path, usage: Usage) -> Scored:
                 raise ParticipantError(measured.result.problems)
             figures = evaluator.score_on(measured, usage)
             context = Context.of(rules, dataset.fingerprint(), reference)
-            record = record_of(
-                evaluator, measured, submission=content, context=context, limits=rules.limits
-            )
+            record = record_of(evaluator, measured, submission=content, context=context, limits=rules.limits)
     if figures is None:
         raise participant_error(
-            Code.MALFORMED_GRAPH, where="the handed over graph", got=f"no count of {', '.join(rules.score.weights)}"
+            Code.MALFORMED_GRAPH,
+            where="the handed over graph",
+            got=f"no {', '.join(rules.score.weights)}",
         )
     plain = record.model_copy(update={"result": record.result.model_copy(update={"profile": None})})
     withheld = rules.leaderboard.withhold_predictions
@@ -291,5 +293,3 @@ def describe(ingested: Ingested) -> Iterator[str]:
         yield f"  no {level}: {reason.splitlines()[-1]}"
     if ingested.isolation.why_root:
         yield f"  as root without capabilities: {ingested.isolation.why_root}"
-
-

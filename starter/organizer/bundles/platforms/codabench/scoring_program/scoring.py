@@ -1,4 +1,4 @@
-"""The scoring step: the kit counts the graph, runs it on the images and meets the labels. No plugin runs here."""
+"""The scoring step: the kit counts the graph, runs it on the images and meets the labels; no plugin runs."""
 
 import os
 import sys
