@@ -44,14 +44,21 @@ def refuse_speed(rules: CompetitionFile, platform: str) -> None:
         )
 
 
-def write_rules(folder: Path, rules: CompetitionFile) -> None:
-    """Write competition.toml, with data and baseline beside it, and the cost rules that it names."""
+def write_rules(folder: Path, rules: CompetitionFile, *, leaderboard: bool = False) -> None:
+    """Write competition.toml, with data and baseline beside it, and the cost rules that it names.
+
+    Args:
+        folder: where.
+        rules: the competition's.
+        leaderboard: whether the folder ranks entries, and so keeps the rules of the leaderboard.
+    """
     names = [f"cost_rules/{number}.py" for number in range(len(rules.operator_costs))]
     for name, own in zip(names, rules.operator_costs, strict=True):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(rules.path(own), folder / name)
     moved = {"dataset": DATA, "baseline": BASELINE, "operator_costs": names}
-    values = rules.model_dump(mode="json", exclude_none=True, exclude=set(_OWN)) | moved
+    left_out = set(_OWN) - ({"leaderboard"} if leaderboard else set())
+    values = rules.model_dump(mode="json", exclude_none=True, exclude=left_out) | moved
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FILE_NAME).write_text(_toml(values), encoding="utf-8", newline="\n")
 
@@ -114,6 +121,17 @@ def write_questions(folder: Path, dataset: Dataset) -> None:
     """Write the evaluation images without their labels: what `starter predict` answers."""
     _write(folder, dataset, dataset.test_ids())
     write_table(folder / TEST_NAME, ("image_id",), [(image_id,) for image_id in dataset.test_ids()])
+
+
+def write_public_data(folder: Path, dataset: Dataset) -> None:
+    """Write a data set without its Private images: the training images, and the Public ones with labels."""
+    classes = dataset.info.classes
+    public = [row for row in dataset.solution() if row.usage == "Public"]
+    _write(folder, dataset, [row.image_id for row in [*dataset.train(), *public]])
+    shutil.copyfile(dataset.root / TRAIN_NAME, folder / TRAIN_NAME)
+    write_table(folder / TEST_NAME, ("image_id",), [(row.image_id,) for row in public])
+    solution = [(row.image_id, classes[row.label], row.usage, row.group) for row in public]
+    write_table(folder / SOLUTION_NAME, ("image_id", "label", "Usage", "group"), solution)
 
 
 def write_whole_data(folder: Path, dataset: Dataset) -> None:
