@@ -1,14 +1,18 @@
 """`starter bundle ...`: a competition as a platform takes it."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from starter.cli.common import DataOption, RulesOption, can_be_made, err, open_data, out
+from starter.cli.common import DataOption, RulesOption, can_be_made, err, open_data, out, progress
 from starter.contract.competition import load_competition
 from starter.contract.text import typed
 from starter.report.terminal import print_line
+
+_DAYS = 30
+"""How long the first phase lasts by default; the help of --end says so."""
 
 bundle_app = typer.Typer(
     help="Write a competition as a platform takes it.", no_args_is_help=True, rich_markup_mode=None
@@ -41,6 +45,41 @@ def kaggle(
     print_line(
         err, "next: docs/kaggle.md says what to set on Kaggle, and why the last word is `starter batch`"
     )
+
+
+@bundle_app.command()
+def codabench(
+    target: Annotated[
+        Path, typer.Option("--out", callback=can_be_made, dir_okay=False, help="New zip to write.")
+    ],
+    image: Annotated[str, typer.Option(help="Docker image with the kit, as `docker pull` takes it.")],
+    start: Annotated[
+        datetime | None, typer.Option(help="When the first phase begins, UTC; default: today.")
+    ] = None,
+    end: Annotated[
+        datetime | None,
+        typer.Option(help="When it ends and the final phase begins, UTC; default: 30 days later."),
+    ] = None,
+    data: DataOption = None,
+    competition: RulesOption = None,
+) -> None:
+    """Write the bundle of a Codabench competition."""
+    from starter.evaluation.evaluate import read_reference
+    from starter.organizer.bundles.codabench import write
+
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    first = start.replace(tzinfo=UTC) if start else today
+    last = end.replace(tzinfo=UTC) if end else first + timedelta(days=_DAYS)
+    if last <= first:
+        raise typer.BadParameter("--end must be later than --start")
+    rules = load_competition(competition)
+    reference = read_reference(rules.path(rules.baseline))
+    with progress("writing"):
+        sizes = write(target, rules, open_data(data, rules), reference, image=image, start=first, end=last)
+    print_line(out, f"{target}  {target.stat().st_size:,} bytes")
+    for name, size in sizes.items():
+        print_line(out, f"  {name:26}{size:>14,}")
+    print_line(err, "next: upload it on Codabench; docs/codabench.md says how to make the image")
 
 
 @bundle_app.command()

@@ -29,7 +29,7 @@ def write(target: Path, rules: CompetitionFile, dataset: Dataset, reference: Ref
         dict: what was written, by its name in the folder, with what it is.
 
     Raises:
-        UsageError: U450 or U202, as `write_competition` does; U460, GitHub refuses a file for its size;
+        UsageError: as `write_competition` does; U460, GitHub refuses a file for its size;
             U106, `target` exists.
     """
     refuse_existing(target)

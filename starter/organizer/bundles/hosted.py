@@ -19,8 +19,8 @@ from starter.evaluation.baseline import write_reference
 from starter.organizer.bundles.public import (
     BASELINE,
     DATA,
+    check,
     copy_baseline,
-    refuse_speed,
     write_public_data,
     write_rules,
 )
@@ -44,11 +44,10 @@ def write_competition(
         dict: what was written, by its name in the folder, with what it is.
 
     Raises:
-        UsageError: U450, an entry's time is scored, and a platform's machines are shared; U202, no image
-            is Public.
+        UsageError: as `check` does; U202, no image is Public.
     """
-    refuse_speed(rules, platform)
     rules = rules.counted_as(reference)
+    check(rules, dataset, reference, platform)
     usages = {row.usage for row in dataset.solution()}
     if "Public" not in usages:
         raise usage_error(
@@ -57,7 +56,7 @@ def write_competition(
             expected="Public images: the Private ones stay with you",
             got="no row with the Usage Public",
         )
-    write_rules(folder, rules, leaderboard=True)
+    write_rules(folder, rules)
     write_public_data(folder / DATA, dataset)
     copy_baseline(rules, folder / BASELINE)
     fingerprint = open_dataset(folder / DATA).fingerprint()

@@ -19,8 +19,8 @@ from starter.evaluation.scoring import Counts
 from starter.organizer.bundles.public import (
     BASELINE,
     DATA,
+    check,
     copy_baseline,
-    refuse_speed,
     write_local_data,
     write_questions,
     write_rules,
@@ -32,7 +32,7 @@ UNRANKED = 1000.0
 KAGGLE, PARTICIPANTS, QUESTIONS = "organizer", "participants", "test"
 METRIC, SOLUTION, SAMPLE, NOTEBOOK = "metric.py", "solution.csv", "sample_submission.csv", "notebook.ipynb"
 
-_CONSTANTS = re.compile(r"(?<=# begin: constants\n).*(?=# end: constants)", re.DOTALL)
+_CONSTANTS = re.compile(r"(?<=# <constants of the competition>\n).*(?=# </constants)", re.DOTALL)
 _EXPRESSED = {"cost_version", "counter", "cost", "speed_takings", "f1_floor", "penalty", "reward"}
 _NOT_TEXT = {
     "", "#n/a", "#n/a n/a", "#na", "-1.#ind", "-1.#qnan", "-nan", "1.#ind", "1.#qnan", "<na>", "n/a", "na",
@@ -68,6 +68,7 @@ def write(target: Path, rules: CompetitionFile, dataset: Dataset, reference: Ref
     refuse_existing(target)
     rules = rules.counted_as(reference)
     _check(rules, dataset)
+    check(rules, dataset, reference, "Kaggle")
     target.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(target) as folder:
         for part in (KAGGLE, PARTICIPANTS):
@@ -88,7 +89,7 @@ def write(target: Path, rules: CompetitionFile, dataset: Dataset, reference: Ref
         f"{KAGGLE}/{METRIC}": "paste it into the metric's notebook; lower is better",
         f"{KAGGLE}/{SOLUTION}": "upload it as the solution; it holds the labels",
         f"{PARTICIPANTS}/{SAMPLE}": "upload it as the sample submission",
-        f"{PARTICIPANTS}/": f"upload it as the data: {FILE_NAME}, training and test images, baseline, notebook",
+        f"{PARTICIPANTS}/": "upload it as the data: rules, images, baseline, notebook",
     }
 
 
@@ -110,12 +111,13 @@ def metric(rules: CompetitionFile, dataset: Dataset, reference: Reference) -> st
 
 
 def _template(name: str) -> str:
-    return files("starter.organizer.bundles").joinpath("platforms", "kaggle", name).read_text(encoding="utf-8")
+    return (
+        files("starter.organizer.bundles").joinpath("platforms", "kaggle", name).read_text(encoding="utf-8")
+    )
 
 
 def _check(rules: CompetitionFile, dataset: Dataset) -> None:
     """Refuse what the metric would get wrong."""
-    refuse_speed(rules, "Kaggle")
     default = ScoreRules()
     others = [
         name

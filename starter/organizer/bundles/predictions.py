@@ -29,9 +29,7 @@ class Answered:
     """The class of each."""
 
 
-def answer(
-    source: SubmissionSource, rules: CompetitionFile, data: Path, isolation: Isolation
-) -> Answered:
+def answer(source: SubmissionSource, rules: CompetitionFile, data: Path, isolation: Isolation) -> Answered:
     """Count a submission and run its graph on images, as a score does.
 
     Args:

@@ -13,26 +13,27 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from starter.contract.competition import FILE_NAME, CompetitionFile
 from starter.contract.errors import Code, usage_error
+from starter.contract.results import Reference
 from starter.contract.submissions import SubmissionSource, discover_one
 from starter.contract.system.files import write_table
 from starter.data.dataset import INFO_NAME, SOLUTION_NAME, TEST_NAME, TRAIN_NAME, Dataset, DatasetInfo
 from starter.data.options import Shares
 from starter.data.writer import TRAINED, assign_splits, toml_of
 from starter.evaluation.evaluate import REFERENCE_FILE
+from starter.evaluation.scoring import check_reference
 from starter.submission.content import own_files
 
 DATA, BASELINE = "data", "baseline"
 """Folders beside a bundle's competition.toml."""
 
 _LOCAL = Shares(test=0.2, public=0.5)
-_OWN = ("leaderboard", "submissions", "worker_user")
 
 
-def refuse_speed(rules: CompetitionFile, platform: str) -> None:
-    """Refuse rules that score or limit an entry's time.
+def check(rules: CompetitionFile, dataset: Dataset, reference: Reference, platform: str) -> None:
+    """Refuse rules that score or limit an entry's time, and a reference that scores may not stand on.
 
     Raises:
-        UsageError: U450.
+        UsageError: U450 for the time; else as `check_reference` does.
     """
     if rules.asks_for_speed:
         raise usage_error(
@@ -42,23 +43,23 @@ def refuse_speed(rules: CompetitionFile, platform: str) -> None:
             got="speed, or the budget latency_ratio",
             hint="Time is taken beside the baseline on one quiet machine: starter batch",
         )
+    check_reference(
+        reference,
+        rules=rules.score,
+        dataset_fingerprint=dataset.fingerprint(),
+        cost_version=reference.cost_version,
+        where=str(rules.path(rules.baseline) / REFERENCE_FILE),
+    )
 
 
-def write_rules(folder: Path, rules: CompetitionFile, *, leaderboard: bool = False) -> None:
-    """Write competition.toml, with data and baseline beside it, and the cost rules that it names.
-
-    Args:
-        folder: where.
-        rules: the competition's.
-        leaderboard: whether the folder ranks entries, and so keeps the rules of the leaderboard.
-    """
+def write_rules(folder: Path, rules: CompetitionFile) -> None:
+    """Write competition.toml, with data and baseline beside it, and the cost rules that it names."""
     names = [f"cost_rules/{number}.py" for number in range(len(rules.operator_costs))]
     for name, own in zip(names, rules.operator_costs, strict=True):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(rules.path(own), folder / name)
     moved = {"dataset": DATA, "baseline": BASELINE, "operator_costs": names}
-    left_out = set(_OWN) - ({"leaderboard"} if leaderboard else set())
-    values = rules.model_dump(mode="json", exclude_none=True, exclude=left_out) | moved
+    values = rules.model_dump(mode="json", exclude_none=True, exclude={"submissions"}) | moved
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FILE_NAME).write_text(_toml(values), encoding="utf-8", newline="\n")
 

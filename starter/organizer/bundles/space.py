@@ -23,7 +23,7 @@ def write(target: Path, rules: CompetitionFile, dataset: Dataset, reference: Ref
         dict: what was written, by its name in the folder, with what it is.
 
     Raises:
-        UsageError: U450 or U202, as `write_competition` does; U106, `target` exists.
+        UsageError: as `write_competition` does; U106, `target` exists.
     """
     refuse_existing(target)
     target.parent.mkdir(parents=True, exist_ok=True)

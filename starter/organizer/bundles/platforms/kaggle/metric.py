@@ -5,12 +5,12 @@
             = penalty * (1 - F1 / F1_baseline)   floor <= F1 < F1_baseline
             = reward * (1 - F1 / F1_baseline)    F1 >= F1_baseline
 
-The cost and the hash of a submission are what its team claims: this file sees no network. They are the same in
-every row. The organizers evaluate the submission of that hash again before a place is final.
+The cost and the hash of a submission are what its team claims: this file sees no network. They are the same
+in every row. The organizers evaluate the submission of that hash again before a place is final.
 
 Paste this file into Kaggle's metric notebook. It needs what is there: numpy, pandas, scikit-learn.
 `starter bundle kaggle` has written the constants and `solution.csv`, whose column `baseline_f1` holds the
-baseline's F1 on the row's images, Public or Private: Kaggle calls `score` for either, and does not say for which.
+baseline's F1 on the images of the row's usage: Kaggle calls `score` for either, and does not say for which.
 """
 
 import re
@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import f1_score
 
-# begin: constants
+# <constants of the competition>
 CLASSES = ("Metal", "Paper")
 WEIGHTS = {"macs": 1.0}
 BASELINE = {"macs": 1_000_000}
@@ -28,7 +28,7 @@ F1_FLOOR = 0.5
 PENALTY = 1.0
 REWARD = 0.5
 UNRANKED = 1000.0
-# end: constants
+# </constants of the competition>
 
 COSTS = tuple(dict.fromkeys([*WEIGHTS, *BUDGET]))
 HASH = re.compile(r"sha256:[0-9a-f]{64}")
@@ -42,15 +42,16 @@ class ParticipantVisibleError(Exception):
 def score(solution: pd.DataFrame, submission: pd.DataFrame, row_id_column_name: str) -> float:
     """Return the score of a submission on the rows of the solution.
 
-    >>> solution = pd.DataFrame({"image_id": ["a", "b"], "label": ["Metal", "Paper"], "baseline_f1": [0.8, 0.8]})
-    >>> submission = pd.DataFrame({"image_id": ["b", "a"], "label": ["Paper", "Metal"], "macs": [500_000] * 2})
-    >>> submission["params"], submission["submission"] = 1_000, "sha256:" + 64 * "0"
-    >>> score(solution, submission, "image_id")  # half of the baseline's MACs, and F1 1 over its 0.8
-    0.375
+    >>> right = pd.DataFrame({"image_id": range(len(CLASSES)), "label": CLASSES})
+    >>> answers = right.assign(**dict.fromkeys(COSTS, 0), submission="sha256:" + 64 * "0")
+    >>> score(right.assign(baseline_f1=1.0), answers, "image_id")
+    0.0
     """
     rows = _rows(solution, submission, row_id_column_name)
     costs = {name: _cost(submission, name) for name in COSTS}
-    over = [f"{name} {costs[name]:,.10g}, at most {most:,}" for name, most in BUDGET.items() if costs[name] > most]
+    over = [
+        f"{name} {costs[name]:,.10g}, at most {most:,}" for name, most in BUDGET.items() if costs[name] > most
+    ]
     if over:
         raise ParticipantVisibleError(f"over the budget: {'; '.join(over)}")
     f1 = f1_score(solution["label"], rows, labels=list(CLASSES), average=None, zero_division=0.0)
@@ -84,11 +85,13 @@ def _rows(solution: pd.DataFrame, submission: pd.DataFrame, row_id: str) -> list
         raise ParticipantVisibleError(f"{labels.isna().sum()} rows have no label")
     unknown = labels[~labels.isin(CLASSES)]
     if len(unknown):
-        raise ParticipantVisibleError(f"unknown label {_named(unknown)}; the classes are {', '.join(CLASSES)}")
+        raise ParticipantVisibleError(
+            f"unknown label {_named(unknown)}; the classes are {', '.join(CLASSES)}"
+        )
     hashes = submission["submission"].unique()
     if len(hashes) != 1 or not HASH.fullmatch(str(hashes[0])):
         raise ParticipantVisibleError(
-            "submission must be one hash in every row, sha256: and 64 hex digits, as starter predict writes it"
+            "submission must be one hash in every row: sha256: and 64 hex digits, as starter predict writes"
         )
     answers = submission.set_index(row_id)["label"]
     return list(answers.loc[list(solution[row_id])])
@@ -99,8 +102,10 @@ def _cost(submission: pd.DataFrame, name: str) -> float:
     numbers = pd.to_numeric(submission[name], errors="coerce")
     if numbers.isna().any() or not np.isfinite(numbers).all() or (numbers < 0).any():
         raise ParticipantVisibleError(f"{name} must be a number, 0 or more, in every row")
-    if numbers.nunique() != 1:
-        raise ParticipantVisibleError(f"{name} must be the same in every row: {_named(numbers.drop_duplicates())}")
+    if (numbers != numbers.iloc[0]).any():
+        raise ParticipantVisibleError(
+            f"{name} must be the same in every row: {_named(numbers.drop_duplicates())}"
+        )
     return float(numbers.iloc[0])
 
 
