@@ -122,6 +122,7 @@ class Code(StrEnum):
     NOT_VERIFIED = "U405"
     NO_CLUSTER = "U406"
     NOT_EXPRESSIBLE = "U450"
+    FILE_TOO_LARGE = "U460"
     MISSING_EXTRA = "U501"
     OTHER_RUN = "U502"
     NOT_SMALLER = "U503"

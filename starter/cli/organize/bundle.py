@@ -8,6 +8,7 @@ import typer
 
 from starter.cli.common import DataOption, RulesOption, can_be_made, err, open_data, out, progress
 from starter.contract.competition import load_competition
+from starter.contract.text import typed
 from starter.report.terminal import print_line
 
 _DAYS = 30
@@ -23,9 +24,12 @@ def _group() -> None:
     """Write a competition as a platform takes it."""
 
 
+OutOption = Annotated[Path, typer.Option("--out", callback=can_be_made, help="New folder to write.")]
+
+
 @bundle_app.command()
 def kaggle(
-    target: Annotated[Path, typer.Option("--out", callback=can_be_made, help="New folder to write.")],
+    target: OutOption,
     data: DataOption = None,
     competition: RulesOption = None,
 ) -> None:
@@ -76,3 +80,39 @@ def codabench(
     for name, size in sizes.items():
         print_line(out, f"  {name:26}{size:>14,}")
     print_line(err, "next: upload it on Codabench; docs/codabench.md says how to make the image")
+
+
+@bundle_app.command()
+def github(
+    target: OutOption,
+    data: DataOption = None,
+    competition: RulesOption = None,
+) -> None:
+    """Write a GitHub repository that evaluates pull requests and publishes the board."""
+    from starter.evaluation.evaluate import read_reference
+    from starter.organizer.bundles.github import write
+
+    rules = load_competition(competition)
+    reference = read_reference(rules.path(rules.baseline))
+    for name, what in write(target, rules, open_data(data, rules), reference).items():
+        print_line(out, f"{target / name}  {what}")
+    print_line(err, f"next: cd {typed(target)} && starter baseline check")
+    print_line(err, "then: docs/github.md says how to publish it, and how the Private part is evaluated")
+
+
+@bundle_app.command()
+def space(
+    target: OutOption,
+    data: DataOption = None,
+    competition: RulesOption = None,
+) -> None:
+    """Write a Hugging Face Space that takes zips and shows the board."""
+    from starter.evaluation.evaluate import read_reference
+    from starter.organizer.bundles.space import write
+
+    rules = load_competition(competition)
+    reference = read_reference(rules.path(rules.baseline))
+    for name, what in write(target, rules, open_data(data, rules), reference).items():
+        print_line(out, f"{target / name}  {what}")
+    print_line(err, f"next: cd {typed(target)} && starter baseline check")
+    print_line(err, "then: docs/space.md says how to publish it, and how the Private part is evaluated")

@@ -124,6 +124,17 @@ def write_questions(folder: Path, dataset: Dataset) -> None:
     write_table(folder / TEST_NAME, ("image_id",), [(image_id,) for image_id in dataset.test_ids()])
 
 
+def write_public_data(folder: Path, dataset: Dataset) -> None:
+    """Write a data set without its Private images: the training images, and the Public ones with labels."""
+    classes = dataset.info.classes
+    public = [row for row in dataset.solution() if row.usage == "Public"]
+    _write(folder, dataset, [row.image_id for row in [*dataset.train(), *public]])
+    shutil.copyfile(dataset.root / TRAIN_NAME, folder / TRAIN_NAME)
+    write_table(folder / TEST_NAME, ("image_id",), [(row.image_id,) for row in public])
+    solution = [(row.image_id, classes[row.label], row.usage, row.group) for row in public]
+    write_table(folder / SOLUTION_NAME, ("image_id", "label", "Usage", "group"), solution)
+
+
 def write_whole_data(folder: Path, dataset: Dataset) -> None:
     """Write a copy of a data set with all labels, for organizers only."""
     _write(folder, dataset, [*(row.image_id for row in dataset.train()), *dataset.test_ids()])
