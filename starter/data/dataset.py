@@ -11,6 +11,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -134,7 +135,7 @@ class Dataset:
         return list(self._solution)
 
     def fingerprint(self) -> str:
-        """Hash of what the data set says: "sha256:" and 64 hex digits.
+        """Hash of what the data set says: "sha256:" and 64 hex digits; the images are read the first time.
 
         It covers the classes, the rows and the images' bytes, and not how they are stored:
         images/ and images.zip of one content, or other line ends, give the same. What is marked
@@ -143,6 +144,10 @@ class Dataset:
         Raises:
             ImageError: an image is missing.
         """
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         total = hashlib.sha256()
         for part in self._parts():
             total.update(len(part).to_bytes(8, "big"))

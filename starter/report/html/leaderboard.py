@@ -5,7 +5,7 @@ escaped, control characters are replaced, and a content security policy names by
 only script and style that a browser may run.
 """
 
-import shutil
+import errno
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,10 +14,11 @@ from markupsafe import Markup, escape
 
 from starter.contract.competition import CostName
 from starter.contract.errors import Code, usage_error
-from starter.contract.system.files import atomic_write
+from starter.contract.system.files import atomic_folder
 from starter.contract.text import inline
 from starter.evaluation.scoring import Counts, f1_terms, pareto_front
 from starter.organizer.leaderboard.model import Board, Details, LeaderboardRow
+from starter.organizer.waiting import Queue
 from starter.report.explanation import COST_LABELS, formula, formula_cases
 from starter.report.html.page import render
 from starter.report.html.svg import HEIGHT, LEFT, RIGHT, WIDTH, Axes, front_line, grid
@@ -25,13 +26,22 @@ from starter.report.html.svg import HEIGHT, LEFT, RIGHT, WIDTH, Axes, front_line
 FURTHER: tuple[CostName, ...] = ("weight_bytes", "peak_memory_bytes", "memory_access", "depth")
 """Costs with an optional column of their own."""
 
+MOST_WAITING = 100
+"""How many of the entries that wait a page names."""
+
 _OURS = b'<meta name="generator" content="starter leaderboard">'
 _SPARK = (84, 18)
 _LEVELS = (-0.4, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
 
 
-def write_board(board: Board, folder: Path, details: Iterable[Details]) -> Path:
+def write_board(board: Board, folder: Path, details: Iterable[Details], queue: Queue | None = None) -> Path:
     """Write the site into a folder; if the process is killed, the old site or the new one remains.
+
+    Args:
+        board: the leaderboard.
+        folder: where to; an older site is replaced.
+        details: what the pages of entries show.
+        queue: who waits for an evaluation, where the competition is watched.
 
     Returns:
         Path: index.html.
@@ -43,20 +53,25 @@ def write_board(board: Board, folder: Path, details: Iterable[Details]) -> Path:
         raise usage_error(
             Code.TARGET_EXISTS, where=str(folder), expected="a new name or an older site", got=other
         )
-    old = folder.with_name(f".{folder.name}.old")
-    linked = set()
-    with atomic_write(folder) as partial:
-        (partial / "entries").mkdir(parents=True)
-        for entry in details:
-            linked.add(entry.row.id)
-            text = _page("entry.html", board, dict(entry) | {"heaviest": _heaviest(entry)})
-            (partial / "entries" / f"{entry.row.id}.html").write_text(text, encoding="utf-8", newline="\n")
-        (partial / "index.html").write_text(_index(board, linked), encoding="utf-8", newline="\n")
-        if folder.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            folder.rename(old)
-    shutil.rmtree(old, ignore_errors=True)
+    try:
+        with atomic_folder(folder) as partial:
+            _write_pages(board, partial, details, queue)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        expected, got = "a folder in the one that is mounted", "a mount point, which cannot be replaced"
+        raise usage_error(Code.TARGET_EXISTS, where=str(folder), expected=expected, got=got) from error
     return folder / "index.html"
+
+
+def _write_pages(board: Board, partial: Path, details: Iterable[Details], queue: Queue | None) -> None:
+    linked = set()
+    (partial / "entries").mkdir(parents=True)
+    for entry in details:
+        linked.add(entry.row.id)
+        text = _page("entry.html", board, dict(entry) | {"heaviest": _heaviest(entry)})
+        (partial / "entries" / f"{entry.row.id}.html").write_text(text, encoding="utf-8", newline="\n")
+    (partial / "index.html").write_text(_index(board, linked, queue), encoding="utf-8", newline="\n")
 
 
 def _not_ours(folder: Path) -> str:
@@ -74,7 +89,7 @@ def _not_ours(folder: Path) -> str:
     return ""
 
 
-def _index(board: Board, linked: set[str]) -> str:
+def _index(board: Board, linked: set[str], queue: Queue | None) -> str:
     # Heading and class of each column, as in board.html: `t` is text, `key` names the row, `more` shows in
     # wide windows, `extra` on request.
     revealed = board.usage == "Private"
@@ -98,7 +113,7 @@ def _index(board: Board, linked: set[str]) -> str:
         ("submitted", "more"),
     ]
     shown = {"headings": headings, "linked": linked, "spark": _spark, "picture": _picture(board, linked)}
-    return _page("board.html", board, shown)
+    return _page("board.html", board, shown | {"queue": queue, "most_waiting": MOST_WAITING})
 
 
 def _page(template: str, board: Board, shown: dict[str, object]) -> str:
