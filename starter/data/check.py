@@ -1,5 +1,6 @@
 """Check a whole data set, every image decoded: what `starter data check` shows."""
 
+import contextlib
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -155,7 +156,7 @@ def _check_rows(dataset: Dataset, report: CheckReport) -> None:
     if surplus := sorted(present - set(split_of)):
         complaints.append(("images", f"{len(surplus)} files that no CSV file lists: {_some(surplus)}"))
     report.problems += [problem(Code.BAD_DATASET, where=where, got=got) for where, got in complaints]
-    if not missing:
+    with contextlib.suppress(UsageError):  # a file is missing or cannot be read: a problem noted already
         report.fingerprint = dataset.fingerprint()
 
 

@@ -10,9 +10,8 @@ import PIL
 import torch
 import torchvision
 
-from starter.contract.errors import Code, UsageError, problem
 from starter.contract.protocol import KeptImages
-from starter.data.image_store import ImageError, ImageStore
+from starter.data.image_store import ImageError, ImageStore, broken_images
 from starter.evaluation.runner.image_cache import ImageCache, key_of
 from starter.submission.pipeline import Stages, part
 from starter.submission.transform_records import TransformRecord
@@ -40,7 +39,7 @@ def image_batches(
         ParticipantError: a step fails on an image.
         UsageError: image files are broken; all of them are named, in place of the last batch.
     """
-    stages, broken = part(records), list[str]()
+    stages, broken = part(records), list[ImageError]()
     with ExitStack() as stack:
         found = None
         if kept is not None:
@@ -66,7 +65,7 @@ def image_batches(
             if not broken:
                 yield batch
         if broken:
-            raise UsageError([problem(Code.BROKEN_IMAGES, where="images", got=b) for b in broken])
+            raise broken_images(dataset, broken)
 
 
 def key_for(ids: Sequence[str], stages: Stages, kept: KeptImages) -> str:
@@ -78,7 +77,7 @@ def keep_images(
     dataset: Path, ids: Sequence[str], records: Sequence[TransformRecord], kept: KeptImages
 ) -> None:
     """Decode images and keep them, where they are not kept already, are whole, and there is room."""
-    stages, broken = part(records), list[str]()
+    stages, broken = part(records), list[ImageError]()
     cache, key = ImageCache(kept.folder, kept.limit_mb * 2**20), key_for(ids, stages, kept)
     if cache.find(key, len(ids)) is not None:
         cache.touch(key)
@@ -93,15 +92,15 @@ def keep_images(
 
 
 def decoder(
-    images: ImageStore, keep: Callable[..., torch.Tensor], broken: list[str]
+    images: ImageStore, keep: Callable[..., torch.Tensor], broken: list[ImageError]
 ) -> Callable[[str], torch.Tensor | None]:
-    """Return what decodes one image; of one that cannot be, the reason goes to `broken`."""
+    """Return a function that decodes one image; the error of a broken one goes to `broken`."""
 
     def decode(image_id: str) -> torch.Tensor | None:
         try:
             return keep(images.open(image_id))
         except ImageError as error:
-            broken.append(f"{image_id}: {error.reason}")
+            broken.append(error)
             return None
 
     return decode
