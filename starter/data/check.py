@@ -226,7 +226,7 @@ def _same_files(report: CheckReport) -> Iterator[tuple[str, str]]:
 
 
 def _crossing(dataset: Dataset) -> Iterator[tuple[str, str]]:
-    """Yield the groups whose images stand in several splits."""
+    """Yield the groups with images in several splits."""
     splits: dict[str, set[str]] = defaultdict(set)
     for row in dataset.train():
         splits[row.group].add("validation" if row.is_validation else "train")
