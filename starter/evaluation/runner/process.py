@@ -150,7 +150,7 @@ class Runner:
         return self._hello
 
     def ask(self, request: RunnerRequest) -> RunnerReply:
-        """Have one graph counted and run.
+        """Count and run one graph in the runner.
 
         What the child does over it is the submission's: a limit that is exceeded, an answer that cannot be
         read, or its end. An end is tried once more in a fresh child, which says where it is. Before that, a

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict
 from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
 
-from starter.contract.errors import Code, Problem, UsageError, problem, usage_error
+from starter.contract.errors import Code, usage_error
 from starter.data.dataset import Dataset, Labelled
-from starter.data.image_store import ImageError
+from starter.data.image_store import ImageError, broken_images
 from starter.submission import pipeline
 from starter.submission.transform_records import TransformRecord
 
@@ -34,17 +34,17 @@ def load(dataset: Dataset, rows: Sequence[Labelled], records: Sequence[Transform
     """
     transform, shape = pipeline.build(records), pipeline.input_shape(records)
     images = torch.empty(len(rows), *shape, dtype=torch.half)
-    broken: list[Problem] = []
+    broken: list[ImageError] = []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # handing such small pieces to threads takes longer than the work
     for i, row in enumerate(rows):
         try:
             images[i] = transform(dataset.images.open(row.image_id))
         except ImageError as error:
-            broken.append(problem(Code.BROKEN_IMAGES, where=error.image_id, got=error.reason))
+            broken.append(error)
     torch.set_num_threads(threads)
     if broken:
-        raise UsageError(broken)
+        raise broken_images(dataset.root, broken)
     return Split(images=images, labels=torch.tensor([row.label for row in rows], dtype=torch.long))
 
 

@@ -84,7 +84,7 @@ class Teachers:
             torch.manual_seed(settings.seed * 10_007 + number)
             view = draw_view(shape, settings.augment, flip=settings.flip, policy=settings.policy)
         if number not in self._known:
-            # In fixed chunks, so that a resumed run is told the same to the last bit.
+            # In fixed chunks, so that a resumed run gets the same answers to the last bit.
             chunks = torch.split(torch.arange(shape[0]), _CHUNK)
             self._known[number] = torch.cat([self._ask(chunk, view.rows(chunk)).cpu() for chunk in chunks])
         self._answers = self._known[number]

@@ -199,7 +199,7 @@ class TrainReport(BaseModel):
 
 
 def device_of(name: str) -> "torch.device":
-    """Return the device of a name; `auto` is CUDA where there is one."""
+    """Return the device of a name; `auto` is CUDA if there is a GPU."""
     import torch  # noqa: PLC0415 - as above
 
     if name == "auto":
