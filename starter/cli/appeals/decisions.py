@@ -66,7 +66,7 @@ def reinstate(
 @entry_app.command()
 def history(entry: EntryName, store: StoreOption = None, competition: RulesOption = None) -> None:
     """Show what the audit trail says about an entry, the oldest first."""
-    from starter.organizer.appeals import chosen
+    from starter.organizer.appeals.again import chosen
 
     with _opened(store, competition) as kept:
         _entry(kept, entry)

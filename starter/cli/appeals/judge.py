@@ -1,13 +1,13 @@
 """`starter rejudge` and `starter diff`: evaluate entries again, and say what makes two results differ."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from starter.cli.appeals.decisions import ReasonOption
 from starter.cli.common import (
     DataOption,
     IsolationOption,
@@ -23,8 +23,9 @@ from starter.cli.common import (
     write_json,
 )
 from starter.cli.exits import EXIT_HOST, EXIT_OK
-from starter.cli.organize.batch import in_this_machine, kept_images
-from starter.cli.appeals.decisions import ReasonOption
+from starter.cli.organize.batch_options import Engine
+from starter.cli.organize.batch_output import Results
+from starter.cli.organize.workers import Contest, Engines
 from starter.contract.competition import load_competition
 from starter.contract.errors import Code, Status, usage_error
 from starter.contract.text import inline
@@ -32,8 +33,10 @@ from starter.report.terminal import print_line
 
 if TYPE_CHECKING:
     from starter.evaluation.records import EvaluationRecord
-    from starter.organizer.batch import Progress
-    from starter.organizer.differences import Difference, Judged
+    from starter.organizer.appeals.differences import Difference, Judged
+
+_CACHE_MB = 4096
+"""The room for decoded images, as `starter batch` has it by default."""
 
 _MOST_SHOWN = 12
 """How many differences of one subject are printed."""
@@ -55,37 +58,27 @@ def rejudge(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     json_to: JsonOption = None,
 ) -> int:
     """Evaluate chosen entries again, with a reason; the old results are kept."""
-    from starter.evaluation.evaluate import Evaluator, read_reference
-    from starter.evaluation.records import Context
-    from starter.organizer.appeals import planned_again
+    from starter.evaluation.evaluate import read_reference
+    from starter.organizer.appeals.again import planned_again
     from starter.organizer.batch import Batch
+    from starter.organizer.store.holding import held
     from starter.organizer.store.store import Store
 
     rules = load_competition(competition)
-    baseline = rules.path(rules.baseline)
-    reference = read_reference(baseline)
+    reference = read_reference(rules.path(rules.baseline))
     rules = in_force(rules, reference)
-    dataset = open_data(data, rules)
-    holds_under = Context.of(rules, dataset.fingerprint(), reference)
-    with Store(store_url(store, rules)) as kept:
-        context = kept.context_id(holds_under)
+    contest = Contest(rules, open_data(data, rules), reference)
+    engines = Engines(Engine.LOCAL, jobs, isolation, _CACHE_MB, "auto", 1, 0)
+    with Store(store_url(store, rules)) as kept, held(kept.url, "starter rejudge"):
+        context = kept.context_id(contest.holds_under), contest.holds_under
         plan = planned_again(kept, entries, rules)
         before = {item.submission: kept.history(item.submission)[:1] for item in plan}
-        evaluator = partial(
-            Evaluator, rules, dataset, reference=reference, reference_path=baseline / "reference.json"
-        )
-        images = kept_images(rules, 4096, holds_under.data)
-        workers = in_this_machine(rules, evaluator, min(jobs, len(plan)), isolation, images)
-        records: list[EvaluationRecord] = []
         with progress("judging again", estimate=True) as tick:
-
-            def on_result(state: "Progress", record: "EvaluationRecord") -> None:
-                tick(state.done, state.total, record.result.name)
-                records.append(record)
-
-            state = (context, holds_under)
-            end = Batch(plan, kept, state, rules, reason=reason, on_result=on_result).run(workers)
+            results = Results(tick)
+            batch = Batch(plan, kept, context, rules, reason=reason, on_result=results.add)
+            end = batch.run(engines.workers(contest, len(plan)))
         number, head = kept.head()
+    records = results.records
     if json_to is not None:
         write_json(
             json_to, {"results": [record.for_participant().model_dump(mode="json") for record in records]}
@@ -112,7 +105,7 @@ def diff(
     json_to: JsonOption = None,
 ) -> None:
     """Show what differs between two results: data, rules, code, machine, figures."""
-    from starter.organizer.differences import Subject, differences
+    from starter.organizer.appeals.differences import Subject, differences
 
     one, other = (_judged(name, store, competition) for name in (first, second))
     found = differences(one, other)
@@ -133,8 +126,8 @@ def diff(
 def _judged(name: str, url: str | None, competition: Path | None) -> "Judged":
     """Read a record from a file, or else from the store."""
     from starter.evaluation.verify import RECORD
-    from starter.organizer.appeals import judged
-    from starter.organizer.differences import read_judged
+    from starter.organizer.appeals.again import judged
+    from starter.organizer.appeals.differences import read_judged
     from starter.organizer.store.store import Store
 
     if Path(name).is_file() or (Path(name) / RECORD).is_file():

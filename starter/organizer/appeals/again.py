@@ -6,7 +6,7 @@ from pathlib import Path
 from starter.contract.competition import CompetitionFile
 from starter.contract.errors import Code, usage_error
 from starter.contract.names import normalized
-from starter.organizer.differences import Judged
+from starter.organizer.appeals.differences import Judged
 from starter.organizer.entries import EntrySource, staged
 from starter.organizer.plan import Action, PlannedEntry
 from starter.organizer.store.model import Entry
