@@ -75,9 +75,7 @@ def _isolation(rules: CompetitionFile) -> bool:
         print_line(
             out, f"{'FAIL' if trust is Trust.OWN else 'no  '}  {trust} needs isolation {least} ({commands})"
         )
-        print_line(
-            out, f"      {refused_by} requires it; if you trust the code, add --isolation none"
-        )
+        print_line(out, f"      {refused_by} requires it; if you trust the code, add --isolation none")
         works &= trust is not Trust.OWN
     return works
 

@@ -75,9 +75,7 @@ def _submissions_folder(competition: Path | None) -> Path:
 
 
 def explain(
-    code: Annotated[
-        str | None, typer.Argument(help="A code such as E501; default: list all codes.")
-    ] = None,
+    code: Annotated[str | None, typer.Argument(help="A code such as E501; default: list all codes.")] = None,
     lang: Annotated[Language, typer.Option("--lang", help="Language of the explanation.")] = Language.ENGLISH,
 ) -> None:
     """Explain what an error code means and how to fix the problem."""

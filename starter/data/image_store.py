@@ -34,7 +34,9 @@ def broken_images(root: Path, broken: Sequence[ImageError]) -> UsageError:
     hint = f"{typed('starter', 'data', 'check', root)} lists all of them; restore the files."
     return UsageError(
         [
-            problem(Code.BROKEN_IMAGES, where=f"data set {name}: {error.image_id}", got=error.reason, hint=hint)
+            problem(
+                Code.BROKEN_IMAGES, where=f"data set {name}: {error.image_id}", got=error.reason, hint=hint
+            )
             for error in broken
         ]
     )

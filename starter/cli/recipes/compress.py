@@ -65,9 +65,7 @@ def compress(  # noqa: PLR0913, PLR0917 - options of the command line
             min=0.01, max=1, help="prune: share of the channels; tucker: share of the energy. Default: 0.5."
         ),
     ] = None,
-    macs: Annotated[
-        int | None, typer.Option(min=1, help="Instead of --keep: most MACs per image.")
-    ] = None,
+    macs: Annotated[int | None, typer.Option(min=1, help="Instead of --keep: most MACs per image.")] = None,
     bits: Annotated[
         int | None,
         typer.Option(callback=_bits, help="quantize: bits of weights and values, 8 or 4. Default: 8."),
