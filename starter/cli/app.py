@@ -40,12 +40,14 @@ COMMANDS = {
         "organize.leaderboard",
         "Check results by recomputing them from their predictions and programs.",
     ),
+    "bundle": ("organize.bundle", "Write a competition as a platform takes it."),
     "train": ("recipes.train", "Train your plugin's model. Its code runs here, without a sandbox."),
     "compress": (
         "recipes.compress",
         "Make your trained plugin smaller. Its code runs here, without a sandbox.",
     ),
     "export": ("recipes.export", "Write the counted network as an ONNX or PT2 file."),
+    "predict": ("recipes.predict", "Answer images that have no labels, and write submission.csv."),
     "search": ("recipes.search", "Search for small mobile networks with few MACs and a high macro F1."),
     "new": ("start", "Create a competition folder: rules, packaged data, baseline, examples."),
     "init": ("start", "Create a submission that can be scored right away."),
@@ -68,6 +70,8 @@ TEMPORARY = {
     "export",
     "search",
     "baseline",
+    "bundle",
+    "predict",
 }
 """Commands with files that may be large, in the system's temporary folder."""
 

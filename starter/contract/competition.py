@@ -6,9 +6,16 @@ plugin may see; data/dataset.py reads the data set.
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
-from pydantic import Field, PrivateAttr, ValidationError
+from pydantic import (
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from starter.contract.errors import Code, Record, UsageError, problem, usage_error
 from starter.contract.isolation import Level
@@ -39,9 +46,34 @@ CostName = Literal[
 """A cost of one image, under its name in evaluation.scoring.Counts."""
 
 
+PresetName = Literal["boostcamp-2021", "ntire", "rank-average", "budget"]
+"""A published way to score; docs/scoring.md shows the formulas and their sources."""
+
+
+class Preset(NamedTuple):
+    """What a preset decides of the score."""
+
+    fixed: dict[str, Any]
+    """Fields of `ScoreRules` that make the formula up: competition.toml may not say otherwise."""
+    cost: dict[CostName, float]
+    """The costs and their weights, unless competition.toml names others."""
+
+
+PRESETS: dict[PresetName, Preset] = {
+    "boostcamp-2021": Preset(
+        {"counter": "ptflops", "cost": {}, "f1_floor": 0.5, "penalty": 1.0, "reward": 0.5}, {}
+    ),
+    "ntire": Preset({"penalty": 0.0, "reward": 0.0}, {"speed": 0.8, "macs": 0.1, "params": 0.1}),
+    "rank-average": Preset({"penalty": 1.0, "reward": 1.0}, {"macs": 1.0, "params": 1.0}),
+    "budget": Preset({"cost": {}, "penalty": 1.0, "reward": 1.0}, {}),
+}
+
+
 class ScoreRules(Record):
     """The constants of the score; the formula is in evaluation/scoring.py."""
 
+    preset: PresetName | None = Field(default=None, exclude_if=lambda preset: preset is None)
+    """A published way to score; it decides the fields that make its formula up."""
     cost_version: CostVersion | None = Field(default=None, exclude_if=lambda version: version is None)
     """The cost rule; left out: the one of the baseline's reference.json, or else the newest."""
     counter: Literal["macs", "ptflops", "thop"] = "macs"
@@ -57,10 +89,36 @@ class ScoreRules(Record):
     reward: float = Field(default=0.5, ge=0)
     """Weight of the F1 beyond the baseline."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_preset(cls, given: Any) -> Any:
+        name = given.get("preset") if isinstance(given, dict) else None
+        if not isinstance(name, str) or name not in PRESETS:
+            return given
+        preset = PRESETS[name]
+        for field, value in preset.fixed.items():
+            if given.get(field, value) != value:
+                raise ValueError(
+                    f"the preset {name} sets {field} to {value}: leave out {field} or the preset"
+                )
+        return {**({"cost": preset.cost} if preset.cost else {}), **given, **preset.fixed}
+
     @property
     def weights(self) -> dict[CostName, float]:
-        """How much each cost weighs."""
+        """How much each cost weighs; empty where costs are limited but not scored."""
+        if self.preset == "budget":
+            return {}
         return dict(self.cost) or {self.counter: 1.0}
+
+    @property
+    def exponential(self) -> bool:
+        """Whether a cost ratio r counts as exp(2 r), and F1 only has to reach the floor."""
+        return self.preset == "ntire"
+
+    @property
+    def averages_ranks(self) -> bool:
+        """Whether places follow the mean of an entry's ranks; its own score only picks a team's best."""
+        return self.preset == "rank-average"
 
 
 class Budget(Record):
@@ -143,7 +201,7 @@ class CompetitionFile(Record):
     """The user ID that a submission's process switches to when the kit runs as root."""
     score: ScoreRules = ScoreRules()
     """The constants of the score."""
-    budget: Budget = Budget()
+    budget: Budget = Field(default=Budget(), validate_default=True)
     """The most that an entry may cost."""
     limits: Limits = Limits()
     """The resources that one submission may use."""
@@ -151,6 +209,14 @@ class CompetitionFile(Record):
     """Which teams and entries appear on the leaderboard."""
 
     _root: Path = PrivateAttr(default=Path())
+
+    @field_validator("budget")
+    @classmethod
+    def _limited(cls, budget: Budget, info: ValidationInfo) -> Budget:
+        score = info.data.get("score")
+        if score is not None and score.preset == "budget" and not budget.model_fields_set:
+            raise ValueError('the preset "budget" needs a limit, such as macs = 30_000_000')
+        return budget
 
     @property
     def root(self) -> Path:

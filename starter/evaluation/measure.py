@@ -160,12 +160,16 @@ class LocalMeasurer:
             beside=baseline if speed else None,
         )
         self._keeper = Keeper(competition.limits) if images.kept else None
+        self._streams: Sandbox | None = None  # what streams of submissions share
+        self._stop = threading.Event()
 
     def close(self) -> None:
-        """End the runner and remove its files."""
+        """End the runner and any measurement under way, and remove its files."""
+        self._stop.set()
         self._runner.close()
-        if self._keeper is not None:
-            self._keeper.close()
+        for other in (self._keeper, self._streams):
+            if other is not None:
+                other.close()
         self._folder.cleanup()
 
     @property
@@ -179,16 +183,13 @@ class LocalMeasurer:
         """Yield the measurement of each submission, in order; a failure is one too.
 
         Args:
-            sources: the submissions; the next is taken at most one step ahead.
+            sources: the submissions; the next is taken at most one step ahead. Streams share a sandbox.
             meanwhile: called once, while the first is being exported.
 
         Raises:
             UsageError: the data set has broken images.
         """
-        known = sources if isinstance(sources, Sequence) else ()
-        readable = [c.folder for c in known if c.kind is Kind.ENTRY_POINT]
-        sandbox = self.sandbox(forks=len(known) != 1, readable=readable)
-        stop = threading.Event()
+        self._stop = stop = threading.Event()
         coming = iter(sources)
         waiting: deque[tuple[SubmissionSource, Future[Exported]]] = deque()
 
@@ -196,7 +197,7 @@ class LocalMeasurer:
             for source in islice(coming, _AHEAD + 1 - len(waiting)):
                 waiting.append((source, pool.submit(self.export, source, sandbox, stop)))
 
-        with sandbox, ThreadPoolExecutor(max_workers=1) as pool:
+        with self._sandbox_for(sources) as sandbox, ThreadPoolExecutor(max_workers=1) as pool:
             try:
                 export_ahead()
                 meanwhile()
@@ -208,6 +209,16 @@ class LocalMeasurer:
                 stop.set()  # on Ctrl-C as well: the pool waits for the export under way
                 for _, future in waiting:
                     future.cancel()
+
+    @contextlib.contextmanager
+    def _sandbox_for(self, sources: Iterable[SubmissionSource]) -> Iterator[Sandbox]:
+        if isinstance(sources, Sequence):
+            readable = [c.folder for c in sources if c.kind is Kind.ENTRY_POINT]
+            with self.sandbox(forks=len(sources) != 1, readable=readable) as own:
+                yield own
+        else:
+            self._streams = self._streams or self.sandbox()
+            yield self._streams
 
     def sandbox(self, *, forks: bool = True, readable: Sequence[Path] = ()) -> Sandbox:
         """Start a process for submissions, by the competition's rules."""
@@ -225,8 +236,7 @@ class LocalMeasurer:
         if self._speed is not None:
             self._speed.prepare(self._images.competition, limits, sandbox, stop)
         folder = Path(tempfile.mkdtemp(dir=self._folder.name))
-        problems = source.problems(limits)
-        if problems:
+        if problems := source.problems(limits):
             return Exported(WorkerReport(problems=tuple(problems)), folder, "")
         with self._speed.quiet if self._speed else contextlib.nullcontext():
             exported = export(source, self._images.competition, limits, folder, sandbox, stop=stop)

@@ -5,9 +5,15 @@
             = penalty * (1 - F1 / F1_baseline)   floor <= F1 < F1_baseline
             = reward * (1 - F1 / F1_baseline)    F1 >= F1_baseline
 
-The constants come from competition.toml. F1 is the macro F1 over the fixed class list.
+The constants come from competition.toml. F1 is the macro F1 over the fixed class list. Three presets
+of competition.toml change the formula (docs/scoring.md names their sources):
+
+    ntire           score = sum of weight * exp(2 * cost / cost_baseline); F1 only has to reach the floor
+    budget          score = 1 - F1 / F1_baseline; costs are limited, not scored
+    rank-average    score of a board = weighted mean of an entry's ranks by each cost and by F1
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, Self
 
@@ -18,6 +24,8 @@ from starter.contract.competition import Budget, ScoreRules
 from starter.contract.errors import Code, usage_error
 from starter.contract.results import Branch, EvaluationResult, Reference
 
+_MOST_EXPONENT = 350.0
+
 
 class Score(NamedTuple):
     """A score and its terms."""
@@ -25,7 +33,7 @@ class Score(NamedTuple):
     score: float
     """macs_ratio + f1_term; lower is better."""
     macs_ratio: float
-    """The scored cost divided by the baseline's: MACs, or the weighted costs of competition.toml."""
+    """What the costs add: MACs over the baseline's, or as competition.toml weighs them."""
     f1_term: float
     """The F1's part of the score."""
     branch: Branch
@@ -84,11 +92,40 @@ def compute_score(
     return Score(ratio + term, ratio, term, branch)
 
 
+def cost_term(ratio: float, rules: ScoreRules) -> float:
+    """Return what a cost adds to the score, unweighed: its ratio to the baseline's, or exp(2 ratio).
+
+    Beyond 350 times the baseline's an exponential cost grows no more, so that it stays a number.
+    """
+    return math.exp(2 * min(ratio, _MOST_EXPONENT)) if rules.exponential else ratio
+
+
+def mean_ranks(criteria: npt.ArrayLike, weights: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Return the weighted mean of each entry's ranks, shape (entries, ...).
+
+    Equal entries share the mean of their ranks.
+
+    Args:
+        criteria: shape (criteria, entries, ...), lower is better.
+        weights: of each criterion.
+
+    By MACs the first of two entries is ahead, by params they are equal, by F1 (negated) the second is:
+
+    >>> mean_ranks([[1, 2], [5, 5], [-0.8, -0.9]], [1, 1, 1]).tolist()
+    [1.5, 1.5]
+    """
+    from scipy.stats import rankdata  # noqa: PLC0415 - a second of import that most commands do not need
+
+    ranks = rankdata(np.asarray(criteria, dtype=np.float64), axis=1)
+    mean: npt.NDArray[np.float64] = np.average(ranks, axis=0, weights=weights)
+    return mean
+
+
 def f1_terms(f1: npt.ArrayLike, *, baseline_f1: float, rules: ScoreRules) -> npt.NDArray[np.float64]:
     """Return the f1_term of one F1, or of an array of any shape."""
     missing = 1 - np.asarray(f1, dtype=np.float64) / baseline_f1
     term = np.where(missing > 0, rules.penalty * missing, rules.reward * missing)
-    return np.where(np.asarray(f1) < rules.f1_floor, 1.0, term)
+    return np.where(np.asarray(f1) < rules.f1_floor, 0.0 if rules.exponential else 1.0, term)
 
 
 def cost_worth(
@@ -165,14 +202,21 @@ class Counts(NamedTuple):
         return cls(*macs, params=measured.params, **further, speed=speed)
 
     def over(self, baseline: Self, rules: ScoreRules) -> float | None:
-        """Return the weighted sum of the scored costs over the baseline's; None if a count is missing."""
-        ratios: list[float] = []
+        """Return the weighted sum of the scored costs over the baseline's; None if a count is missing.
+
+        By NTIRE's formula the baseline scores e^2, whatever the weights:
+
+        >>> own = Counts(1, 1, 1, params=1, speed=1.0)
+        >>> round(own.over(own, ScoreRules(preset="ntire")), 4)
+        7.3891
+        """
+        terms: list[float] = []
         for name, weight in rules.weights.items():
             own, its = getattr(self, name), getattr(baseline, name)
             if own is None or not its:
                 return None
-            ratios.append(weight * (own / its))
-        return sum(ratios)
+            terms.append(weight * cost_term(own / its, rules))
+        return sum(terms)
 
     def exceeding(self, budget: Budget) -> list[tuple[str, float, float]]:
         """Return the costs that exceed a budget: name, limit and value."""

@@ -10,7 +10,8 @@ from rich.text import Text
 from starter.contract.costs import GraphCosts
 from starter.contract.text import inline, no_formula
 from starter.organizer.leaderboard.model import Board, LeaderboardRow
-from starter.report.terminal import print_line
+from starter.report.explanation import formula
+from starter.report.terminal import print_line, print_wrapped
 
 _COLUMNS = (
     "place", "team", "name", "score", "interval_low", "interval_high", "tie_group", "holds", "public_place",
@@ -56,6 +57,7 @@ def show_board(console: Console, board: Board) -> None:
         print_line(
             console, f"agreement of the public and the private ranking: Kendall's tau {board.agreement:.2f}"
         )
+    print_wrapped(console, formula(board.reference, board.rules))
     print_line(console)
     if console.is_terminal:
         console.print(_table(board))

@@ -14,8 +14,8 @@ from starter.contract.competition import ScoreRules
 from starter.contract.errors import Status
 from starter.contract.results import EvaluationResult, Reference
 from starter.contract.text import inline
-from starter.evaluation.scoring import rank
-from starter.report.explanation import count_text, explain_score
+from starter.evaluation.scoring import Counts, rank
+from starter.report.explanation import count_text, explain_score, formula
 from starter.report.problems import print_found
 from starter.report.terminal import print_line, print_wrapped
 
@@ -58,7 +58,9 @@ def show_scores(
     elif scored:
         console.print(_fitting_table(console, scored, labels))
     if all(r.path != baseline for r in results):
-        print_line(console, _reference_line(reference), "dim")
+        print_line(console, _reference_line(reference, rules), "dim")
+    print_line(console)
+    print_wrapped(console, formula(reference, rules))
     for result in (r for r in ordered if r.status is Status.OK):
         print_line(console)
         print_wrapped(console, f"{labels[_key(result)]}: {explain_score(result, reference, rules)}")
@@ -133,10 +135,11 @@ def _labels(results: Sequence[EvaluationResult], baseline: str) -> _Labels:
     return labels
 
 
-def _reference_line(reference: Reference) -> str:
+def _reference_line(reference: Reference, rules: ScoreRules) -> str:
+    counts = Counts.of(reference)
     return (
         f"relative to {inline(reference.name)}: macro-F1 {reference.macro_f1:.4f}  MACs {reference.macs:,}"
-        f"  score 1.0000  (from reference.json, not evaluated again)"
+        f"  score {counts.over(counts, rules):.4f}  (from reference.json, not evaluated again)"
     )
 
 
