@@ -106,7 +106,7 @@ class LazyGroup(typer.core.TyperGroup):
         self.commands = names
 
     def get_command(self, _: Any, cmd_name: str) -> Any:
-        """Return a command, or None where there is none of that name."""
+        """Return a command, or None if there is none of that name."""
         return load(cmd_name) if cmd_name in COMMANDS else None
 
     def format_commands(self, _: Any, formatter: Any) -> None:
@@ -164,7 +164,7 @@ def main() -> None:
         code = EXIT_USAGE
     except KeyboardInterrupt:
         code = _interrupted()
-    except Exception as error:  # noqa: BLE001 - a bug of ours is told apart from the participant's fault
+    except Exception as error:  # noqa: BLE001 - separates the kit's bugs from the participant's errors
         code = _failed(error)
     sys.exit(code or EXIT_OK)
 

@@ -103,6 +103,7 @@ class Code(StrEnum):
     UNKNOWN_CODE = "U105"
     TARGET_EXISTS = "U106"
     BAD_COST_RULE = "U107"
+    STORE_HELD = "U130"
     NO_DATASET = "U201"
     BAD_DATASET = "U202"
     BROKEN_IMAGES = "U203"

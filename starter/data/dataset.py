@@ -11,6 +11,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,7 +21,7 @@ from starter.contract.errors import Code, Problem, UsageError, problem, usage_er
 from starter.contract.hookspecs import Competition
 from starter.contract.names import skeleton
 from starter.contract.text import Table, read_text
-from starter.data.image_store import ImageError, ImageStore, decode_image, id_problem
+from starter.data.image_store import ImageError, ImageStore, broken_images, decode_image, id_problem
 
 __all__ = [
     "INFO_NAME", "SOLUTION_NAME", "TEST_NAME", "TRAIN_NAME",
@@ -134,15 +135,19 @@ class Dataset:
         return list(self._solution)
 
     def fingerprint(self) -> str:
-        """Hash of what the data set says: "sha256:" and 64 hex digits.
+        """Hash of what the data set says: "sha256:" and 64 hex digits; the images are read the first time.
 
         It covers the classes, the rows and the images' bytes, and not how they are stored:
         images/ and images.zip of one content, or other line ends, give the same. What is marked
         for validation does not count: it moves no score.
 
         Raises:
-            ImageError: an image is missing.
+            UsageError: U203, image files are missing or cannot be read; all of them are named.
         """
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         total = hashlib.sha256()
         for part in self._parts():
             total.update(len(part).to_bytes(8, "big"))
@@ -156,8 +161,14 @@ class Dataset:
             yield repr((row.image_id, names[row.label], row.group)).encode()
         for answer in self._solution:
             yield repr((answer.image_id, names[answer.label], answer.usage, answer.group)).encode()
+        broken = []
         for image_id in sorted([row.image_id for row in self._train] + list(self._test)):
-            yield hashlib.sha256(self.images.read(image_id)).digest()
+            try:
+                yield hashlib.sha256(self.images.read(image_id)).digest()
+            except ImageError as error:
+                broken.append(error)
+        if broken:
+            raise broken_images(self.root, broken)
 
 
 def open_dataset(path: Path) -> Dataset:

@@ -38,7 +38,7 @@ __all__ = [
 Split = Literal["train", "validation", "Public", "Private"]
 
 TRAINED = ("train", "validation")
-"""The splits that stand in train.csv."""
+"""The splits that train.csv holds."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Item:
     split: Split
     """Where it goes."""
     group: str = ""
-    """Images of one group stand in one split."""
+    """Images of one group are in one split."""
 
 
 def write_dataset(

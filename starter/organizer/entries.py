@@ -82,13 +82,15 @@ class _IndexRow(BaseModel):
         )
 
 
-def find(paths: Sequence[Path], index: Path | None = None) -> list[EntrySource]:
+def find(paths: Sequence[Path], index: Path | None = None, *, partial: bool = False) -> list[EntrySource]:
     """Find entries: what a path is, or else what lies in it or in its folders, which are teams.
 
     Args:
         paths: zips, plugins, folders of them, or folders of teams' folders of them.
         index: a CSV file with a column `path`, relative to it, and any of `team`,
             `submitted` (ISO 8601) and `selected` (yes or no).
+        partial: whether more may come: then it is no error that there is no entry yet, or not yet one
+            that the index names.
 
     Raises:
         UsageError: a path or the index is wrong, or nothing is there.
@@ -99,9 +101,9 @@ def find(paths: Sequence[Path], index: Path | None = None) -> list[EntrySource]:
             raise usage_error(Code.NO_SUCH_PATH, where=str(path), got="nothing there")
         for team, file in _entries(path.resolve()):
             sources.setdefault(file, EntrySource(team, file, _written_at(file), below=path.resolve()))
-    if not sources:
+    if not sources and not partial:
         raise usage_error(Code.NO_SUBMISSIONS, where=", ".join(map(str, paths)), got="no entry")
-    for path, row in _read_index(index).items() if index else ():
+    for path, row in _read_index(index, partial=partial).items() if index else ():
         if path in sources:
             sources[path] = row.applied_to(sources[path])
     return sorted(sources.values(), key=lambda s: (s.submitted_at, s.team, s.name))
@@ -137,7 +139,7 @@ def _written_at(path: Path) -> datetime:
     return datetime.fromtimestamp(file.lstat().st_mtime, UTC)
 
 
-def _read_index(index: Path) -> dict[Path, _IndexRow]:
+def _read_index(index: Path, *, partial: bool) -> dict[Path, _IndexRow]:
     """Return what an index says of each path."""
     rows: dict[Path, _IndexRow] = {}
     line = 1
@@ -147,7 +149,7 @@ def _read_index(index: Path) -> dict[Path, _IndexRow]:
             line = table.line
             row = _IndexRow.model_validate({name: text for name, text in fields.items() if text})
             path = (index.resolve().parent / row.path).resolve()
-            if not path.exists():
+            if not (path.exists() or partial):
                 raise usage_error(Code.BAD_INDEX, where=f"{index}:{line}", got=f"no entry {row.path}")
             rows[path] = row
     except ValidationError as error:

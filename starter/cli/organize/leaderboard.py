@@ -123,7 +123,7 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     with Store(store_url(store, rules)) as kept:
         standings = Standings(kept, rules, dataset, reference)
         if team is not None:
-            found = kept.standing(standings.context, team)
+            found = standings.standing(team)
             if found is None:
                 raise usage_error(Code.NO_TEAM, where="--team", got=team)
             print_line(out, f"{inline(team)}: place {found.place} of {found.teams}, score {found.score:.4f}")
