@@ -26,6 +26,7 @@ from starter.cli.common import (
     write_json,
 )
 from starter.cli.exits import EXIT_HOST, EXIT_OK, EXIT_PARTICIPANT
+from starter.cli.organize.phases import PhaseOption, planned
 from starter.contract.competition import load_competition
 from starter.contract.errors import Problem, Status
 from starter.contract.system.processors import available
@@ -116,6 +117,7 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     cluster: ClusterOption = "auto",
     cpus: CpusOption = 1,
     gpus: GpusOption = 0,
+    phase: PhaseOption = None,
     data: DataOption = None,
     competition: RulesOption = None,
     isolation: IsolationOption = None,
@@ -126,21 +128,19 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     from starter.evaluation.records import Context
     from starter.organizer.batch import Batch
     from starter.organizer.entries import find
-    from starter.organizer.plan import Action, plan
+    from starter.organizer.plan import Action
     from starter.organizer.store.store import Store
 
-    rules = load_competition(competition)
+    rules = load_competition(competition).in_phase(phase)
     baseline = rules.path(rules.baseline)
     reference = read_reference(baseline)
     rules = in_force(rules, reference)
     dataset = open_data(data, rules)
-    sources = find(paths, index)
+    sources = find(paths, index, rules.calendar.timezone)
     holds_under = Context.of(rules, dataset.fingerprint(), reference)
     with Store(store_url(store, rules)) as kept:
         context = kept.context_id(holds_under)
-        again = retry.takes if retry else lambda _: False
-        with progress("reading") as tick:
-            entries = plan(sources, rules, kept, context, retry=again, limit=limit, on_progress=tick)
+        entries = planned(sources, rules, kept, context, retry=retry.takes if retry else None, limit=limit)
         if dry_run:
             return _show_plan(entries, json_to)
         _show_left_out(entry for entry in entries if entry.action is not Action.DONE)

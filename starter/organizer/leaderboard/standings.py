@@ -16,6 +16,7 @@ from starter.evaluation.records import Context, EvaluationRecord, Evidence
 from starter.evaluation.scorer import Scorer
 from starter.evaluation.scoring import Counts
 from starter.organizer.leaderboard.model import Board, Details, LeaderboardRow, TrendPoint
+from starter.organizer.leaderboard.ranking import Ranking
 from starter.organizer.store.model import Entry, Figures, RankedEntry, StaleEntry, UnrankedEntry
 from starter.organizer.store.store import Labels, Store
 
@@ -34,7 +35,7 @@ class Standings:
         competition: the rules.
         dataset: the images' labels.
         reference: the baseline's figures.
-        now: when the board is made; None: now.
+        now: when the board is made; later entries are left out. None: now, and all entries.
     """
 
     def __init__(
@@ -54,16 +55,18 @@ class Standings:
         self._now = now or datetime.now(UTC)
         self._holds_under = Context.of(competition, dataset.fingerprint(), reference)
         self.context = store.known_context(self._holds_under) or _NO_CONTEXT
+        self.ranking = Ranking(store, self.context, competition, now)
 
     def board(self, *, reveal: bool = False) -> Board:
         """Return the public board, or the final one on the private images."""
         usage: Usage = "Private" if reveal else "Public"
-        counts = self._store.entry_counts()
+        calendar = self._competition.calendar
+        counts = self.ranking.counts()
         copies = self._store.duplicates()
-        ranked = self._store.ranked(self.context)
+        ranked = self.ranking.ranked()
         trends = _trends(ranked)
-        public = self._store.best(self.context)
-        best = self._final(public, ranked) if reveal else public
+        public = self.ranking.public(ranked)
+        best = self.ranking.final(ranked) if reveal else public
         names = self._competition.leaderboard.baseline_teams
         rows = [
             _row(
@@ -104,6 +107,8 @@ class Standings:
             num_teams=len(counts),
             num_entries=sum(counts.values()),
             agreement=agreement,
+            phase=phase.name if (phase := self._competition.phase) else "",
+            reveal_at=None if reveal or calendar.is_revealed(self._now) else calendar.reveal,
         )
 
     def details(self, board: Board) -> Iterator[Details]:
@@ -143,25 +148,10 @@ class Standings:
 
     def reports(self) -> Iterator[tuple[str, tuple[EvaluationRecord, Evidence | None]]]:
         """Yield TEAM/NAME and the result of every entry that has one which holds."""
-        for entry in self._store.entries():
+        for entry in self.ranking.own(self._store.entries()):
             kept = self._store.record(self.context, entry.submission)
             if kept is not None:
                 yield f"{_file_name(entry.team)}/{_file_name(entry.name)}", kept
-
-    def _final(self, public: Sequence[RankedEntry], ranked: Sequence[RankedEntry]) -> list[RankedEntry]:
-        """Return each team's best entry on the private images, of those that count, in order."""
-        most = self._competition.leaderboard.selected
-        teams: dict[str, list[RankedEntry]] = {entry.team: [] for entry in public}
-        for entry in ranked:
-            teams[entry.team].append(entry)
-        best = []
-        for own in teams.values():
-            chosen = [entry for entry in own if entry.selected] or own
-            counted = sorted(chosen, key=lambda entry: entry.rank_key("Public"))[:most]
-            final = [entry for entry in counted if entry.private is not None and entry.private.ranked]
-            if final:
-                best.append(min(final, key=lambda entry: entry.rank_key("Private")))
-        return sorted(best, key=lambda entry: entry.rank_key("Private"))
 
     def _with_uncertainty(self, rows: list[LeaderboardRow], usage: Usage) -> list[LeaderboardRow]:
         """Add the costs, the intervals, the tie groups and, on the public board, the chance to stay ahead."""
@@ -223,12 +213,13 @@ class Standings:
         """Return the unranked and the stale entries that are shown, and how many more there are."""
         rows = [
             _row(entry, entry.public, params=entry.params, reason=entry.reason)
-            for entry in self._store.unranked(self.context)
+            for entry in self.ranking.own(self._store.unranked(self.context))
         ]
         contexts = self._store.contexts()
         current = ranked | {(row.team, row.name) for row in rows}
         stale = {}
-        for entry in self._store.stale(self.context):  # the latest result of each entry is the last
+        # Of each entry the latest result is the last.
+        for entry in self.ranking.own(self._store.stale(self.context)):
             if (entry.team, entry.name) in current:
                 continue  # its team has handed in another content since
             changed = contexts[entry.context].changed(self._holds_under)
