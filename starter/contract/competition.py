@@ -1,7 +1,7 @@
 """competition.toml: the rules of one competition, checked against a schema.
 
-Paths in it are relative to the file. What a plugin may know of it is
-`hookspecs.Competition`; the data set is read by data/dataset.py.
+Its paths are relative to the file. `hookspecs.Competition` is the part that a
+plugin may see; data/dataset.py reads the data set.
 """
 
 import tomllib
@@ -9,18 +9,26 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from starter.contract.errors import Code, Record, UsageError, problem, usage_error
 from starter.contract.isolation import Level
 from starter.contract.results import Reference
 from starter.contract.rules.calendar import Calendar, Phase, Verdict, check_phases
+from starter.contract.rules.presets import PRESETS, PresetName
 from starter.contract.text import read_text
 
 FILE_NAME = "competition.toml"
 
 CostVersion = Literal[1, 2]
-"""A rule for what is counted and how a graph is run; docs/scoring.md tells them apart."""
+"""A rule for what is counted and how a graph is run; docs/scoring.md compares them."""
 
 NEWEST_COST_VERSION: CostVersion = 2
 """Raised when a change moves any score."""
@@ -38,12 +46,14 @@ CostName = Literal[
     "bit_operations",
     "speed",
 ]
-"""What an image costs, by the names of evaluation.scoring.Counts."""
+"""A cost of one image, under its name in evaluation.scoring.Counts."""
 
 
 class ScoreRules(Record):
     """The constants of the score; the formula is in evaluation/scoring.py."""
 
+    preset: PresetName | None = Field(default=None, exclude_if=lambda preset: preset is None)
+    """A published way to score; it decides the fields that make its formula up."""
     cost_version: CostVersion | None = Field(default=None, exclude_if=lambda version: version is None)
     """The cost rule; left out: the one of the baseline's reference.json, or else the newest."""
     counter: Literal["macs", "ptflops", "thop"] = "macs"
@@ -59,14 +69,40 @@ class ScoreRules(Record):
     reward: float = Field(default=0.5, ge=0)
     """Weight of the F1 beyond the baseline."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_preset(cls, given: Any) -> Any:
+        name = given.get("preset") if isinstance(given, dict) else None
+        if not isinstance(name, str) or name not in PRESETS:
+            return given
+        preset = PRESETS[name]
+        for field, value in preset.fixed.items():
+            if given.get(field, value) != value:
+                raise ValueError(
+                    f"the preset {name} sets {field} to {value}: leave out {field} or the preset"
+                )
+        return {**({"cost": preset.cost} if preset.cost else {}), **given, **preset.fixed}
+
     @property
     def weights(self) -> dict[CostName, float]:
-        """How much each cost weighs."""
+        """How much each cost weighs; empty where costs are limited but not scored."""
+        if self.preset == "budget":
+            return {}
         return dict(self.cost) or {self.counter: 1.0}
+
+    @property
+    def exponential(self) -> bool:
+        """Whether a cost ratio r counts as exp(2 r), and F1 only has to reach the floor."""
+        return self.preset == "ntire"
+
+    @property
+    def averages_ranks(self) -> bool:
+        """Whether places follow the mean of an entry's ranks; its own score only picks a team's best."""
+        return self.preset == "rank-average"
 
 
 class Budget(Record):
-    """What an entry may cost at most; one that is over is invalid."""
+    """The most that an entry may cost; an entry that exceeds it is invalid."""
 
     macs: int | None = Field(default=None, gt=0)
     """MACs of one image."""
@@ -75,51 +111,51 @@ class Budget(Record):
     weight_bytes: int | None = Field(default=None, gt=0)
     """Bytes of the constants that the program carries."""
     peak_memory_bytes: int | None = Field(default=None, gt=0)
-    """The most bytes that are alive at once, with the weights."""
+    """The most bytes alive at once, weights included."""
     memory_access: int | None = Field(default=None, gt=0)
     """Elements that all operators read and write."""
     depth: int | None = Field(default=None, gt=0)
-    """Convolutions and matrix products one after another."""
+    """Convolutions and matrix products on the longest path."""
     bit_operations: int | None = Field(default=None, gt=0)
     """MACs of contractions, each x the bits of both its operands / 1,024."""
     latency_ratio: float | None = Field(default=None, gt=0)
-    """Time over the baseline's, on the machine of `starter batch`."""
+    """Time divided by the baseline's, on the machine that runs `starter batch`."""
 
 
 class Limits(Record):
-    """What one submission may use."""
+    """The resources that one submission may use."""
 
     wall_seconds: float = Field(default=120, gt=0)
     """Wall-clock time to load and export the plugin."""
     cpu_seconds: int = Field(default=240, gt=0)
-    """Processor time for the same, over all its threads."""
+    """Processor time for the same, summed over all threads."""
     memory_mb: int = Field(default=4096, gt=0)
     """Resident memory of that process and its children, MiB."""
     threads: int = Field(default=256, gt=0)
-    """How many threads it may have."""
+    """Most threads at once."""
     scratch_mb: int = Field(default=256, gt=0)
-    """Files in its scratch folder, MiB."""
+    """Total size of the scratch folder, MiB."""
     scratch_files: int = Field(default=10_000, gt=0)
-    """How many files and folders may lie there."""
+    """Most files and folders in the scratch folder."""
     submission_mb: int = Field(default=512, gt=0)
-    """All files of a submission together, MiB."""
+    """Total size of a submission's files, MiB."""
     submission_files: int = Field(default=1000, gt=0)
-    """How many files a submission may have."""
+    """Most files in a submission."""
     output_mb: int = Field(default=512, gt=0)
     """Graph and weights together, MiB."""
     log_kb: int = Field(default=64, gt=0)
-    """The end of its log that is kept, KiB."""
+    """How much of the end of its log is kept, KiB."""
     evaluate_seconds: float = Field(default=600, gt=0)
     """Wall-clock time to count the graph and run it on all images."""
 
 
 class Leaderboard(Record):
-    """Who stands on the leaderboard, and with what."""
+    """Which teams and entries appear on the leaderboard."""
 
     baseline_teams: tuple[str, ...] = ()
-    """Teams whose entries are shown as labelled baselines, without a place."""
+    """Teams whose entries are shown as baselines, without a place."""
     selected: int = Field(default=2, gt=0)
-    """How many entries of a team count on the private images: those it selected, or else its best."""
+    """Entries of a team that count on the private images: those it selected, otherwise its best."""
     max_per_day: int = Field(default=0, ge=0)
     """How many entries a team may hand in on one day, in the calendar's zone; 0: any number."""
     max_total: int = Field(default=0, ge=0)
@@ -127,11 +163,11 @@ class Leaderboard(Record):
     surplus: Verdict = "refuse"
     """Whether an entry beyond these numbers is evaluated, though never ranked."""
     withhold_predictions: bool = False
-    """Whether participants get no answer of single images: neither predictions.csv nor a confusion matrix."""
+    """Whether to keep predictions.csv and the confusion matrix from participants."""
 
 
 class CompetitionFile(Record):
-    """The whole of competition.toml."""
+    """All of competition.toml."""
 
     name: str
     """The competition's title."""
@@ -142,25 +178,33 @@ class CompetitionFile(Record):
     submissions: str = "submissions"
     """Where `starter score` looks by default."""
     operator_costs: tuple[str, ...] = ()
-    """Python files with cost rules of the organizer's own, for operators that have none."""
+    """The organizer's Python files with cost rules for operators that have none."""
     isolation: Level | None = None
-    """The least isolation for every command; left out, it depends on whose code a command runs."""
+    """The least isolation for every command; if omitted, it depends on whose code a command runs."""
     worker_user: int = Field(default=65534, gt=0)
-    """The number of the user that a submission's process becomes where the kit runs as root."""
+    """The user ID that a submission's process switches to when the kit runs as root."""
     score: ScoreRules = ScoreRules()
     """The constants of the score."""
-    budget: Budget = Budget()
-    """What an entry may cost at most."""
+    budget: Budget = Field(default=Budget(), validate_default=True)
+    """The most that an entry may cost."""
     limits: Limits = Limits()
-    """What one submission may use."""
+    """The resources that one submission may use."""
     leaderboard: Leaderboard = Leaderboard()
-    """Who stands on the leaderboard."""
+    """Which teams and entries appear on the leaderboard."""
     calendar: Calendar = Field(default_factory=Calendar)
     """When entries are taken and the private figures are shown; `in_phase` puts a phase here."""
     phases: tuple[Phase, ...] = ()
     """Parts with boards of their own, one after another."""
 
     _root: Path = PrivateAttr(default=Path())
+
+    @field_validator("budget")
+    @classmethod
+    def _limited(cls, budget: Budget, info: ValidationInfo) -> Budget:
+        score = info.data.get("score")
+        if score is not None and score.preset == "budget" and not budget.model_fields_set:
+            raise ValueError('the preset "budget" needs a limit, such as macs = 30_000_000')
+        return budget
 
     @field_validator("phases", mode="before")
     @classmethod
@@ -186,7 +230,7 @@ class CompetitionFile(Record):
 
     @property
     def root(self) -> Path:
-        """The folder that the file stands in."""
+        """The folder that holds the file."""
         return self._root
 
     def counted_as(self, reference: Reference | None) -> "CompetitionFile":
@@ -253,7 +297,7 @@ def load_competition(path: Path | None = None) -> CompetitionFile:
     """Read competition.toml from `path`, or the nearest one above the working folder.
 
     Raises:
-        UsageError: it is missing or not valid; every wrong field is a problem of its own.
+        UsageError: it is missing or not valid; each wrong field is a separate problem.
     """
     path = path or find_competition(Path.cwd())
     try:

@@ -11,6 +11,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,12 +21,12 @@ from starter.contract.errors import Code, Problem, UsageError, problem, usage_er
 from starter.contract.hookspecs import Competition
 from starter.contract.names import skeleton
 from starter.contract.text import Table, read_text
-from starter.data.image_store import ImageError, ImageStore, decode_image, id_problem
+from starter.data.image_store import ImageError, ImageStore, broken_images, decode_image, id_problem
 
 __all__ = [
     "INFO_NAME", "SOLUTION_NAME", "TEST_NAME", "TRAIN_NAME",
     "Dataset", "DatasetInfo", "ImageError", "ImageStore", "Labelled", "Solution",
-    "decode_image", "open_dataset",
+    "decode_image", "open_dataset", "read_info", "read_questions",
 ]  # fmt: skip
 
 INFO_NAME, TRAIN_NAME, TEST_NAME, SOLUTION_NAME = "dataset.toml", "train.csv", "test.csv", "solution.csv"
@@ -65,6 +66,13 @@ class DatasetInfo(BaseModel):
                 "class names must look different: 1 and l do not, nor do look-alike letters of two alphabets"
             )
         return classes
+
+    @property
+    def competition(self) -> Competition:
+        """What a plugin may know of the data set."""
+        return Competition(
+            num_classes=len(self.classes), class_names=self.classes, mean=self.mean, std=self.std
+        )
 
 
 @dataclass(frozen=True)
@@ -112,10 +120,7 @@ class Dataset:
     @property
     def competition(self) -> Competition:
         """What a plugin may know of the data set."""
-        info = self.info
-        return Competition(
-            num_classes=len(info.classes), class_names=info.classes, mean=info.mean, std=info.std
-        )
+        return self.info.competition
 
     def train(self) -> list[Labelled]:
         """The rows of train.csv, in the file's order."""
@@ -130,15 +135,19 @@ class Dataset:
         return list(self._solution)
 
     def fingerprint(self) -> str:
-        """Hash of what the data set says: "sha256:" and 64 hex digits.
+        """Hash of what the data set says: "sha256:" and 64 hex digits; the images are read the first time.
 
         It covers the classes, the rows and the images' bytes, and not how they are stored:
         images/ and images.zip of one content, or other line ends, give the same. What is marked
         for validation does not count: it moves no score.
 
         Raises:
-            ImageError: an image is missing.
+            UsageError: U203, image files are missing or cannot be read; all of them are named.
         """
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         total = hashlib.sha256()
         for part in self._parts():
             total.update(len(part).to_bytes(8, "big"))
@@ -152,8 +161,14 @@ class Dataset:
             yield repr((row.image_id, names[row.label], row.group)).encode()
         for answer in self._solution:
             yield repr((answer.image_id, names[answer.label], answer.usage, answer.group)).encode()
+        broken = []
         for image_id in sorted([row.image_id for row in self._train] + list(self._test)):
-            yield hashlib.sha256(self.images.read(image_id)).digest()
+            try:
+                yield hashlib.sha256(self.images.read(image_id)).digest()
+            except ImageError as error:
+                broken.append(error)
+        if broken:
+            raise broken_images(self.root, broken)
 
 
 def open_dataset(path: Path) -> Dataset:
@@ -179,6 +194,37 @@ def open_dataset(path: Path) -> Dataset:
     place = {image_id: position for position, image_id in enumerate(test)}
     ordered = sorted(solution, key=lambda row: place[row.image_id])
     return Dataset(path, info, images, tuple(train), tuple(test), tuple(ordered))
+
+
+def read_info(folder: Path) -> DatasetInfo:
+    """Read the dataset.toml of a folder.
+
+    Raises:
+        UsageError: it is missing (U201) or not valid (U202).
+    """
+    if not (folder / INFO_NAME).is_file():
+        raise usage_error(Code.NO_DATASET, where=str(folder), got=f"no {INFO_NAME}")
+    problems: list[Problem] = []
+    info = _read_info(folder / INFO_NAME, problems)
+    if info is None:
+        raise UsageError(problems)
+    return info
+
+
+def read_questions(folder: Path) -> tuple[str, ...]:
+    """Read the ids of a folder's test.csv; labels need not be there.
+
+    Raises:
+        UsageError: it is not valid (U202).
+    """
+    problems: list[Problem] = []
+    tables = _Tables(folder, None, problems)
+    ids = tables.test()
+    tables.compare([], ids, [])
+    problems = [found for found in problems if found.where.startswith(TEST_NAME)]
+    if problems:
+        raise UsageError(problems)
+    return tuple(ids)
 
 
 def _read_info(path: Path, problems: list[Problem]) -> DatasetInfo | None:

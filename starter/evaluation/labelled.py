@@ -18,7 +18,7 @@ USAGES: tuple[Usage, ...] = ("Public", "Private")
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Some evaluation images: where they stand in test.csv, and what is right."""
+    """A set of evaluation images: their positions in test.csv and their labels."""
 
     usage: Usage | None
     """Whose images; None: of both."""

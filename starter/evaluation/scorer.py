@@ -1,4 +1,4 @@
-"""Scores of submissions against one reference: where a cost and answers become a score."""
+"""Score submissions against one reference: turn a cost and predictions into a score."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,12 +24,12 @@ class Scorer:
         self._baseline = Counts.of(reference)
 
     def score(self, counts: Counts, f1: float, usage: Usage | None = None) -> Score | None:
-        """Return the score of a cost and an F1; None where the count that is scored is missing.
+        """Return the score of a cost and an F1; None if a scored count is missing.
 
         Args:
-            counts: of one image.
+            counts: the cost of one image.
             f1: the macro F1.
-            usage: the images that the F1 is of; None: all.
+            usage: the images that the F1 was computed on; None: all.
         """
         ratio = counts.over(self._baseline, self._rules)
         if ratio is None:
@@ -43,7 +43,7 @@ class Scorer:
         )
 
     def drawn(self, macs_ratio: float, f1: Floats, usage: Usage | None = None) -> Floats:
-        """Return the scores of many draws of the F1."""
+        """Return the score of each bootstrap draw of the F1."""
         terms = f1_terms(f1, baseline_f1=self._reference.f1_on(usage), rules=self._rules)
         return macs_ratio + terms
 
@@ -51,12 +51,12 @@ class Scorer:
         """Return the figures on the images of one usage, with their intervals.
 
         Args:
-            images: whose figures.
-            predictions: the label of every evaluation image, in the order of test.csv.
-            counts: of one image.
+            images: the images of that usage.
+            predictions: the predicted label of every evaluation image, in the order of test.csv.
+            counts: the cost of one image.
 
         Returns:
-            UsageScore | None: None where there is no such image, or the count that is scored is missing.
+            UsageScore | None: None if the usage has no image or a scored count is missing.
         """
         if not images:
             return None
@@ -76,7 +76,7 @@ class Scorer:
 
 
 def f1_fields(f1: F1) -> dict[str, Any]:
-    """Return an F1 by the names that results give it."""
+    """Return an F1 under the field names of a result."""
     return {
         "macro_f1": f1.macro,
         "f1_per_class": f1.per_class,

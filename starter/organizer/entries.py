@@ -78,8 +78,10 @@ class _IndexRow(BaseModel):
     @field_validator("submitted")
     @classmethod
     def _shown_once(cls, at: datetime | None, info: ValidationInfo) -> datetime | None:
+        zone = info.context
+        assert isinstance(zone, tzinfo)
         if at is not None:
-            placed(at, info.context)
+            placed(at, zone)
         return at
 
     def applied_to(self, source: EntrySource, zone: tzinfo) -> EntrySource:
@@ -93,7 +95,9 @@ class _IndexRow(BaseModel):
         )
 
 
-def find(paths: Sequence[Path], index: Path | None = None, zone: tzinfo = UTC) -> list[EntrySource]:
+def find(
+    paths: Sequence[Path], index: Path | None = None, zone: tzinfo = UTC, *, partial: bool = False
+) -> list[EntrySource]:
     """Find entries: what a path is, or else what lies in it or in its folders, which are teams.
 
     Args:
@@ -101,6 +105,8 @@ def find(paths: Sequence[Path], index: Path | None = None, zone: tzinfo = UTC) -
         index: a CSV file with a column `path`, relative to it, and any of `team`,
             `submitted` (ISO 8601) and `selected` (yes or no).
         zone: what times of the index without an offset are of.
+        partial: whether more may come: then it is no error that there is no entry yet, or not yet one
+            that the index names.
 
     Raises:
         UsageError: a path or the index is wrong, or nothing is there.
@@ -111,9 +117,9 @@ def find(paths: Sequence[Path], index: Path | None = None, zone: tzinfo = UTC) -
             raise usage_error(Code.NO_SUCH_PATH, where=str(path), got="nothing there")
         for team, file in _entries(path.resolve()):
             sources.setdefault(file, EntrySource(team, file, _written_at(file), below=path.resolve()))
-    if not sources:
+    if not sources and not partial:
         raise usage_error(Code.NO_SUBMISSIONS, where=", ".join(map(str, paths)), got="no entry")
-    for path, row in _read_index(index, zone).items() if index else ():
+    for path, row in _read_index(index, zone, partial=partial).items() if index else ():
         if path in sources:
             sources[path] = row.applied_to(sources[path], zone)
     return sorted(sources.values(), key=lambda s: (s.submitted_at, s.team, s.name))
@@ -149,7 +155,7 @@ def _written_at(path: Path) -> datetime:
     return datetime.fromtimestamp(file.lstat().st_mtime, UTC)
 
 
-def _read_index(index: Path, zone: tzinfo) -> dict[Path, _IndexRow]:
+def _read_index(index: Path, zone: tzinfo, *, partial: bool) -> dict[Path, _IndexRow]:
     """Return what an index says of each path."""
     rows: dict[Path, _IndexRow] = {}
     line = 1
@@ -160,7 +166,7 @@ def _read_index(index: Path, zone: tzinfo) -> dict[Path, _IndexRow]:
             told = {name: text for name, text in fields.items() if text}
             row = _IndexRow.model_validate(told, context=zone)
             path = (index.resolve().parent / row.path).resolve()
-            if not path.exists():
+            if not (path.exists() or partial):
                 raise usage_error(Code.BAD_INDEX, where=f"{index}:{line}", got=f"no entry {row.path}")
             rows[path] = row
     except ValidationError as error:

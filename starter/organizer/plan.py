@@ -167,18 +167,23 @@ class _Looks:
         return "" if owner == name else f"{name!r} looks like {owner!r}"
 
 
+def zone_note(entries: Iterable[PlannedEntry], competition: CompetitionFile) -> Iterator[str]:
+    """Yield how many times an index gives without an offset, if any, and which zone they are of."""
+    if count := sum(entry.source.is_zone_assumed for entry in entries):
+        yield (
+            f"{count} times in the index have no offset: taken in {competition.calendar.timezone.key}, the "
+            "zone of competition.toml; for another write the offset, as in 2026-03-31T23:59:00+09:00"
+        )
+
+
 def notes(
     entries: Sequence[PlannedEntry], competition: CompetitionFile, store: Store, context: int
 ) -> Iterator[str]:
     """Yield what an organizer should know of a plan: times without a zone, and entries of other phases."""
-    calendar = competition.calendar
-    if count := sum(entry.source.is_zone_assumed for entry in entries):
-        yield (
-            f"{count} times in the index have no offset: taken in {calendar.timezone.key}, the zone of "
-            "competition.toml; for another write the offset, as in 2026-03-31T23:59:00+09:00"
-        )
+    yield from zone_note(entries, competition)
     if competition.phase is None:
         return
+    calendar = competition.calendar
     yield f"{calendar.title}: data set {competition.dataset}, baseline {competition.baseline}"
     others = [entry for entry in entries if entry.action is Action.ELSEWHERE]
     if others:

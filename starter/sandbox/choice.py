@@ -38,7 +38,7 @@ def open_sandbox(
     """
     if isolation.level is Level.NONE:
         return UnlockedSandbox(serves_many=forks, preload=preload)
-    from starter.sandbox.sandbox import LockedSandbox  # noqa: PLC0415 - where there is no lock, it cannot be
+    from starter.sandbox.sandbox import LockedSandbox  # noqa: PLC0415 - only Linux can import it
 
     return LockedSandbox(
         isolation.level,

@@ -37,7 +37,7 @@ class Machine(NamedTuple):
     capset: int
     clone3: int = 435
     foreign_from: int = 0
-    """The first number of a foreign interface to the same kernel (x32); 0 where there is none."""
+    """The first number of a foreign interface to the same kernel (x32); 0 if there is none."""
 
 
 MACHINES = {

@@ -187,7 +187,7 @@ def _reveals(rules: "CompetitionFile", at: datetime, asked: bool | None) -> bool
 
 
 def _show_team(standings: "Standings", team: str, *, reveal: bool) -> None:
-    found = standings.ranking.standing(team, reveal=reveal)
+    found = standings.standing(team, reveal=reveal)
     if found is None:
         raise usage_error(Code.NO_TEAM, where="--team", got=team)
     images = " on the private images" if reveal else ""

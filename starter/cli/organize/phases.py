@@ -29,15 +29,14 @@ def planned(
     store: "Store",
     context: int,
     *,
-    retry: Callable[[Status], bool] | None,
+    retry: Callable[[Status], bool],
     limit: int | None,
 ) -> "list[PlannedEntry]":
     """Plan a batch with a progress bar, and print what an organizer should know of it on stderr."""
     from starter.organizer.plan import notes, plan
 
-    again = retry or (lambda _: False)
     with progress("reading") as tick:
-        entries = plan(sources, rules, store, context, retry=again, limit=limit, on_progress=tick)
+        entries = plan(sources, rules, store, context, retry=retry, limit=limit, on_progress=tick)
     for note in notes(entries, rules, store, context):
         print_line(err, note)
     return entries

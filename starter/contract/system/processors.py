@@ -2,7 +2,7 @@
 
 The operating system's count is of the machine. A process may have fewer of them (affinity, as by
 taskset), or a share of their time (a cgroup's quota, as by `docker run --cpus=1`); threads beyond
-that only stand in each other's way.
+that only slow each other down.
 """
 
 import contextlib
