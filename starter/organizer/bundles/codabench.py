@@ -179,7 +179,7 @@ def _write_texts(
         "columns": columns(rules),
         "seconds": round(max(limits.wall_seconds, limits.evaluate_seconds) + _SLACK_SECONDS),
         "max_per_day": rules.leaderboard.max_per_day or _ANY_NUMBER,
-        "max_submissions": _ANY_NUMBER,
+        "max_submissions": rules.leaderboard.max_total or _ANY_NUMBER,
         "score": rules.score,
         "formula": _formula(rules, reference),
         "budget": rules.budget.model_dump(exclude_none=True),
