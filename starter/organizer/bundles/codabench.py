@@ -30,6 +30,7 @@ from starter.organizer.bundles.public import (
     DATA,
     check,
     copy_baseline,
+    refuse_ranks,
     write_info,
     write_local_data,
     write_rules,
@@ -114,6 +115,7 @@ def write(
     """
     refuse_existing(target)
     rules = rules.counted_as(reference)
+    refuse_ranks(rules, "Codabench")
     check(rules, dataset, reference, "Codabench")
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="starter-") as place, atomic_write(target) as partial:
