@@ -25,6 +25,7 @@ from starter.cli.common import (
 from starter.cli.exits import EXIT_HOST, EXIT_OK
 from starter.cli.organize.batch_options import Engine
 from starter.cli.organize.batch_output import Results
+from starter.cli.organize.phases import PhaseOption
 from starter.cli.organize.workers import Contest, Engines
 from starter.contract.competition import load_competition
 from starter.contract.errors import Code, Status, usage_error
@@ -52,6 +53,7 @@ def rejudge(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     reason: ReasonOption,
     store: StoreOption = None,
     jobs: Annotated[int, typer.Option(min=1, help="Submissions to evaluate in parallel.")] = 1,
+    phase: PhaseOption = None,
     data: DataOption = None,
     competition: RulesOption = None,
     isolation: IsolationOption = None,
@@ -64,7 +66,7 @@ def rejudge(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     from starter.organizer.store.holding import held
     from starter.organizer.store.store import Store
 
-    rules = load_competition(competition)
+    rules = load_competition(competition).in_phase(phase)
     reference = read_reference(rules.path(rules.baseline))
     rules = in_force(rules, reference)
     contest = Contest(rules, open_data(data, rules), reference)

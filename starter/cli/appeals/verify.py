@@ -17,6 +17,7 @@ from starter.cli.common import (
     store_url,
     write_json,
 )
+from starter.cli.organize.phases import PhaseOption
 from starter.contract.competition import load_competition
 from starter.contract.errors import Code, Problem, UsageError, problem, usage_error
 from starter.contract.text import inline
@@ -38,12 +39,13 @@ def verify(
     head: Annotated[
         str | None, typer.Option(help="A hash that was published as the head: the trail must hold it.")
     ] = None,
+    phase: PhaseOption = None,
     data: DataOption = None,
     competition: RulesOption = None,
     json_to: JsonOption = None,
 ) -> None:
     """Check reports by recomputing them, and a store by its audit trail."""
-    rules = load_competition(competition)
+    rules = load_competition(competition).in_phase(phase)
     found: dict[str, Any] = {}
     problems: list[Problem] = []
     if result is not None:
