@@ -25,7 +25,8 @@ from starter.organizer.leaderboard.rows import (
     trends_of,
 )
 from starter.organizer.store.model import Standing
-from starter.organizer.store.store import Labels, Store
+from starter.organizer.store.rows import Labels
+from starter.organizer.store.store import Store
 
 MOST_OTHERS = 500
 """How many unranked and stale entries a board shows."""
