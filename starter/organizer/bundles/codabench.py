@@ -132,7 +132,7 @@ def _phases(start: datetime, end: datetime) -> tuple[Phase, Phase]:
     first, last = (f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}" for at in (start, end))
     return (
         Phase("Development", "Public", "Scores on the Public images.", first, last),
-        Phase("Final", "Private", "Every finished submission again, on the Private images.", last),
+        Phase("Final", "Private", "The submissions on the board again, on the Private images.", last),
     )
 
 
