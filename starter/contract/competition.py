@@ -8,11 +8,13 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, PrivateAttr, ValidationError
+from packaging.utils import canonicalize_name
+from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
 from starter.contract.errors import Code, Record, UsageError, problem, usage_error
 from starter.contract.isolation import Level
 from starter.contract.results import Reference
+from starter.contract.system.packages import requirement
 from starter.contract.text import read_text
 
 FILE_NAME = "competition.toml"
@@ -52,6 +54,8 @@ class ScoreRules(Record):
     """How often `starter batch` times an entry beside the baseline, where a speed is asked for."""
     f1_floor: float = Field(default=0.5, ge=0, le=1)
     """Below this macro F1 an entry is unranked."""
+    group_floor: float | None = Field(default=None, ge=0, le=1, exclude_if=lambda floor: floor is None)
+    """An entry whose F1 is below this on any group of images is unranked; left out: no rule."""
     penalty: float = Field(default=1.0, ge=0)
     """Weight of the F1 that is missing to the baseline."""
     reward: float = Field(default=0.5, ge=0)
@@ -111,6 +115,23 @@ class Limits(Record):
     """Wall-clock time to count the graph and run it on all images."""
 
 
+class EnvironmentRules(Record):
+    """What a submission finds installed; results are comparable only where the versions are the same."""
+
+    packages: tuple[str, ...] | None = None
+    """What a plugin may import beyond what the kit needs, as PEP 508 requirements; left out: no rule."""
+    lock: str | None = None
+    """A file that `starter env --out` has written: the versions that `starter batch` asks for."""
+
+    @field_validator("packages")
+    @classmethod
+    def _each_once(cls, packages: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        names = [canonicalize_name(requirement(text).name) for text in packages or ()]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"named more than once: {', '.join(twice)}")
+        return packages
+
+
 class Leaderboard(Record):
     """Who stands on the leaderboard, and with what."""
 
@@ -147,6 +168,8 @@ class CompetitionFile(Record):
     """What an entry may cost at most."""
     limits: Limits = Limits()
     """What one submission may use."""
+    environment: EnvironmentRules = EnvironmentRules()
+    """What it finds installed."""
     leaderboard: Leaderboard = Leaderboard()
     """Who stands on the leaderboard."""
 

@@ -41,6 +41,8 @@ class WorkerJob(Record):
     """Files in its scratch folder, MiB."""
     output_mb: int
     """The whole reply, MiB."""
+    hidden: tuple[str, ...] = ()
+    """Installed modules that it is not to find."""
     files: dict[str, int]
     """Its files, relative to the folder it is unpacked in, with their lengths; the bytes follow."""
 
@@ -82,6 +84,8 @@ class RunnerSetup(Record):
     """The cost rule that graphs are counted and run by."""
     cost_rules: tuple[Path, ...] = ()
     """An organizer's files."""
+    packages: tuple[str, ...] = ()
+    """Requirements whose versions it says besides torch's."""
     readable: tuple[Path, ...] = ()
     """What it may read besides the Python environment, once its sandbox is in force."""
     locked: bool = True
@@ -174,6 +178,6 @@ class RunnerHello(Record):
     cost_version: str = ""
     """The version of the cost rule."""
     versions: dict[str, str] = Field(default_factory=dict)
-    """Python, torch and torchvision."""
+    """Python, torch and torchvision, and the packages that it is asked for."""
     problems: tuple[Problem, ...] = ()
     """Why it does not count: a self test that came out wrong, a rule that is not valid."""

@@ -229,7 +229,10 @@ class LocalMeasurer:
         if problems:
             return Exported(WorkerReport(problems=tuple(problems)), folder, "")
         with self._speed.quiet if self._speed else contextlib.nullcontext():
-            exported = export(source, self._images.competition, limits, folder, sandbox, stop=stop)
+            packages = self._competition.environment.packages
+            exported = export(
+                source, self._images.competition, limits, folder, sandbox, stop=stop, packages=packages
+            )
         runs = exported.is_complete and not exported.report.problems
         if self._keeper is not None and self._images.kept is not None and runs:
             images, kept = self._images, self._images.kept

@@ -26,6 +26,7 @@ from starter.cli.common import (
     write_json,
 )
 from starter.cli.exits import EXIT_HOST, EXIT_OK, EXIT_PARTICIPANT
+from starter.cli.organize.env import AnyEnvironmentOption, in_environment
 from starter.contract.competition import load_competition
 from starter.contract.errors import Problem, Status
 from starter.contract.system.processors import available
@@ -119,6 +120,7 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     data: DataOption = None,
     competition: RulesOption = None,
     isolation: IsolationOption = None,
+    any_environment: AnyEnvironmentOption = False,
     json_to: JsonOption = None,
 ) -> int:
     """Evaluate many entries, each one once, and keep the results in a store."""
@@ -129,7 +131,7 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     from starter.organizer.plan import Action, plan
     from starter.organizer.store.store import Store
 
-    rules = load_competition(competition)
+    rules = in_environment(load_competition(competition), any_environment=any_environment)
     baseline = rules.path(rules.baseline)
     reference = read_reference(baseline)
     rules = in_force(rules, reference)
@@ -144,7 +146,6 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
         if dry_run:
             return _show_plan(entries, json_to)
         _show_left_out(entry for entry in entries if entry.action is not Action.DONE)
-
         evaluator = partial(
             Evaluator, rules, dataset, reference=reference, reference_path=baseline / "reference.json"
         )
@@ -206,9 +207,8 @@ def _in_this_machine(
     threads = max(1, available().threads // max(1, jobs))
     speed = SpeedPlan.of(rules)
 
-    def measurer(images: Images) -> LocalMeasurer:
-        own = replace(images, kept=kept)
-        return LocalMeasurer(rules, own, isolation=chosen, threads=threads, speed=speed)
+    def measurer(given: Images) -> LocalMeasurer:
+        return LocalMeasurer(rules, replace(given, kept=kept), isolation=chosen, threads=threads, speed=speed)
 
     return LocalJobs(partial(evaluator, measurer=measurer), jobs)
 
