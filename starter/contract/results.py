@@ -59,6 +59,10 @@ class EvaluationResult(Record):
     """F1 by class name."""
     accuracy: float | None = None
     """Share of the images that are right; shown, not scored."""
+    f1_by_group: dict[str, float] | None = Field(default=None, exclude_if=lambda groups: groups is None)
+    """F1 of each group of images, over the classes that it has; only where solution.csv has groups."""
+    worst_group_f1: float | None = Field(default=None, exclude_if=lambda f1: f1 is None)
+    """The lowest of them."""
     absent_classes: tuple[str, ...] = ()
     """Classes without an image in the evaluation; they count 0."""
     macs_ratio: float | None = None
@@ -120,6 +124,10 @@ class UsageScore(Record):
     """95 % bootstrap interval of the score."""
     ranked: bool
     """Whether it takes part in the ranking."""
+    f1_by_group: dict[str, float] | None = Field(default=None, exclude_if=lambda groups: groups is None)
+    """F1 of each group of images, over the classes that it has; only where solution.csv has groups."""
+    worst_group_f1: float | None = Field(default=None, exclude_if=lambda f1: f1 is None)
+    """The lowest of them."""
 
 
 class Reference(Record):

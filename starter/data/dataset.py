@@ -30,6 +30,9 @@ __all__ = [
 
 INFO_NAME, TRAIN_NAME, TEST_NAME, SOLUTION_NAME = "dataset.toml", "train.csv", "test.csv", "solution.csv"
 
+_ANSWER = ("image_id", "label", "Usage", "group")
+"""The columns of solution.csv that mean the same in every data set; one more makes groups."""
+
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -93,6 +96,8 @@ class Solution:
     """Which leaderboard it counts for."""
     group: str = ""
     """As in Labelled."""
+    f1_group: str = ""
+    """Which images have an F1 of their own with this one: a camera, a place; empty without that column."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,8 @@ class Dataset:
     _train: tuple[Labelled, ...] = field(repr=False)
     _test: tuple[str, ...] = field(repr=False)
     _solution: tuple[Solution, ...] = field(repr=False)
+    grouped_by: str = ""
+    """The header of the column of solution.csv that makes groups with an F1 of their own; else empty."""
 
     @property
     def competition(self) -> Competition:
@@ -132,7 +139,7 @@ class Dataset:
     def fingerprint(self) -> str:
         """Hash of what the data set says: "sha256:" and 64 hex digits.
 
-        It covers the classes, the rows and the images' bytes, and not how they are stored:
+        It covers the classes, the rows with their groups, and the images' bytes, and not how they are stored:
         images/ and images.zip of one content, or other line ends, give the same. What is marked
         for validation does not count: it moves no score.
 
@@ -151,7 +158,8 @@ class Dataset:
         for row in self._train:
             yield repr((row.image_id, names[row.label], row.group)).encode()
         for answer in self._solution:
-            yield repr((answer.image_id, names[answer.label], answer.usage, answer.group)).encode()
+            said = (answer.image_id, names[answer.label], answer.usage, answer.group)
+            yield repr((*said, self.grouped_by, answer.f1_group) if self.grouped_by else said).encode()
         for image_id in sorted([row.image_id for row in self._train] + list(self._test)):
             yield hashlib.sha256(self.images.read(image_id)).digest()
 
@@ -178,7 +186,7 @@ def open_dataset(path: Path) -> Dataset:
         raise UsageError(problems)
     place = {image_id: position for position, image_id in enumerate(test)}
     ordered = sorted(solution, key=lambda row: place[row.image_id])
-    return Dataset(path, info, images, tuple(train), tuple(test), tuple(ordered))
+    return Dataset(path, info, images, tuple(train), tuple(test), tuple(ordered), tables.grouped_by)
 
 
 def _read_info(path: Path, problems: list[Problem]) -> DatasetInfo | None:
@@ -203,6 +211,7 @@ class _Tables:
     def __init__(self, root: Path, classes: tuple[str, ...] | None, problems: list[Problem]) -> None:
         self.root, self.problems = root, problems
         self.labels = {name: label for label, name in enumerate(classes)} if classes else None
+        self.grouped_by = ""
 
     def note(self, where: str, got: str, expected: str = "") -> None:
         self.problems.append(problem(Code.BAD_DATASET, where=where, got=got, expected=expected))
@@ -250,14 +259,26 @@ class _Tables:
         return [row["image_id"] for _, row in self.rows(TEST_NAME, ("image_id",))]
 
     def solution(self) -> list[Solution]:
-        answers = []
+        answers: list[Solution] = []
         for where, row in self.rows(SOLUTION_NAME, ("image_id", "label", "Usage")):
+            if not answers:
+                self.grouped_by = self._group_column(row)
             label = self.label(where, row["label"])
             usage: Literal["Public", "Private"] = "Public" if row["Usage"] == "Public" else "Private"
             if row["Usage"] != usage:
                 self.note(where, f"Usage {row['Usage']!r}", "Public or Private")
-            answers.append(Solution(row["image_id"], label, usage, row.get("group", "")))
+            f1_group = row[self.grouped_by].strip() if self.grouped_by else ""
+            if self.grouped_by and not f1_group:
+                self.note(where, f"no {self.grouped_by}", "the name of the image's group")
+            answers.append(Solution(row["image_id"], label, usage, row.get("group", ""), f1_group))
         return answers
+
+    def _group_column(self, row: dict[str, str]) -> str:
+        """Return the header of the one column that is none of those that every data set has."""
+        others = [name for name in row if name.strip() and name not in _ANSWER]
+        if len(others) > 1:
+            self.note(SOLUTION_NAME, f"the columns {', '.join(others)}", "at most one column of groups")
+        return others[0] if others else ""
 
     def compare(self, train: list[Labelled], test: list[str], solution: list[Solution]) -> None:
         """Note ids that stand twice, in the wrong file, or in one file only."""

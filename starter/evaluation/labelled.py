@@ -30,6 +30,8 @@ class LabelledImages:
     """What each was cropped from: draws take whole groups."""
     classes: tuple[str, ...]
     """The names of all classes."""
+    f1_groups: tuple[str, ...] = ()
+    """The group of each that has an F1 of its own; empty where the data set has none."""
 
     @classmethod
     def of(cls, dataset: Dataset, usage: Usage | None = None, *, first: int | None = None) -> Self:
@@ -45,6 +47,7 @@ class LabelledImages:
             tuple(row.label for _, row in rows),
             tuple(row.group for _, row in rows),
             dataset.info.classes,
+            tuple(row.f1_group for _, row in rows if dataset.grouped_by),
         )
 
     def __len__(self) -> int:
@@ -58,7 +61,7 @@ class LabelledImages:
 
     def f1(self, predictions: Sequence[int]) -> F1:
         """Return the macro F1 of predictions for all images on these images."""
-        return macro_f1(self.labels, self.own(predictions), self.classes)
+        return macro_f1(self.labels, self.own(predictions), self.classes, groups=self.f1_groups)
 
     @cached_property
     def draws(self) -> Resampling:

@@ -96,10 +96,16 @@ class EvaluationRecord(Record):
         """Return the copy that its author may have: no private figures, no path of the organizer's.
 
         Nor the time that it took: a network can take longer for some images than for others. Without
-        predictions their hash is left out as well.
+        predictions their hash is left out as well, and each group's F1: that of a small group says which of
+        its images are right.
         """
-        result = self.result.model_copy(update={"path": self.result.name, "seconds": 0.0})
-        scores = {usage: score for usage, score in self.scores.items() if usage == "Public"}
+        hidden = {"f1_by_group": None} if withhold_predictions else {}
+        result = self.result.model_copy(update={"path": self.result.name, "seconds": 0.0, **hidden})
+        scores = {
+            usage: score.model_copy(update=hidden)
+            for usage, score in self.scores.items()
+            if usage == "Public"
+        }
         predictions = "" if withhold_predictions else self.predictions
         return self.model_copy(update={"result": result, "scores": scores, "predictions": predictions})
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from starter.contract.competition import ScoreRules
+from starter.contract.errors import Code, usage_error
 from starter.contract.results import Reference, UsageScore
 from starter.evaluation.bootstrap import Floats, interval
 from starter.evaluation.labelled import LabelledImages, Usage
@@ -42,6 +43,22 @@ class Scorer:
             rules=self._rules,
         )
 
+    def ranked(self, score: Score, f1: F1) -> bool:
+        """Say whether an entry takes part in the ranking: F1 and that of the worst group reach the floors.
+
+        Raises:
+            UsageError: there is a floor for groups, and the data set has none.
+        """
+        floor, worst = self._rules.group_floor, f1.worst_group
+        if floor is not None and worst is None:
+            raise usage_error(
+                Code.BAD_COMPETITION,
+                where="competition.toml: score.group_floor",
+                expected="a column of groups in solution.csv, such as camera",
+                got="none",
+            )
+        return score.ranked and (floor is None or worst is None or worst >= floor)
+
     def drawn(self, macs_ratio: float, f1: Floats, usage: Usage | None = None) -> Floats:
         """Return the scores of many draws of the F1."""
         terms = f1_terms(f1, baseline_f1=self._reference.f1_on(usage), rules=self._rules)
@@ -69,7 +86,7 @@ class Scorer:
             num_images=len(images),
             f1_interval=interval(drawn),
             score_interval=interval(self.drawn(score.macs_ratio, drawn, images.usage)),
-            ranked=score.ranked,
+            ranked=self.ranked(score, f1),
             **f1_fields(f1),
             **score._asdict(),
         )
@@ -82,4 +99,6 @@ def f1_fields(f1: F1) -> dict[str, Any]:
         "f1_per_class": f1.per_class,
         "absent_classes": f1.absent,
         "accuracy": f1.accuracy,
+        "f1_by_group": f1.by_group,
+        "worst_group_f1": f1.worst_group,
     }

@@ -61,6 +61,13 @@ class F1(NamedTuple):
     """Classes without an image; they count 0."""
     accuracy: float
     """Share of the images that are right; shown, not scored."""
+    by_group: dict[str, float] | None = None
+    """Of each group of images, the mean over the classes that it has; None where there are no groups."""
+
+    @property
+    def worst_group(self) -> float | None:
+        """The lowest F1 of a group."""
+        return min(self.by_group.values()) if self.by_group else None
 
 
 def compute_score(
@@ -113,11 +120,18 @@ def cost_worth(
     return round(weight * f1_step / baseline_f1 * baseline_cost, digits)
 
 
-def macro_f1(labels: Sequence[int], predictions: Sequence[int], class_names: Sequence[str]) -> F1:
+def macro_f1(
+    labels: Sequence[int],
+    predictions: Sequence[int],
+    class_names: Sequence[str],
+    *,
+    groups: Sequence[str] = (),
+) -> F1:
     """Return the F1 of every class and their mean, by scikit-learn.
 
     The mean is over `class_names`, whether a class occurs or not: a class without
-    an image counts 0 and is named in `absent`.
+    an image counts 0 and is named in `absent`. That of a group is over the classes that it
+    has: nobody can be right about others, and a floor is for all groups.
     """
     from sklearn.metrics import f1_score  # noqa: PLC0415 - a second of import that most commands do not need
 
@@ -126,7 +140,25 @@ def macro_f1(labels: Sequence[int], predictions: Sequence[int], class_names: Seq
     per_class = {name: float(value) for name, value in zip(class_names, values, strict=True)}
     absent = tuple(name for i, name in enumerate(class_names) if i not in set(labels))
     accuracy = sum(a == b for a, b in zip(labels, predictions, strict=True)) / len(labels)
-    return F1(sum(per_class.values()) / len(per_class), per_class, absent, accuracy)
+    by_group = _f1_by_group(labels, predictions, groups) if groups else None
+    return F1(sum(per_class.values()) / len(per_class), per_class, absent, accuracy, by_group)
+
+
+def _f1_by_group(
+    labels: Sequence[int], predictions: Sequence[int], groups: Sequence[str]
+) -> dict[str, float]:
+    """Return the macro F1 of each group's images, by the groups' names."""
+    from sklearn.metrics import f1_score  # noqa: PLC0415 - as above
+
+    rows: dict[str, list[tuple[int, int]]] = {name: [] for name in sorted(set(groups))}
+    for group, label, prediction in zip(groups, labels, predictions, strict=True):
+        rows[group].append((label, prediction))
+    found = {}
+    for name, pairs in rows.items():
+        right, answered = zip(*pairs, strict=True)
+        classes = sorted(set(right))
+        found[name] = float(f1_score(right, answered, labels=classes, average="macro", zero_division=0.0))
+    return found
 
 
 class Counts(NamedTuple):

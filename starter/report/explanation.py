@@ -42,11 +42,13 @@ def explain_score(result: EvaluationResult, reference: Reference, rules: ScoreRu
         "penalty": (f"{rules.penalty:g} x (1 - {f1}/{baseline_f1})", "F1 is below the baseline's: penalty"),
         "reward": (f"{rules.reward:g} x (1 - {f1}/{baseline_f1})", "F1 is not below the baseline's: reward"),
     }[result.branch]
+    if result.branch != "below_floor" and not result.ranked:
+        why = f"the F1 of a group is below the floor for groups of {rules.group_floor:g}: unranked"
     sign = "-" if (result.f1_term or 0) < 0 else "+"
     return (
         f"{_cost_terms(result, reference, rules)} + {term}"
         f" = {result.macs_ratio:.4f} {sign} {abs(result.f1_term or 0):.4f} = {result.score:.4f}\n"
-        f"  {why}{_absent(result)}\n  {_prices(result, reference, rules)}\n  {seen}"
+        f"  {why}{_absent(result)}\n{_groups(result)}  {_prices(result, reference, rules)}\n  {seen}"
     )
 
 
@@ -105,6 +107,15 @@ def heaviest_layers(layers: Sequence[NodeCost], count: int = 3) -> list[tuple[st
 
 def _distance(difference: float) -> str:
     return f"{abs(difference):.4f} {'above' if difference >= 0 else 'below'}"
+
+
+def _groups(result: EvaluationResult) -> str:
+    """Return a line with the worst and the best group; nothing where there are none."""
+    if not result.f1_by_group:
+        return ""
+    ordered = sorted(result.f1_by_group.items(), key=lambda item: item[1])
+    worst, best = (f"{inline(name)} {f1:.4f}" for name, f1 in (ordered[0], ordered[-1]))
+    return f"  F1 of {len(ordered)} groups: worst {worst}, best {best}\n"
 
 
 def _absent(result: EvaluationResult) -> str:
