@@ -41,12 +41,14 @@ COMMANDS = {
         "organize.leaderboard",
         "Check results by recomputing them from their predictions and programs.",
     ),
+    "bundle": ("organize.bundle", "Write a competition as a platform takes it."),
     "train": ("recipes.train", "Train your plugin's model. Its code runs here, without a sandbox."),
     "compress": (
         "recipes.compress",
         "Make your trained plugin smaller. Its code runs here, without a sandbox.",
     ),
     "export": ("recipes.export", "Write the counted network as an ONNX or PT2 file."),
+    "predict": ("recipes.predict", "Answer images that have no labels, and write submission.csv."),
     "search": ("recipes.search", "Search for small mobile networks with few MACs and a high macro F1."),
     "new": ("start", "Create a competition folder: rules, packaged data, baseline, examples."),
     "init": ("start", "Create a submission that can be scored right away."),
@@ -69,6 +71,8 @@ TEMPORARY = {
     "export",
     "search",
     "baseline",
+    "bundle",
+    "predict",
 }
 """Commands with files that may be large, in the system's temporary folder."""
 
@@ -103,7 +107,7 @@ class LazyGroup(typer.core.TyperGroup):
         self.commands = names
 
     def get_command(self, _: Any, cmd_name: str) -> Any:
-        """Return a command, or None where there is none of that name."""
+        """Return a command, or None if there is none of that name."""
         return load(cmd_name) if cmd_name in COMMANDS else None
 
     def format_commands(self, _: Any, formatter: Any) -> None:
@@ -161,7 +165,7 @@ def main() -> None:
         code = EXIT_USAGE
     except KeyboardInterrupt:
         code = _interrupted()
-    except Exception as error:  # noqa: BLE001 - a bug of ours is told apart from the participant's fault
+    except Exception as error:  # noqa: BLE001 - separates the kit's bugs from the participant's errors
         code = _failed(error)
     sys.exit(code or EXIT_OK)
 

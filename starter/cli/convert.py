@@ -1,4 +1,4 @@
-"""The command `starter convert`: weights of other tools as a safetensors file. Joined by app.py."""
+"""The command `starter convert`: weights of other tools as a safetensors file. app.py registers it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -30,7 +30,7 @@ def convert(
         ),
     ] = None,
     entry: Annotated[
-        str | None, typer.Option("--entry", help="Which state dict to take if the file holds several.")
+        str | None, typer.Option("--entry", help="State dict to convert if the file holds several.")
     ] = None,
     strip: Annotated[str, typer.Option("--strip", help="Prefix to remove from all names.")] = "",
     competition: RulesOption = None,
@@ -58,8 +58,8 @@ def convert(
     print_line(out, f"{target}  {target.stat().st_size:,} bytes, {len(reply.tensors)} tensors")
     print_line(
         err,
-        f'next: Submission(..., weights="{target.name}") in a folder with plugin.py; beside NAME.py call it '
-        "NAME.safetensors. Then: starter validate PLUGIN",
+        f'next: Submission(..., weights="{target.name}") in a folder with plugin.py; next to NAME.py, name '
+        "it NAME.safetensors. Then: starter validate PLUGIN",
     )
 
 

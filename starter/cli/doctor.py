@@ -41,7 +41,7 @@ def doctor(data: DataOption = None, competition: RulesOption = None) -> None:
 
 
 def _threads() -> None:
-    """Say how many threads compute, why as many, and how they wait."""
+    """Print how many threads compute, the reason for that number, and how they wait."""
     processors, chosen = available(), waiting(os.environ)
     print_line(
         out, f"ok    {processors.threads} thread{'s' if processors.threads != 1 else ''}: {processors}"
@@ -73,7 +73,7 @@ def _environment(rules: CompetitionFile) -> bool:
 
 
 def _isolation(rules: CompetitionFile) -> bool:
-    """Try each level with a worker that attacks its own lock; say what each kind of command gets."""
+    """Try each level with a worker that attacks its own sandbox; print what each kind of command gets."""
     best = Isolation(Level.NONE)
     for level in (Level.BOX, Level.LOCKDOWN):
         found = try_level(level, rules)
@@ -95,15 +95,13 @@ def _isolation(rules: CompetitionFile) -> bool:
         print_line(
             out, f"{'FAIL' if trust is Trust.OWN else 'no  '}  {trust} needs isolation {least} ({commands})"
         )
-        print_line(
-            out, f"      {refused_by} asks for it; without it: --isolation none, only if you trust the code"
-        )
+        print_line(out, f"      {refused_by} requires it; if you trust the code, add --isolation none")
         works &= trust is not Trust.OWN
     return works
 
 
 def _inside(level: Level) -> str:
-    """Say whether the box goes without Landlock."""
+    """Say if the box runs without Landlock, and why."""
     from starter.sandbox import lockdown
 
     lacks = lockdown.missing() if level is Level.BOX else ""
@@ -111,9 +109,9 @@ def _inside(level: Level) -> str:
 
 
 def _who(isolation: Isolation) -> str:
-    """Say which user runs a plugin, and why root where it does."""
+    """Return which user runs a plugin; if it is root, also why."""
     if isolation.why_root:
-        return f"root without capabilities, because the worker's own user cannot: {isolation.why_root}"
+        return f"root without capabilities, because the worker's own user fails: {isolation.why_root}"
     is_root = hasattr(os, "getuid") and os.getuid() == 0
     return f"user {isolation.user}" if is_root else "you"
 

@@ -1,4 +1,4 @@
-"""The command `starter pack`: a zip to hand in. Joined to the command line by app.py."""
+"""The command `starter pack`: a zip to submit. app.py registers it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +22,7 @@ def pack(
         typer.Option("--out", callback=can_be_made, help="Zip to write; default: NAME.zip in this folder."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be packed, but write nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be packed; write nothing.")
     ] = False,
     allow_secret: Annotated[
         list[str] | None, typer.Option(help="Pack this file although it seems to hold a secret; repeatable.")

@@ -1,4 +1,4 @@
-"""`starter profile`: where a submission's cost, memory access and time go."""
+"""`starter profile`: a submission's cost, memory access and time, layer by layer."""
 
 import contextlib
 from pathlib import Path
@@ -30,17 +30,18 @@ def profile(  # noqa: PLR0913, PLR0917 - options of the command line
         list[Path], typer.Argument(help="NAME.py, a folder with plugin.py, or a folder of those.")
     ],
     compare: Annotated[
-        Path | None, typer.Option("--compare", help="Another one, or the baseline, beside it.")
+        Path | None, typer.Option("--compare", help="Plugin to compare with, such as the baseline.")
     ] = None,
     html: Annotated[
         Path | None,
-        typer.Option("--html", callback=can_be_made, dir_okay=False, help="Write one page with charts."),
+        typer.Option("--html", callback=can_be_made, dir_okay=False, help="Write an HTML page with charts."),
     ] = None,
     png: Annotated[
-        Path | None, typer.Option("--png", callback=can_be_made, dir_okay=False, help="Write the charts.")
+        Path | None,
+        typer.Option("--png", callback=can_be_made, dir_okay=False, help="Write the charts as PNG."),
     ] = None,
     score: Annotated[
-        bool, typer.Option(help="Run the images too, and explain the score. It takes the time of a score.")
+        bool, typer.Option(help="Also run the images and explain the score; as slow as starter score.")
     ] = True,
     data: DataOption = None,
     competition: RulesOption = None,

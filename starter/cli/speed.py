@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Device(StrEnum):
-    """What programs are timed on."""
+    """The device to time programs on."""
 
     CPU = "cpu"
     CUDA = "cuda"
@@ -45,11 +45,11 @@ def speed(  # noqa: PLR0913, PLR0917 - options of the command line
         list[Path], typer.Argument(help="NAME.py, a folder with plugin.py, or a folder of those.")
     ],
     seconds: Annotated[
-        float, typer.Option(min=0.1, help="Processor time for each batch size in one taking.")
+        float, typer.Option(min=0.1, help="Seconds of processor time per batch size and repetition.")
     ] = 4.0,
-    takings: Annotated[int, typer.Option(min=1, help="How often all batch sizes are timed.")] = 1,
-    seed: Annotated[int, typer.Option(help="Of the order of the blocks.")] = 0,
-    device: Annotated[Device, typer.Option(help="What the programs run on.")] = Device.CPU,
+    takings: Annotated[int, typer.Option(min=1, help="Repetitions of the whole measurement.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the order in which programs run.")] = 0,
+    device: Annotated[Device, typer.Option(help="Device to run the programs on.")] = Device.CPU,
     data: DataOption = None,
     baseline: BaselineOption = None,
     competition: RulesOption = None,
@@ -57,8 +57,9 @@ def speed(  # noqa: PLR0913, PLR0917 - options of the command line
     json_to: JsonOption = None,
 ) -> int:
     """Measure how much faster than the baseline plugins run."""
+    from starter.contract.system.processors import machine
     from starter.evaluation.evaluate import COSTS, Evaluator
-    from starter.evaluation.measure import LocalMeasurer, machine
+    from starter.evaluation.measure import LocalMeasurer
     from starter.evaluation.runner.speed import SpeedPlan
 
     rules = load_competition(competition)
@@ -83,6 +84,6 @@ def speed(  # noqa: PLR0913, PLR0917 - options of the command line
         show_speeds(out, results, machine=machine())
         show_problems(out, results)
     if any(result.speed is not None and result.speed.ratio is None for result in results):
-        print_line(err, f"{CANNOT_TELL}: close what else runs on it, or try --seconds {3 * seconds:g}")
+        print_line(err, f"{CANNOT_TELL}: close other programs, or try --seconds {3 * seconds:g}")
         return max(worst(results), EXIT_HOST)
     return worst(results)

@@ -14,12 +14,12 @@ from starter.contract.text import typed
 from starter.report.terminal import print_line
 
 FIRST = Path(__file__).parents[1] / "submission" / "first"
-"""A plugin, and weights that `starter train` made for it on the packaged data."""
+"""A plugin with weights that `starter train` wrote on the packaged data."""
 
 _PACKAGE = Path(__file__).parents[1]
 
 PACKAGED = _PACKAGE / "packaged" if (_PACKAGE / "packaged").is_dir() else _PACKAGE.parent
-"""The packaged competition: inside an installed wheel, and the clone itself where that is installed."""
+"""The packaged competition: inside an installed wheel, or the clone itself in an editable install."""
 
 
 def new(
@@ -75,9 +75,7 @@ def _submissions_folder(competition: Path | None) -> Path:
 
 
 def explain(
-    code: Annotated[
-        str | None, typer.Argument(help="A code such as E501; without one, all codes are listed.")
-    ] = None,
+    code: Annotated[str | None, typer.Argument(help="A code such as E501; default: list all codes.")] = None,
     lang: Annotated[Language, typer.Option("--lang", help="Language of the explanation.")] = Language.ENGLISH,
 ) -> None:
     """Explain what an error code means and how to fix the problem."""

@@ -1,4 +1,4 @@
-"""The records of what a network costs: operator by operator, layer by layer, in all, and in time."""
+"""The records of a network's cost: by operator, by layer, in total, and in time."""
 
 from enum import StrEnum
 from typing import Literal
@@ -30,7 +30,7 @@ class NodeCost(Record):
 
 
 class CostReport(Record):
-    """What one image costs: totals by class, and every operator."""
+    """The cost of one image: the total of each class, and every operator."""
 
     contraction: int
     """MACs of convolutions and matrix products: the literature's convention."""
@@ -41,7 +41,7 @@ class CostReport(Record):
     nodes: tuple[NodeCost, ...]
     """In the order in which they run."""
     ptflops_macs: int = 0
-    """By the rule of ptflops, which the original competition was scored by."""
+    """MACs by the rule of ptflops, which scored the original competition."""
 
     @property
     def macs(self) -> int:
@@ -50,18 +50,18 @@ class CostReport(Record):
 
 
 class GraphCosts(Record):
-    """What one image costs beside MACs, read off the graph: exact, and the same on every machine."""
+    """The costs of one image besides MACs, read from the graph: exact, and the same on every machine."""
 
     weight_bytes: int
-    """Of the constants that the program carries, each at its own dtype, once."""
+    """Bytes of the constants that the program carries, each counted once in its own dtype."""
     peak_memory_bytes: int
-    """The most that is alive at once, with the weights; views and what is written in place count once."""
+    """The most bytes alive at once, weights included; views and in-place results add nothing."""
     memory_access: int
     """Elements that all operators read and write."""
     depth: int
-    """Convolutions and matrix products one after another, on the longest way."""
+    """Convolutions and matrix products on the longest path."""
     bit_operations: int | None = Field(default=None, exclude_if=lambda count: count is None)
-    """MACs of contractions x the bits of both operands / 1,024; None where an earlier kit has measured."""
+    """MACs of contractions x the bits of both operands / 1,024; None if an earlier kit measured."""
 
 
 class Finding(Record):
@@ -76,11 +76,11 @@ class Finding(Record):
     formula: str
     """The paper's formula with this place's numbers in it."""
     advice: str
-    """What following the guideline would mean here."""
+    """How to follow the guideline here."""
     saving: int
-    """What following it would save, estimated: elements of memory access; for G3 operators."""
+    """The estimated saving: elements of memory access; for G3, operators."""
     share: float
-    """The saving over the whole network's: of its memory access, or of its operators."""
+    """The saving as a share of the network's memory access; for G3, of its operators."""
 
 
 class Timing(Record):
@@ -95,18 +95,18 @@ class Timing(Record):
 
 
 class LayerProfile(Record):
-    """What one line of one module costs for one image, each time that it runs."""
+    """The cost for one image of one line of one module, each time that it runs."""
 
     module: str
     """The participant's module path."""
     source: str
-    """The participant's line, or the library's where none of the participant's is."""
+    """The participant's line, or the library's if no line is the participant's."""
     ops: tuple[str, ...]
     """Its operators, each once."""
     shape: tuple[int, ...]
-    """Shape of what the last of them gives."""
+    """Shape of the last operator's output."""
     params: int
-    """Elements of the parameters that are used here first."""
+    """Elements of the parameters that are first used here."""
     contraction: int
     """MACs of convolutions and matrix products."""
     pointwise: int
@@ -129,7 +129,7 @@ class LayerProfile(Record):
 
     @property
     def intensity(self) -> float:
-        """Arithmetic intensity, FLOPs per byte; 0 where nothing is read."""
+        """Arithmetic intensity, FLOPs per byte; 0 if nothing is read."""
         return self.flops / self.access_bytes if self.access_bytes else 0.0
 
     @property
@@ -139,18 +139,18 @@ class LayerProfile(Record):
 
 
 class ProfileReport(Record):
-    """Where a network's cost, memory access and time go."""
+    """The breakdown of a network's cost, memory access and time."""
 
     layers: tuple[LayerProfile, ...]
     """In the order in which they run."""
     latency: dict[int, Timing]
     """Of the whole network, by batch size, for the whole batch."""
     findings: tuple[Finding, ...]
-    """Where it does not follow the four guidelines of ShuffleNetV2."""
+    """The places that do not follow the four guidelines of ShuffleNetV2."""
     device: str
-    """What it was measured on."""
+    """The device that it was measured on."""
     threads: int
-    """With how many threads."""
+    """Number of threads."""
     peak_flops: float
     """FLOPs per second of a large matrix product on that device."""
     peak_bytes: float
@@ -173,56 +173,56 @@ class ProfileReport(Record):
 
 
 class SpeedVerdict(StrEnum):
-    """Whether a machine can tell how fast an entry is, and if not, why."""
+    """Whether the measurement of an entry's speed is reliable, and if not, why."""
 
     OK = "ok"
     """The ratio holds within its interval."""
     CONTROL = "control"
-    """The baseline differs from itself: its interval leaves 1."""
+    """The baseline differs from itself: its interval excludes 1."""
     WIDE = "wide"
     """The interval is wider than 3 % of the ratio."""
 
 
 class SpeedRound(Record):
-    """Six blocks of calls: the entry, the baseline and the baseline's control, there and back."""
+    """Six blocks of calls: the entry, the baseline and its control in one order, then in reverse."""
 
     taking: int = Field(ge=0)
-    """Which of the takings it belongs to."""
+    """The number of its repetition, from 0."""
     order: str = Field(pattern="^[ebc]{6}$")
-    """Whose blocks ran, in order: e the entry, b the baseline, c the control, the baseline once more."""
+    """The order of the blocks: e is the entry, b the baseline, c the control (the baseline again)."""
     microseconds: tuple[float, ...] = Field(min_length=6, max_length=6)
     """The mean time of one call in each of those blocks."""
 
 
 class BatchSpeed(Record):
-    """How fast an entry is beside the baseline at one batch size."""
+    """The speed of an entry relative to the baseline at one batch size."""
 
     batch: int
-    """How many images a call takes."""
+    """Images per call."""
     verdict: SpeedVerdict
-    """Whether the ratio may be believed."""
+    """Whether the ratio is reliable."""
     ratio: float
     """The entry's time over the baseline's, median of the rounds: lower is faster."""
     interval: tuple[float, float]
     """99 % bootstrap interval of the ratio, over the rounds."""
     control_interval: tuple[float, float]
-    """The same of the baseline's time over its own."""
+    """The same interval for the control's time over the baseline's."""
     rounds: tuple[SpeedRound, ...]
-    """Every block that was timed."""
+    """All timed blocks."""
 
 
 class SpeedReport(Record):
-    """How fast an entry is beside the baseline: both measured in turns, in one process."""
+    """The speed of an entry relative to the baseline, both measured alternately in one process."""
 
     ratio: float | None
-    """Time over the baseline's, geometric mean of the batch sizes; None: this machine cannot tell today."""
+    """Time over the baseline's, geometric mean of the batch sizes; None if the measurement is unreliable."""
     batches: tuple[BatchSpeed, ...]
-    """For each batch size."""
+    """One for each batch size."""
     device: str
-    """What it was measured on."""
+    """The device that it was measured on."""
     clock: Literal["processor time", "wall clock", "CUDA events"]
-    """What was read; processor time leaves out what other programs take of the core."""
+    """The clock that was read; processor time excludes what other programs use of the core."""
     core: int | None
-    """The one processor that it was kept on; None: the system cannot, or it is a GPU."""
+    """The core that the process was pinned to; None on a GPU, or if the system cannot pin it."""
     seed: int
-    """Of the order of the blocks, the images and where memory lies."""
+    """The seed of the order of the blocks, the images and the memory layout."""

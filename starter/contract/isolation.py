@@ -52,6 +52,7 @@ TRUST = {
     "compress": Trust.OWN,
     "export": Trust.OWN,
     "search": Trust.OWN,
+    "predict": Trust.OWN,
     "batch": Trust.STRANGERS,
 }
 """Every command that runs plugins."""

@@ -1,4 +1,4 @@
-"""The messages to and from the two kinds of child process: the submission's and the runner."""
+"""The messages to and from both kinds of child process: the submission's and the runner."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,40 +11,40 @@ from starter.contract.hookspecs import Competition
 from starter.contract.submissions import Kind
 
 PARTS = ("report", "graph", "transforms", "weights")
-"""What a submission's process sends back: a line of JSON with the parts' lengths, then the parts."""
+"""The parts of a reply from a submission's process: a line of JSON with their lengths, then the parts."""
 
 MAX_REPORT = 2**20
 """The longest report, bytes."""
 
 EXIT_OUTPUT = 3
-"""Its exit status when the reply could not be written whole."""
+"""That process's exit status when it could not write the whole reply."""
 
 
 class WorkerJob(Record):
-    """What the submission's process is asked to do."""
+    """A job for the submission's process."""
 
     name: str
     """The submission's name."""
     path: Path
-    """The plugin's file or folder: its name, or the whole path of an installed one."""
+    """The plugin's file or folder: its name, or the full path of an installed one."""
     kind: Kind
-    """Which of the two, or an entry point."""
+    """A file, a folder or an entry point."""
     competition: Competition
-    """What the plugin may know."""
+    """What the plugin may see of the competition."""
     cpu_seconds: int
-    """Processor time."""
+    """Most processor time, seconds."""
     memory_mb: int
-    """Memory, MiB."""
+    """Most memory, MiB."""
     threads: int
-    """How many threads."""
+    """Most threads."""
     scratch_mb: int
-    """Files in its scratch folder, MiB."""
+    """Most files in its scratch folder, MiB."""
     output_mb: int
-    """The whole reply, MiB."""
+    """Largest reply, MiB."""
     hidden: tuple[str, ...] = ()
-    """Installed modules that it is not to find."""
+    """Installed modules that it cannot import."""
     files: dict[str, int]
-    """Its files, relative to the folder it is unpacked in, with their lengths; the bytes follow."""
+    """The plugin's files by relative path, with their lengths; the bytes follow."""
 
 
 class WorkerReport(Record):
@@ -53,11 +53,11 @@ class WorkerReport(Record):
     problems: tuple[Problem, ...] = Field(max_length=100)
     """All problems found."""
     thop_macs: int | None = Field(default=None, ge=0, lt=2**63)
-    """What thop counts on the module, in the participant's own process: it can be fooled."""
+    """MACs as thop counts them in the submission's own process, which can forge them."""
     has_weights: bool = True
     """Whether it loaded a weights file."""
     opened: tuple[Annotated[str, Field(max_length=300)], ...] = Field(default=(), max_length=100)
-    """The names of the pickled checkpoints that the plugin itself has opened."""
+    """The names of the pickled checkpoints that the plugin itself opened."""
     title: str | None = Field(default=None, max_length=80)
     """Submission.name."""
     authors: tuple[Annotated[str, Field(max_length=80)], ...] = Field(default=(), max_length=20)
@@ -72,28 +72,28 @@ class KeptImages(Record):
     folder: Path
     """Shared by every process of this machine."""
     limit_mb: int
-    """How large it may become, MiB."""
+    """Its largest size, MiB."""
     fingerprint: str
-    """Of the data set that the images are of."""
+    """The fingerprint of the images' data set."""
 
 
 class RunnerSetup(Record):
-    """What the runner is started with."""
+    """The settings that the runner starts with."""
 
     cost_version: int
-    """The cost rule that graphs are counted and run by."""
+    """The cost rule by which graphs are counted and run."""
     cost_rules: tuple[Path, ...] = ()
-    """An organizer's files."""
+    """The organizer's files with cost rules."""
     packages: tuple[str, ...] = ()
-    """Requirements whose versions it says besides torch's."""
+    """Requirements whose installed versions it reports."""
     readable: tuple[Path, ...] = ()
-    """What it may read besides the Python environment, once its sandbox is in force."""
+    """What it may read besides the Python environment, once it is in its sandbox."""
     locked: bool = True
     """Whether it enters a sandbox."""
 
 
 class KeepRequest(Record):
-    """Images to be decoded and kept, for whoever wants the same."""
+    """Images to decode and keep, for every process that needs the same ones."""
 
     transforms: Path
     """transforms.json."""
@@ -106,22 +106,22 @@ class KeepRequest(Record):
 
 
 class SpeedRequest(Record):
-    """A graph to be timed beside the baseline's."""
+    """How to time a graph against the baseline's."""
 
     graph: Path
     """The baseline's graph.json."""
     weights: Path
     """The baseline's weights.safetensors."""
     seconds: float = Field(default=4.0, gt=0)
-    """Processor time for each batch size in one taking; a slow network takes longer."""
+    """Processor time for each batch size in one repetition; a slow network takes longer."""
     takings: int = Field(default=1, ge=1)
-    """How often all batch sizes are timed, one after the other."""
+    """Repetitions of the whole measurement."""
     seed: int = 0
-    """Of the order of the blocks, the images and where memory lies."""
+    """The seed of the order of the blocks, the images and the memory layout."""
 
 
 class RunnerRequest(Record):
-    """One graph to be counted and run."""
+    """One graph to count and run."""
 
     graph: Path
     """graph.json."""
@@ -130,7 +130,7 @@ class RunnerRequest(Record):
     transforms: Path
     """transforms.json."""
     num_classes: int
-    """How many logits there must be."""
+    """Number of logits that the graph must return."""
     dataset: Path
     """The data set's folder; only its images are read."""
     image_ids: tuple[str, ...]
@@ -142,26 +142,26 @@ class RunnerRequest(Record):
     kept: KeptImages | None = None
     """Where decoded images are kept; None: nowhere."""
     device: str = "cpu"
-    """What the graph is run on."""
+    """The device to run the graph on."""
     speed: SpeedRequest | None = None
-    """What the graph is timed beside; None: it is not timed."""
+    """How to time the graph against the baseline; None: it is not timed."""
     where: Path | None = None
-    """A file that names each operator before it runs, so that a crash leaves its place; slow."""
+    """A file for the name of each operator before it runs, so that a crash shows its place; slow."""
 
 
 class RunnerReply(Record):
-    """What became of a request."""
+    """The reply to a request."""
 
     problems: tuple[Problem, ...] = ()
-    """What is wrong with the submission; then there are no logits."""
+    """Problems with the submission; if there are any, there are no logits."""
     data_problems: tuple[Problem, ...] = ()
-    """What is wrong with the data set; then there are no logits."""
+    """Problems with the data set; if there are any, there are no logits."""
     host_problems: tuple[Problem, ...] = ()
-    """What this machine could not do; then there are no logits."""
+    """Failures of this machine; if there are any, there are no logits."""
     cost: CostReport | None = None
-    """What one image costs."""
+    """The cost of one image."""
     costs: GraphCosts | None = None
-    """What it needs beside MACs."""
+    """Its costs besides MACs."""
     params: int | None = None
     """Elements of the parameters in use."""
     input_shape: tuple[int, int, int] | None = None
@@ -173,11 +173,11 @@ class RunnerReply(Record):
 
 
 class RunnerHello(Record):
-    """The runner's first line: it is ready, and this is what it counts and runs with."""
+    """The runner's first line: it is ready, and these are its versions."""
 
     cost_version: str = ""
     """The version of the cost rule."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Python, torch and torchvision, and the packages that it is asked for."""
     problems: tuple[Problem, ...] = ()
-    """Why it does not count: a self test that came out wrong, a rule that is not valid."""
+    """Why it refuses to count: a failed self test, or a cost rule that is not valid."""

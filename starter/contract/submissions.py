@@ -54,7 +54,7 @@ class SubmissionSource:
 
     @property
     def folder(self) -> Path:
-        """The folder that the submission's own files lie in."""
+        """The folder of the submission's own files."""
         return self.path if self.path.is_dir() else self.path.parent
 
     def owns(self, filename: str) -> bool:

@@ -1,5 +1,6 @@
 """Check a whole data set, every image decoded: what `starter data check` shows."""
 
+import contextlib
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -175,7 +176,7 @@ def _check_rows(dataset: Dataset, report: CheckReport) -> None:
     if surplus := sorted(present - set(split_of)):
         complaints.append(("images", f"{len(surplus)} files that no CSV file lists: {_some(surplus)}"))
     report.problems += [problem(Code.BAD_DATASET, where=where, got=got) for where, got in complaints]
-    if not missing:
+    with contextlib.suppress(UsageError):  # a file is missing or cannot be read: a problem noted already
         report.fingerprint = dataset.fingerprint()
 
 
@@ -269,7 +270,7 @@ def _same_files(report: CheckReport) -> Iterator[tuple[str, str]]:
 
 
 def _crossing(dataset: Dataset) -> Iterator[tuple[str, str]]:
-    """Yield the groups whose images stand in several splits."""
+    """Yield the groups with images in several splits."""
     splits: dict[str, set[str]] = defaultdict(set)
     for row in dataset.train():
         splits[row.group].add("validation" if row.is_validation else "train")

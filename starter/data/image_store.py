@@ -7,7 +7,7 @@ names it. No label is known here, so a process that must not see labels can use 
 import io
 import math
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from threading import Lock
 from warnings import catch_warnings, simplefilter
@@ -15,7 +15,8 @@ from zipfile import BadZipFile, ZipFile
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from starter.contract.errors import Code, usage_error
+from starter.contract.errors import Code, UsageError, problem, usage_error
+from starter.contract.text import typed
 from starter.data.pixels import DepthError, to_rgb
 
 
@@ -25,6 +26,20 @@ class ImageError(Exception):
     def __init__(self, image_id: str, reason: str) -> None:
         self.image_id, self.reason = image_id, reason
         super().__init__(f"{image_id}: {reason}")
+
+
+def broken_images(root: Path, broken: Sequence[ImageError]) -> UsageError:
+    """Return the error U203 for broken or missing images of the data set in `root`: one problem each."""
+    name = root.resolve().name
+    hint = f"{typed('starter', 'data', 'check', root)} lists all of them; restore the files."
+    return UsageError(
+        [
+            problem(
+                Code.BROKEN_IMAGES, where=f"data set {name}: {error.image_id}", got=error.reason, hint=hint
+            )
+            for error in broken
+        ]
+    )
 
 
 def id_problem(image_id: str) -> str:

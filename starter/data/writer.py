@@ -32,13 +32,13 @@ from starter.data.options import Description, Shares
 
 __all__ = [
     "TRAINED", "Description", "Item", "Shares", "Split",
-    "assign_splits", "refuse_existing", "shuffled_numbers", "write_dataset",
+    "assign_splits", "refuse_existing", "shuffled_numbers", "toml_of", "write_dataset",
 ]  # fmt: skip
 
 Split = Literal["train", "validation", "Public", "Private"]
 
 TRAINED = ("train", "validation")
-"""The splits that stand in train.csv."""
+"""The splits that train.csv holds."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Item:
     split: Split
     """Where it goes."""
     group: str = ""
-    """Images of one group stand in one split."""
+    """Images of one group are in one split."""
 
 
 def write_dataset(
@@ -96,7 +96,7 @@ def _write(root: Path, items: Iterable[Item], description: Description, *, zip_i
             rows.append((item.image_id, description.classes[item.label], item.group, item.split))
     rows.sort()
     info = _info(description, mean=pixels.mean(), std=pixels.std())
-    (root / INFO_NAME).write_text(_toml(info), encoding="utf-8", newline="\n")
+    (root / INFO_NAME).write_text(toml_of(info), encoding="utf-8", newline="\n")
     train = [row for row in rows if row[3] in TRAINED]
     test = [row for row in rows if row[3] not in TRAINED]
     if not train or not test:
@@ -127,7 +127,8 @@ def _info(description: Description, **numbers: tuple[float, float, float]) -> Da
         raise usage_error(Code.BAD_DATASET, where=place, got=got, expected=first["msg"], hint=hint) from error
 
 
-def _toml(info: DatasetInfo) -> str:
+def toml_of(info: DatasetInfo) -> str:
+    """Return dataset.toml."""
     # JSON's strings, numbers and lists are TOML's too.
     values = info.model_dump(mode="json")
     return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items())

@@ -1,11 +1,11 @@
 """The uncertainty of a score: a bootstrap over the evaluation images, paired between entries.
 
-All entries are scored on the same draws, so the spread of a difference between two entries
-is not hidden by what is hard for both. Images of one group (crops of one photograph) are
-drawn together: they are not independent. Nothing is assumed of how close rivals are, so
-among many entries of nearly equal strength the chance to stay ahead is too sure.
-`scipy.stats.bootstrap` does not fit: its samples are as large as the original, so none stands for
-the private images (`unseen`), its intervals are not those that records hold, and it takes longer.
+All entries are scored on the same draws, so images that are hard for both entries do not
+hide the spread of their difference. Images of one group (crops of one photograph) are
+drawn together, because they are not independent. The bootstrap assumes nothing about how
+close rivals are, so it overstates the chance to stay ahead among many nearly equal entries.
+`scipy.stats.bootstrap` does not fit: its samples are as large as the original, so none can represent
+the private images (`unseen`), its intervals differ from those in existing records, and it is slower.
 B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993; chapters 8 and 13.
 """
 
@@ -26,11 +26,11 @@ class Resampling:
 
     Args:
         labels: the label of each image.
-        num_classes: how many classes there are, with an image or not.
-        groups: which images belong together; empty text stands alone.
-        unseen: how many images of a new sample (the private half) the draws stand for; each
-            draw then has two steps, what is not known of the images' source and what the new
-            sample adds. None: draws of these images, for the spread of what was measured.
+        num_classes: the number of classes, with or without an image.
+        groups: the group of each image; an image with an empty group is independent.
+        unseen: the size of a new sample (the private half) that the draws represent; each
+            draw then has two steps: the uncertainty about the images' source, and the spread
+            of the new sample. None: draws of these images, for the spread of what was measured.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ def interval(values: Floats) -> tuple[float, float]:
 def tie_groups(scores: Sequence[Floats]) -> list[int]:
     """Return a group number, from 1, for each entry of a ranking.
 
-    An entry is in the group of the entry before it as long as it cannot be told from the
-    group's first: the interval of their paired difference includes 0.
+    An entry joins the group of the entry before it as long as it is indistinguishable from the
+    group's first entry: the interval of their paired difference includes 0.
 
     Args:
-        scores: the scores of each entry's draws, in the order of the ranking.
+        scores: the scores of each entry's draws, in ranking order.
     """
     groups: list[int] = []
     first = None

@@ -55,7 +55,7 @@ SMOKE = Scope(images=120)
 VALIDATE = Scope(images=32, scored=False, extremes=True)
 """Everything but F1 and score."""
 PROFILE = Scope(layers=True, reference_must_hold=False)
-"""What each layer costs, and the score where there is a reference."""
+"""The cost of each layer, and the score if there is a reference."""
 LAYERS = Scope(images=0, layers=True, reference_must_hold=False)
 """What each layer costs, without running an image."""
 
@@ -196,7 +196,7 @@ class Evaluator:
         return Evaluation(EvaluationResult(**fields), predictions, probabilities, measurement)
 
     def score_on(self, evaluation: Evaluation, usage: Usage) -> UsageScore | None:
-        """Return the figures on the images of one usage; None where there is no score or no such image."""
+        """Return the figures on the images of one usage; None if there is no score or no such image."""
         result = evaluation.result
         if evaluation.predictions is None or result.macs is None or self._scorer is None:
             return None
@@ -208,7 +208,7 @@ class Evaluator:
         return self._labelled(usage)
 
     def _prepare(self) -> None:
-        """See that scores may stand, and import what takes long, while the first plugin is exported."""
+        """Check the reference and import slow packages while the first plugin is exported."""
         self._check_reference()
         if self._scope.scored and self.labelled():
             import sklearn.metrics  # noqa: F401, PLC0415 - two seconds
@@ -265,7 +265,7 @@ class Evaluator:
         return fields
 
     def _over_budget(self, counts: Counts) -> dict[str, Any]:
-        """Return the fields of an entry that is over the competition's budget; none where it is not."""
+        """Return the fields of an entry that exceeds the competition's budget; none otherwise."""
         problems = tuple(
             problem(
                 Code.OVER_BUDGET,

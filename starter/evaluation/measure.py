@@ -1,13 +1,11 @@
-"""Measure submissions without their labels: what each one costs and what it answers.
+"""Measure submissions without labels: the cost of each one and its answers.
 
-A submission's own process gives a graph (`export`); our label-free process counts it and
+A submission's own process returns a graph (`export`); the kit's label-free process counts it and
 runs it on the images (`Runner`). While one graph runs, the next plugin is
-exported. What comes out meets the labels in evaluate.py; on a cluster, in another machine.
+exported. evaluate.py compares the answers with the labels; on a cluster, on another machine.
 """
 
 import contextlib
-import os
-import platform
 import shutil
 import tempfile
 import threading
@@ -16,7 +14,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,6 +33,7 @@ from starter.contract.protocol import (
     WorkerReport,
 )
 from starter.contract.submissions import Kind, SubmissionSource
+from starter.contract.system.processors import machine
 from starter.evaluation.runner.client import Exported, export
 from starter.evaluation.runner.process import Keeper, Runner
 from starter.evaluation.runner.speed import SpeedMeasurer, SpeedPlan
@@ -43,66 +41,66 @@ from starter.sandbox.choice import open_sandbox
 from starter.sandbox.protocol import Sandbox
 
 _AHEAD = 1
-"""How many submissions are exported before they can be run: each may hold its weights on the disk."""
+"""How many submissions are exported ahead of running them: each may keep its weights on the disk."""
 
 
 class WorkerLostError(Exception):
-    """Whoever measured is gone, with what it had in hand: the machine's fault, and another may try."""
+    """The worker is lost, with its submission: the machine's fault, so another worker may retry."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """What is measured on: images without their labels."""
+    """The images to measure on, without their labels."""
 
     root: Path
-    """The data set's folder; nothing but its images is read."""
+    """The data set's folder; only its images are read."""
     ids: tuple[str, ...]
-    """Which images, in order."""
+    """The images, in order."""
     competition: Competition
-    """What a plugin may know of the data set."""
+    """What a plugin may see of the data set."""
     kept: KeptImages | None = None
     """Where decoded images are kept; None: nowhere."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one submission costs and answers."""
+    """The cost of one submission and its answers."""
 
     source: SubmissionSource
-    """Which submission."""
+    """The submission."""
     report: WorkerReport = field(default_factory=lambda: WorkerReport(problems=()))
-    """What its own process said."""
+    """The report of its own process."""
     reply: RunnerReply = field(default_factory=RunnerReply)
-    """What our process counted."""
+    """The counts of the kit's process."""
     problems: tuple[Problem, ...] = ()
-    """Everything that is wrong; then there are no logits."""
+    """All problems; if there are any, there are no logits."""
     logits: np.ndarray[Any, np.dtype[np.float32]] | None = None
     """Shape (images, classes), in the order of the images."""
     log: str = ""
-    """The end of what its code printed."""
+    """The last lines that its code printed."""
     used: dict[str, float] = field(default_factory=dict)
-    """What its process used, by the names of competition.Limits."""
+    """What its process used, under the names of competition.Limits."""
     seconds: float = 0
     """Wall-clock time from its turn to its result."""
     graph: bytes = b""
     """graph.json as it was counted."""
     weights_header: bytes = b""
-    """The head of weights.safetensors: names, types and shapes of the tensors, no values."""
+    """The header of weights.safetensors: names, types and shapes of the tensors, no values."""
     transforms: bytes = b""
     """transforms.json as it was run."""
 
 
 class MeasurerProtocol(Protocol):
-    """Whoever measures: a `LocalMeasurer`, or one on another machine (organizer/cluster/driver.py)."""
+    """A `LocalMeasurer`, or a measurer on another machine (organizer/cluster/driver.py)."""
 
     isolation: Level
-    """How submissions are isolated there."""
+    """The isolation level of its submissions."""
     machine: str
-    """What it runs on."""
+    """The machine that it runs on."""
 
     @property
     def hello(self) -> RunnerHello:
-        """What graphs are counted and run with."""
+        """The versions that count and run graphs."""
 
     def measure(
         self, sources: Iterable[SubmissionSource], *, meanwhile: Callable[[], None] = ...
@@ -110,20 +108,20 @@ class MeasurerProtocol(Protocol):
         """As `LocalMeasurer.measure`."""
 
     def close(self) -> None:
-        """End what it has started."""
+        """End the processes that it started."""
 
 
 class LocalMeasurer:
-    """Measures submissions in this machine, one after another on one set of images.
+    """Measures submissions on this machine, one after another on one set of images.
 
     Args:
         competition: the rules.
-        images: what to run on; without ids there are no logits.
-        isolation: what `sandbox.choice.choose` has chosen.
+        images: the images to run on; without ids there are no logits.
+        isolation: the choice of `sandbox.choice.choose`.
         profile: whether to measure each layer too.
-        threads: how many threads a graph is run with; None: as many as processors are available.
-        device: what it is run on, cpu or cuda.
-        speed: how each is timed beside the baseline; None: it is not.
+        threads: the threads that run a graph; None: one for each available processor.
+        device: the device that runs it, cpu or cuda.
+        speed: how to time each against the baseline; None: it is not timed.
 
     Raises:
         HostError: the runner does not start.
@@ -160,17 +158,21 @@ class LocalMeasurer:
             beside=baseline if speed else None,
         )
         self._keeper = Keeper(competition.limits) if images.kept else None
+        self._streams: Sandbox | None = None  # what streams of submissions share
+        self._stop = threading.Event()
 
     def close(self) -> None:
-        """End the runner and remove what was kept."""
+        """End the runner and any measurement under way, and remove its files."""
+        self._stop.set()
         self._runner.close()
-        if self._keeper is not None:
-            self._keeper.close()
+        for other in (self._keeper, self._streams):
+            if other is not None:
+                other.close()
         self._folder.cleanup()
 
     @property
     def hello(self) -> RunnerHello:
-        """What graphs are counted and run with; waits until the runner has loaded."""
+        """The versions that count and run graphs; waits until the runner has loaded."""
         return self._runner.hello
 
     def measure(
@@ -179,16 +181,13 @@ class LocalMeasurer:
         """Yield the measurement of each submission, in order; a failure is one too.
 
         Args:
-            sources: which; more than one step ahead they are not asked for.
+            sources: the submissions; the next is taken at most one step ahead. Streams share a sandbox.
             meanwhile: called once, while the first is being exported.
 
         Raises:
             UsageError: the data set has broken images.
         """
-        known = sources if isinstance(sources, Sequence) else ()
-        readable = [c.folder for c in known if c.kind is Kind.ENTRY_POINT]
-        sandbox = self.sandbox(forks=len(known) != 1, readable=readable)
-        stop = threading.Event()
+        self._stop = stop = threading.Event()
         coming = iter(sources)
         waiting: deque[tuple[SubmissionSource, Future[Exported]]] = deque()
 
@@ -196,7 +195,7 @@ class LocalMeasurer:
             for source in islice(coming, _AHEAD + 1 - len(waiting)):
                 waiting.append((source, pool.submit(self.export, source, sandbox, stop)))
 
-        with sandbox, ThreadPoolExecutor(max_workers=1) as pool:
+        with self._sandbox_for(sources) as sandbox, ThreadPoolExecutor(max_workers=1) as pool:
             try:
                 export_ahead()
                 meanwhile()
@@ -209,24 +208,33 @@ class LocalMeasurer:
                 for _, future in waiting:
                     future.cancel()
 
+    @contextlib.contextmanager
+    def _sandbox_for(self, sources: Iterable[SubmissionSource]) -> Iterator[Sandbox]:
+        if isinstance(sources, Sequence):
+            readable = [c.folder for c in sources if c.kind is Kind.ENTRY_POINT]
+            with self.sandbox(forks=len(sources) != 1, readable=readable) as own:
+                yield own
+        else:
+            self._streams = self._streams or self.sandbox()
+            yield self._streams
+
     def sandbox(self, *, forks: bool = True, readable: Sequence[Path] = ()) -> Sandbox:
         """Start a process for submissions, by the competition's rules."""
         limits = self._competition.limits
         return open_sandbox(self._isolation, limits=limits, forks=forks, readable=readable)
 
     def export(self, source: SubmissionSource, sandbox: Sandbox, stop: threading.Event) -> Exported:
-        """Have one submission exported.
+        """Export one submission in its sandbox.
 
         Raises:
             HostError: the sandbox does not start, or broke.
-            ParticipantError: the baseline, which comes first where there is one to be timed beside, fails.
+            ParticipantError: the baseline fails, which is exported first if speed is measured.
         """
         limits = self._competition.limits
         if self._speed is not None:
             self._speed.prepare(self._images.competition, limits, sandbox, stop)
         folder = Path(tempfile.mkdtemp(dir=self._folder.name))
-        problems = source.problems(limits)
-        if problems:
+        if problems := source.problems(limits):
             return Exported(WorkerReport(problems=tuple(problems)), folder, "")
         with self._speed.quiet if self._speed else contextlib.nullcontext():
             packages = self._competition.environment.packages
@@ -243,11 +251,11 @@ class LocalMeasurer:
         return exported
 
     def run(self, source: SubmissionSource, exported_by: Callable[[], Exported]) -> Measurement:
-        """Have what was exported counted and run.
+        """Count and run an exported submission in the runner.
 
         Args:
-            source: which submission.
-            exported_by: gives what `export` returns, or raises what it raises.
+            source: the submission.
+            exported_by: returns the result of `export`, or raises its error.
 
         Raises:
             UsageError: the data set has broken images.
@@ -270,7 +278,7 @@ class LocalMeasurer:
         return replace(found, seconds=round(time.monotonic() - started, 3))
 
     def _run(self, folder: Path, found: Measurement) -> Measurement:
-        """Have a graph counted, and run unless something is wrong already; return what came out."""
+        """Count a graph in the runner, and run it if there is no problem yet; return the measurement."""
         logits = folder / "logits.npy"
         image_ids = () if found.problems else self._images.ids
         request = RunnerRequest(
@@ -304,20 +312,8 @@ class LocalMeasurer:
         )
 
 
-@cache
-def machine() -> str:
-    """Return the processor's name and how many cores it has."""
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return f"{name}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
-
-
 def _safetensors_header(path: Path) -> bytes:
-    """Return the length and the JSON that a safetensors file begins with; the reader has accepted it."""
+    """Return the length and the JSON header of a safetensors file that the reader has accepted."""
     with path.open("rb") as file:
         length = file.read(8)
         return length + file.read(int.from_bytes(length, "little"))

@@ -1,7 +1,7 @@
-"""What an organizer keeps of one evaluation: enough to show the result and to verify it.
+"""The record of one evaluation that an organizer keeps: enough to show the result and to verify it.
 
-An `EvaluationRecord` says what came out, of what, under which rules and on which machine;
-`Evidence` holds the answers and the program behind it. Its JSON Schema is published:
+An `EvaluationRecord` holds the result, the submission, the rules and the machine;
+`Evidence` holds the answers and the program behind it. The JSON Schema is published:
 `starter leaderboard --schema`.
 """
 
@@ -23,11 +23,11 @@ from starter.contract.results import EvaluationResult, Reference, UsageScore
 from starter.submission.content import sha256
 
 GRAPH, WEIGHTS_HEADER, TRANSFORMS = "graph.json", "weights.header", "transforms.json"
-"""The members of a program."""
+"""The members of a program's zip."""
 
 
 class Context(Record):
-    """What a result holds under; where one of these has changed since, a result is stale."""
+    """The conditions that a result holds under; when one of them changes, the result is stale."""
 
     data: str
     """The fingerprint of the data set."""
@@ -40,7 +40,7 @@ class Context(Record):
 
     @classmethod
     def of(cls, competition: CompetitionFile, data_fingerprint: str, reference: Reference) -> Self:
-        """Return what holds now."""
+        """Return the conditions that hold now."""
         budget = competition.budget.model_dump(mode="json", exclude_none=True)
         rules = {
             "score": competition.score.model_dump(mode="json", exclude={"cost_version"}),
@@ -56,7 +56,7 @@ class Context(Record):
         )
 
     def changed(self, now: "Context") -> tuple[str, ...]:
-        """Return the names of what is no longer as it was."""
+        """Return the names of the conditions that have changed."""
         return tuple(
             name.replace("_", " ")
             for name in type(self).model_fields
@@ -70,34 +70,34 @@ class EvaluationRecord(Record):
     schema_version: Literal[1] = 1
     """The version of this record."""
     submission: str
-    """The hash of the submission's files: with `context` the key of the record."""
+    """The hash of the submission's files; together with `context`, the key of the record."""
     context: Context
-    """What it holds under."""
+    """The conditions that the result holds under."""
     evaluated_at: datetime
-    """When, UTC."""
+    """Time of the evaluation, UTC."""
     result: EvaluationResult
     """The result, with the figures of the Public images only."""
     scores: dict[str, UsageScore] = Field(default_factory=dict)
-    """By usage. A participant's copy has "Public" only."""
+    """By usage. A participant's copy has only "Public"."""
     limits: Limits
-    """What the submission's process was allowed."""
+    """The limits of the submission's process."""
     used: dict[str, float] = Field(default_factory=dict)
-    """What it used, by the same names."""
+    """What that process used, under the same names."""
     versions: dict[str, str] = Field(default_factory=dict)
     """Python, torch, torchvision, the kit, the machine and its threads."""
     predictions: str = ""
-    """The hash of predictions.csv; empty where there is no answer."""
+    """The hash of predictions.csv; empty if there is none."""
     program: str = ""
-    """The hash of the program that was counted and run; empty where there is none."""
+    """The hash of the program that was counted and run; empty if there is none."""
     left_out: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
-    """What the zip that was evaluated held besides; another zip of the same content may hold other files."""
+    """Further files in the evaluated zip; another zip of the same submission may hold different ones."""
 
     def for_participant(self, *, withhold_predictions: bool = False) -> "EvaluationRecord":
-        """Return the copy that its author may have: no private figures, no path of the organizer's.
+        """Return the copy for its author: without private figures and without the organizer's paths.
 
-        Nor the time that it took: a network can take longer for some images than for others. Without
-        predictions their hash is left out as well, and each group's F1: that of a small group says which of
-        its images are right.
+        The time is left out too, because a network can take longer for some images than for others.
+        `withhold_predictions` also leaves out the hash of the predictions,
+        and the F1 of each group: that of a small group tells which of its images are right.
         """
         hidden = {"f1_by_group": None} if withhold_predictions else {}
         result = self.result.model_copy(update={"path": self.result.name, "seconds": 0.0, **hidden})
@@ -112,14 +112,14 @@ class EvaluationRecord(Record):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What an evaluation can be proved by."""
+    """What proves an evaluation."""
 
     labels: np.ndarray[tuple[int], np.dtype[np.uint16]]
     """The answer for each image, in the order of the data set's test.csv."""
     probabilities: np.ndarray[tuple[int], np.dtype[np.float32]]
-    """The softmax at that answer."""
+    """The softmax probability of that answer."""
     program: bytes
-    """A zip of the graph, the head of its weights and its transforms."""
+    """A zip of the graph, the header of its weights file and its transforms."""
 
     def to_bytes(self) -> bytes:
         """Return the answers as one block: all labels, then all probabilities."""
@@ -135,7 +135,7 @@ class Evidence:
 
 
 def pack_program(graph: bytes, weights_header: bytes, transforms: bytes) -> bytes:
-    """Return a program as a zip that is the same for the same content."""
+    """Return a program as a zip; equal content gives equal bytes."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         members = {GRAPH: graph, WEIGHTS_HEADER: weights_header, TRANSFORMS: transforms}

@@ -1,4 +1,4 @@
-"""Scores of submissions against one reference: where a cost and answers become a score."""
+"""Score submissions against one reference: turn a cost and predictions into a score."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from starter.contract.competition import ScoreRules
 from starter.contract.errors import Code, usage_error
 from starter.contract.results import Reference, UsageScore
+from starter.data.dataset import Dataset
 from starter.evaluation.bootstrap import Floats, interval
 from starter.evaluation.labelled import LabelledImages, Usage
 from starter.evaluation.scoring import F1, Counts, Score, compute_score, f1_terms
@@ -25,12 +26,12 @@ class Scorer:
         self._baseline = Counts.of(reference)
 
     def score(self, counts: Counts, f1: float, usage: Usage | None = None) -> Score | None:
-        """Return the score of a cost and an F1; None where the count that is scored is missing.
+        """Return the score of a cost and an F1; None if a scored count is missing.
 
         Args:
-            counts: of one image.
+            counts: the cost of one image.
             f1: the macro F1.
-            usage: the images that the F1 is of; None: all.
+            usage: the images that the F1 was computed on; None: all.
         """
         ratio = counts.over(self._baseline, self._rules)
         if ratio is None:
@@ -44,23 +45,12 @@ class Scorer:
         )
 
     def ranked(self, score: Score, f1: F1) -> bool:
-        """Say whether an entry takes part in the ranking: F1 and that of the worst group reach the floors.
-
-        Raises:
-            UsageError: there is a floor for groups, and the data set has none.
-        """
+        """Say whether an entry is ranked: its F1 and that of its worst group, if any, reach the floors."""
         floor, worst = self._rules.group_floor, f1.worst_group
-        if floor is not None and worst is None:
-            raise usage_error(
-                Code.BAD_COMPETITION,
-                where="competition.toml: score.group_floor",
-                expected="a column of groups in solution.csv, such as camera",
-                got="none",
-            )
         return score.ranked and (floor is None or worst is None or worst >= floor)
 
     def drawn(self, macs_ratio: float, f1: Floats, usage: Usage | None = None) -> Floats:
-        """Return the scores of many draws of the F1."""
+        """Return the score of each bootstrap draw of the F1."""
         terms = f1_terms(f1, baseline_f1=self._reference.f1_on(usage), rules=self._rules)
         return macs_ratio + terms
 
@@ -68,12 +58,12 @@ class Scorer:
         """Return the figures on the images of one usage, with their intervals.
 
         Args:
-            images: whose figures.
-            predictions: the label of every evaluation image, in the order of test.csv.
-            counts: of one image.
+            images: the images of that usage.
+            predictions: the predicted label of every evaluation image, in the order of test.csv.
+            counts: the cost of one image.
 
         Returns:
-            UsageScore | None: None where there is no such image, or the count that is scored is missing.
+            UsageScore | None: None if the usage has no image or a scored count is missing.
         """
         if not images:
             return None
@@ -93,7 +83,7 @@ class Scorer:
 
 
 def f1_fields(f1: F1) -> dict[str, Any]:
-    """Return an F1 by the names that results give it."""
+    """Return an F1 under the field names of a result."""
     return {
         "macro_f1": f1.macro,
         "f1_per_class": f1.per_class,
@@ -102,3 +92,21 @@ def f1_fields(f1: F1) -> dict[str, Any]:
         "f1_by_group": f1.by_group,
         "worst_group_f1": f1.worst_group,
     }
+
+
+def require_groups(rules: ScoreRules, dataset: Dataset) -> None:
+    """See that a floor for groups has groups to apply to, where it decides about places.
+
+    A participant's own data may have none.
+
+    Raises:
+        UsageError: the data set's solution.csv has no column of groups.
+    """
+    if rules.group_floor is not None and not dataset.grouped_by:
+        raise usage_error(
+            Code.BAD_COMPETITION,
+            where="competition.toml: score.group_floor",
+            expected="a column of groups in solution.csv, such as camera",
+            got="none",
+            hint="Add the column to solution.csv, or remove group_floor.",
+        )

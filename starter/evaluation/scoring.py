@@ -1,13 +1,19 @@
-"""The score: the only place where its formula stands.
+"""The score: the only place that defines its formula.
 
     score   = MACs / MACs_baseline + f1_term            lower is better
     f1_term = 1                                  F1 < floor
             = penalty * (1 - F1 / F1_baseline)   floor <= F1 < F1_baseline
             = reward * (1 - F1 / F1_baseline)    F1 >= F1_baseline
 
-The constants come from competition.toml. F1 is the macro F1 over the fixed class list.
+The constants come from competition.toml. F1 is the macro F1 over the fixed class list. Three presets
+of competition.toml change the formula (docs/scoring.md names their sources):
+
+    ntire           score = sum of weight * exp(2 * cost / cost_baseline); F1 only has to reach the floor
+    budget          score = 1 - F1 / F1_baseline; costs are limited, not scored
+    rank-average    score of a board = weighted mean of an entry's ranks by each cost and by F1
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, Self
 
@@ -18,6 +24,8 @@ from starter.contract.competition import Budget, ScoreRules
 from starter.contract.errors import Code, usage_error
 from starter.contract.results import Branch, EvaluationResult, Reference
 
+_MOST_EXPONENT = 350.0
+
 
 class Score(NamedTuple):
     """A score and its terms."""
@@ -25,15 +33,15 @@ class Score(NamedTuple):
     score: float
     """macs_ratio + f1_term; lower is better."""
     macs_ratio: float
-    """What is scored, over the baseline's: MACs, or the weighted costs of competition.toml."""
+    """What the costs add: MACs over the baseline's, or as competition.toml weighs them."""
     f1_term: float
-    """What the F1 adds."""
+    """The F1's part of the score."""
     branch: Branch
     """Which case of the f1_term applied."""
 
     @property
     def ranked(self) -> bool:
-        """Whether the entry takes part in the ranking; a constant answer must not tie the baseline."""
+        """Whether the entry is ranked; a constant answer must not tie with the baseline."""
         return self.branch != "below_floor"
 
 
@@ -51,16 +59,16 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 class F1(NamedTuple):
-    """Macro F1 and what it is the mean of."""
+    """Macro F1 and the per-class values that it averages."""
 
     macro: float
     """Mean over all classes of the list."""
     per_class: dict[str, float]
     """By class name."""
     absent: tuple[str, ...]
-    """Classes without an image; they count 0."""
+    """Classes without an image; each counts as 0."""
     accuracy: float
-    """Share of the images that are right; shown, not scored."""
+    """Share of correctly classified images; shown, not scored."""
     by_group: dict[str, float] | None = None
     """Of each group of images, the mean over the classes that it has; None where there are no groups."""
 
@@ -75,7 +83,7 @@ def compute_score(
 ) -> Score:
     """Return the score of one entry, with every term.
 
-    Where competition.toml weighs several costs, `macs` is `Counts.over` and `baseline_macs` is 1.
+    If competition.toml weighs several costs, `macs` is `Counts.over` and `baseline_macs` is 1.
 
     The original organizers' table (baseline 553 M MACs, F1 0.7), which rounds each term:
 
@@ -91,11 +99,40 @@ def compute_score(
     return Score(ratio + term, ratio, term, branch)
 
 
+def cost_term(ratio: float, rules: ScoreRules) -> float:
+    """Return what a cost adds to the score, unweighed: its ratio to the baseline's, or exp(2 ratio).
+
+    Beyond 350 times the baseline's an exponential cost grows no more, so that it stays a number.
+    """
+    return math.exp(2 * min(ratio, _MOST_EXPONENT)) if rules.exponential else ratio
+
+
+def mean_ranks(criteria: npt.ArrayLike, weights: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Return the weighted mean of each entry's ranks, shape (entries, ...).
+
+    Equal entries share the mean of their ranks.
+
+    Args:
+        criteria: shape (criteria, entries, ...), lower is better.
+        weights: of each criterion.
+
+    By MACs the first of two entries is ahead, by params they are equal, by F1 (negated) the second is:
+
+    >>> mean_ranks([[1, 2], [5, 5], [-0.8, -0.9]], [1, 1, 1]).tolist()
+    [1.5, 1.5]
+    """
+    from scipy.stats import rankdata  # noqa: PLC0415 - a second of import that most commands do not need
+
+    ranks = rankdata(np.asarray(criteria, dtype=np.float64), axis=1)
+    mean: npt.NDArray[np.float64] = np.average(ranks, axis=0, weights=weights)
+    return mean
+
+
 def f1_terms(f1: npt.ArrayLike, *, baseline_f1: float, rules: ScoreRules) -> npt.NDArray[np.float64]:
     """Return the f1_term of one F1, or of an array of any shape."""
     missing = 1 - np.asarray(f1, dtype=np.float64) / baseline_f1
     term = np.where(missing > 0, rules.penalty * missing, rules.reward * missing)
-    return np.where(np.asarray(f1) < rules.f1_floor, 1.0, term)
+    return np.where(np.asarray(f1) < rules.f1_floor, 0.0 if rules.exponential else 1.0, term)
 
 
 def cost_worth(
@@ -107,11 +144,11 @@ def cost_worth(
     rules: ScoreRules,
     digits: int | None = None,
 ) -> float:
-    """Return how much of a cost changes the score as much as `f1_step` of F1 does on a branch.
+    """Return the amount of a cost that changes the score as much as `f1_step` of F1 on a branch.
 
-    Below the floor that is 0: there the F1 does not count until the floor is reached. The baseline's
-    cost is divided by the weight of that cost in the score. `digits` behind the point are kept; None: a
-    whole number.
+    Below the floor that is 0, because F1 does not count there. `baseline_cost` is the baseline's cost
+    divided by the weight of that cost in the score. `digits` is the number of decimals; None rounds to
+    a whole number.
 
     >>> cost_worth(0.01, "reward", baseline_cost=14_000_000, baseline_f1=0.7, rules=ScoreRules())
     100000
@@ -120,18 +157,11 @@ def cost_worth(
     return round(weight * f1_step / baseline_f1 * baseline_cost, digits)
 
 
-def macro_f1(
-    labels: Sequence[int],
-    predictions: Sequence[int],
-    class_names: Sequence[str],
-    *,
-    groups: Sequence[str] = (),
-) -> F1:
-    """Return the F1 of every class and their mean, by scikit-learn.
+def macro_f1(labels: Sequence[int], predictions: Sequence[int], class_names: Sequence[str]) -> F1:
+    """Return the F1 of every class and their mean, computed by scikit-learn.
 
     The mean is over `class_names`, whether a class occurs or not: a class without
-    an image counts 0 and is named in `absent`. That of a group is over the classes that it
-    has: nobody can be right about others, and a floor is for all groups.
+    an image counts as 0 and is listed in `absent`.
     """
     from sklearn.metrics import f1_score  # noqa: PLC0415 - a second of import that most commands do not need
 
@@ -140,50 +170,32 @@ def macro_f1(
     per_class = {name: float(value) for name, value in zip(class_names, values, strict=True)}
     absent = tuple(name for i, name in enumerate(class_names) if i not in set(labels))
     accuracy = sum(a == b for a, b in zip(labels, predictions, strict=True)) / len(labels)
-    by_group = _f1_by_group(labels, predictions, groups) if groups else None
-    return F1(sum(per_class.values()) / len(per_class), per_class, absent, accuracy, by_group)
-
-
-def _f1_by_group(
-    labels: Sequence[int], predictions: Sequence[int], groups: Sequence[str]
-) -> dict[str, float]:
-    """Return the macro F1 of each group's images, by the groups' names."""
-    from sklearn.metrics import f1_score  # noqa: PLC0415 - as above
-
-    rows: dict[str, list[tuple[int, int]]] = {name: [] for name in sorted(set(groups))}
-    for group, label, prediction in zip(groups, labels, predictions, strict=True):
-        rows[group].append((label, prediction))
-    found = {}
-    for name, pairs in rows.items():
-        right, answered = zip(*pairs, strict=True)
-        classes = sorted(set(right))
-        found[name] = float(f1_score(right, answered, labels=classes, average="macro", zero_division=0.0))
-    return found
+    return F1(sum(per_class.values()) / len(per_class), per_class, absent, accuracy)
 
 
 class Counts(NamedTuple):
-    """What one image costs, in every way that is counted; None where there is no count."""
+    """The cost of one image in every unit that the kit counts; None if there is no count."""
 
     macs: int | None
-    """Ours."""
+    """MACs by the kit's operator table."""
     ptflops: int | None
-    """By the rule of ptflops, on our graph."""
+    """MACs by the rule of ptflops, on the kit's graph."""
     thop: int | None
-    """As thop sees it, on the participant's side."""
+    """MACs as thop counts them in the submission's process."""
     params: int | None = None
     """Elements of the parameters in use."""
     weight_bytes: int | None = None
-    """Of the constants that the program carries."""
+    """Bytes of the constants that the program carries."""
     peak_memory_bytes: int | None = None
-    """The most that is alive at once, with the weights."""
+    """The most bytes alive at once, weights included."""
     memory_access: int | None = None
     """Elements read and written."""
     depth: int | None = None
-    """Convolutions and matrix products one after another."""
+    """Convolutions and matrix products on the longest path."""
     bit_operations: int | None = None
     """MACs of contractions, each x the bits of both its operands / 1,024."""
     speed: float | None = None
-    """Time over the baseline's."""
+    """Time divided by the baseline's."""
 
     @classmethod
     def of(cls, measured: Reference | EvaluationResult) -> Self:
@@ -197,17 +209,24 @@ class Counts(NamedTuple):
         return cls(*macs, params=measured.params, **further, speed=speed)
 
     def over(self, baseline: Self, rules: ScoreRules) -> float | None:
-        """Return the weighted sum of each scored cost over the baseline's; None where one has no count."""
-        ratios: list[float] = []
+        """Return the weighted sum of the scored costs over the baseline's; None if a count is missing.
+
+        By NTIRE's formula the baseline scores e^2, whatever the weights:
+
+        >>> own = Counts(1, 1, 1, params=1, speed=1.0)
+        >>> round(own.over(own, ScoreRules(preset="ntire")), 4)
+        7.3891
+        """
+        terms: list[float] = []
         for name, weight in rules.weights.items():
             own, its = getattr(self, name), getattr(baseline, name)
             if own is None or not its:
                 return None
-            ratios.append(weight * (own / its))
-        return sum(ratios)
+            terms.append(weight * cost_term(own / its, rules))
+        return sum(terms)
 
     def exceeding(self, budget: Budget) -> list[tuple[str, float, float]]:
-        """Return the costs that are over a budget: name, the most that is allowed, what it is."""
+        """Return the costs that exceed a budget: name, limit and value."""
         limits = budget.model_dump(exclude_none=True)
         fields = {name: "speed" if name == "latency_ratio" else name for name in limits}
         found = ((name, most, getattr(self, fields[name])) for name, most in limits.items())
@@ -217,11 +236,11 @@ class Counts(NamedTuple):
 def check_reference(
     reference: Reference, *, rules: ScoreRules, dataset_fingerprint: str, cost_version: str, where: str
 ) -> None:
-    """See that scores may stand on a reference.
+    """Check that scores can be relative to a reference.
 
     Raises:
-        UsageError: it was measured on other data or under another cost rule, its F1
-            is below the floor, or a cost that is scored is missing or zero.
+        UsageError: the reference was measured on other data or under another cost rule, its F1
+            is below the floor, or a scored cost is missing or zero.
     """
     if reference.dataset_fingerprint != dataset_fingerprint:
         raise usage_error(
@@ -247,14 +266,14 @@ def check_reference(
     counts = Counts.of(reference)
     for name in rules.weights:
         count = getattr(counts, name)
-        if count is None and name != "thop":  # an earlier kit has measured it
+        if count is None and name != "thop":  # measured by an earlier kit
             raise usage_error(Code.STALE_REFERENCE, where=where, expected=f"a count of {name}", got="none")
         if not count:
             raise usage_error(Code.BASELINE_FREE, where=where, got=f"{name} = {count}")
 
 
 class RankKey(NamedTuple):
-    """What ranks an entry: keys compare field by field, and the lower one is ahead.
+    """The key that ranks an entry: keys compare field by field, and the lower one is ahead.
 
     The store sorts by columns of these names; docs/scoring.md shows the table.
     """
@@ -266,15 +285,15 @@ class RankKey(NamedTuple):
     minus_f1: float
     """Higher macro F1."""
     submitted_at: float
-    """Earlier entry, in seconds since 1970; 0 where nothing is handed in."""
+    """Earlier entry, in seconds since 1970; 0 for a result that nobody submitted."""
     name: str
     """Name of the entry, by code point."""
     team: str
-    """Name of the team, by code point; empty where there is none."""
+    """Name of the team, by code point; empty if there is none."""
 
 
 def rank_key(result: EvaluationResult) -> RankKey:
-    """Return the key of a result that no team has handed in."""
+    """Return the key of a result that no team submitted."""
     assert result.score is not None
     assert result.macs is not None
     assert result.macro_f1 is not None

@@ -1,9 +1,9 @@
 """Verify a result: recompute its figures from the answers and labels, and its cost from the program.
 
-Nothing of the submission is needed but what was kept with the result: the answer for each
-image, the graph, the head of its weights and its transforms. Weights have no say in the
-cost, so zeros stand for them; only the bit operations depend on their values, and are taken
-as the result says them.
+This needs only what is kept with the result: the answer for each image, the graph, the
+header of its weights file and its transforms. The values of the weights do not affect the
+cost, so zeros replace them; only the bit operations depend on the values, and keep their
+recorded number.
 """
 
 import csv
@@ -50,14 +50,14 @@ _TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Check:
-    """One figure of a record, and what it comes out as."""
+    """One recorded figure and the same figure recomputed."""
 
     name: str
-    """Which."""
+    """The figure's name."""
     said: Any
-    """What the record says."""
+    """The recorded value."""
     found: Any
-    """What it comes out as now."""
+    """The recomputed value."""
 
     @property
     def holds(self) -> bool:
@@ -75,7 +75,7 @@ def write_report(
     *,
     withhold_predictions: bool = False,
 ) -> Path:
-    """Write the participant's copy of a result, with its program, and with its answers if it may have them.
+    """Write the participant's copy of a result with its program, and its answers unless they are withheld.
 
     Returns:
         Path: result.json.
@@ -98,10 +98,10 @@ def answers_csv(evidence: Evidence, dataset: Dataset) -> str:
 
 
 def read_report(path: Path, dataset: Dataset) -> tuple[EvaluationRecord, Evidence | None]:
-    """Read a report: result.json, or the folder that it lies in.
+    """Read a report from result.json or from its folder.
 
     Raises:
-        UsageError: a file of it is missing or not valid.
+        UsageError: one of its files is missing or not valid.
     """
     record_path = path / RECORD if path.is_dir() else path
     try:
@@ -131,7 +131,7 @@ def verify(
     reference: Reference,
     runner: Runner,
 ) -> Iterator[Check]:
-    """Yield every figure of a record beside what it comes out as."""
+    """Yield every recorded figure with its recomputed value."""
     now = Context.of(competition, dataset.fingerprint(), reference)
     for name in Context.model_fields:
         yield Check(name.replace("_", " "), getattr(record.context, name), getattr(now, name))
@@ -145,7 +145,7 @@ def verify(
         said = getattr(record.result, name)
         if name not in {"ptflops_macs", "costs"} or said is not None:  # a record of an earlier kit has none
             yield from _figures(name, _plain(said), _plain(found))
-    if speed := record.result.speed:  # of what was timed there and then: the blocks say it again
+    if speed := record.result.speed:  # the recorded blocks give the ratio again
         yield Check("speed", speed.ratio, in_all([judged(b.batch, b.rounds) for b in speed.batches]))
     scorer = Scorer(reference, competition.score)
     for usage in USAGES:
@@ -163,14 +163,14 @@ def verify(
 
 
 def _shown(record: EvaluationRecord, score: UsageScore | None, name: str) -> Any:
-    """Return what a row shows of a score: an entry that failed after its images were run has no figures."""
+    """Return what a row shows of a score; an entry that failed after its images were run shows nothing."""
     if record.result.status is not Status.OK:
         return EvaluationResult.model_fields[name].default
     return getattr(score, name, None)
 
 
 def _plain(value: Any) -> Any:
-    """Return a record as the numbers that it holds; anything else as it is."""
+    """Return a record as a dictionary of its numbers, and anything else unchanged."""
     return value.model_dump() if isinstance(value, Record) else value
 
 
@@ -208,7 +208,7 @@ def _count(program: bytes, dataset: Dataset, runner: Runner) -> RunnerReply:
 
 
 def _counted(reply: RunnerReply, said: EvaluationResult) -> dict[str, Any]:
-    """Return what was counted by the names that results give it; bit operations as the result says them."""
+    """Return the counts under the field names of a result, with the recorded bit operations."""
     costs = reply.costs
     if costs is not None and said.costs is not None:
         costs = costs.model_copy(update={"bit_operations": said.costs.bit_operations})
@@ -220,7 +220,7 @@ def _counted(reply: RunnerReply, said: EvaluationResult) -> dict[str, Any]:
 
 
 def _write_zeros(path: Path, header: bytes) -> None:
-    """Write a safetensors file of the header's tensors; the zeros take no room on the disk."""
+    """Write a safetensors file with the header's tensors; the file is sparse, so zeros take no space."""
     tensors = json.loads(header[8:] or b"{}")
     ends = [tensor["data_offsets"][1] for name, tensor in tensors.items() if name != "__metadata__"]
     with path.open("wb") as file:

@@ -109,7 +109,7 @@ def conv_transpose_cost(call: Call) -> Cost:
 
 
 def convolution_cost(call: Call) -> Cost:
-    """Both kinds in one operator; which one is said by an argument."""
+    """Both kinds in one operator; an argument selects one."""
     return (conv_transpose_cost if call.arguments["transposed"] else conv_cost)(call)
 
 

@@ -317,7 +317,7 @@ BATCH_STATISTICS = frozenset(
 
 
 def hint(op: str) -> str:
-    """Return the next step for the author of a refused operator; empty where there is no special one."""
+    """Return the next step for the author of a refused operator; empty if there is no special one."""
     name = op.removeprefix("aten.").removesuffix(".default")
     for pattern, instead in INSTEAD.items():
         if re.search(rf"(?<![a-zA-Z])(?:{pattern})(?![a-zA-Z])", name):

@@ -150,7 +150,7 @@ def _is_getitem(args: list[AtenValue], kwargs: Mapping[str, AtenValue]) -> bool:
 def _check_references(file: GraphFile) -> None:
     known = {INPUT}
     keys = Counter(tensor.key for tensor in file.tensors)
-    if keys and max(keys.values()) > 1:  # each would be loaded anew
+    if keys and max(keys.values()) > 1:  # each would be loaded again
         raise _malformed("tensors", f"the key {max(keys, key=keys.__getitem__)!r} is used twice")
     for tensor in file.tensors:
         if tensor.name in known:

@@ -2,7 +2,7 @@
 
 Called by worker.py once the sandbox is in force, and by unlocked.py without one. The reply is a
 line of JSON with the lengths of the parts, then the parts; the weights go straight from the model's
-memory into it, so that nothing the kit writes lies in the submission's scratch folder.
+memory into it, so that no file of the kit's is in the submission's scratch folder.
 """
 
 import errno

@@ -227,7 +227,7 @@ def _module(fx_node: FxNode) -> str:
 
 
 def _source(fx_node: FxNode, source: SubmissionSource) -> str:
-    """Return the deepest line of the participant's own, or of the library where there is none."""
+    """Return the deepest line of the participant's own; if there is none, of the library."""
     frames = _FRAME.findall(fx_node.meta.get("stack_trace") or "")
     own = [f"{source.relative(file)}:{line}" for file, line in frames if source.owns(file)]
     library = [
@@ -305,7 +305,7 @@ def _refusal(fx_node: FxNode) -> refusals.Cause | None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    # torch.export warns about its own internals, and about nothing that the participant could mend.
+    # torch.export warns about its own internals, and about nothing that the participant could fix.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

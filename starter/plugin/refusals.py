@@ -134,7 +134,7 @@ def of_export(error: BaseException, model: torch.nn.Module) -> tuple[Cause, str]
 
 
 def observers(model: torch.nn.Module) -> str:
-    """Name the first module that records images for a later quantization; empty where there is none."""
+    """Name the first module that records images for a later quantization; empty if there is none."""
     held = _held(model, _QUANTIZED_MODULES)
     return held[1] if held and held[0] is OBSERVED else ""
 

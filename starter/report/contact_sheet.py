@@ -1,7 +1,7 @@
-"""Show a data set to people: samples of every class and its duplicates, as one PNG or for the page.
+"""Show a data set: samples of every class and its duplicates, as one PNG or for the page.
 
-The samples are drawn by a seed, from all splits. Broken images are left out; data/check.py
-names them. The page is in report/html/dataset.py.
+A seed draws the samples from all splits. Broken images are left out; data/check.py
+lists them. The page is in report/html/dataset.py.
 """
 
 import io
@@ -21,7 +21,7 @@ THUMBNAIL = 112
 """Longer side of a sample, pixels."""
 
 MOST_DUPLICATES = 24
-"""At most this many are shown, leaks first; all are counted."""
+"""Most duplicates shown, leaks first; all are counted."""
 
 _FONTS = (
     "DejaVu Sans", "Noto Sans CJK KR", "Noto Sans CJK JP", "NanumGothic", "NanumBarunGothic", "Malgun Gothic",
@@ -64,7 +64,7 @@ def samples(dataset: Dataset, rows: Sequence[ClassRow], *, per_class: int, seed:
 def duplicate_samples(
     dataset: Dataset, duplicates: Iterable[Duplicates]
 ) -> list[tuple[Duplicates, list[Sample]]]:
-    """Return the duplicates that are shown, those across splits first, with their images."""
+    """Return the duplicates to show with their images, those across splits first."""
     first = sorted(duplicates, key=lambda same: (not same.leaks, not same.exact))[:MOST_DUPLICATES]
     return [(same, list(_pictures(dataset, same))) for same in first]
 
@@ -112,13 +112,13 @@ def png(title: str, sheets: Sequence[ClassSheet]) -> bytes:
 
 
 def undrawable(names: Iterable[str]) -> list[str]:
-    """Return the names that no font of this machine has the letters for; the PNG shows their numbers."""
+    """Return the names that no font on this machine can draw; the PNG shows their class numbers."""
     letters = {name: _letters(inline(name)) for name in names}
     return [name for name, text in letters.items() if not text or _font_file(text) is None]
 
 
 def _letters(text: str) -> str:
-    """Leave out emoji and the like where no font has them: a name can be read without."""
+    """Leave out symbols that no font has, such as emoji: the name is readable without them."""
     if _font_file(text) is None:
         text = "".join(sign for sign in text if sign.isascii() or sign.isalnum()).strip()
     return text
@@ -128,7 +128,7 @@ def _write(
     draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, size: int, *, fallback: str = "",
     width: int = 0,
 ) -> None:  # fmt: skip
-    """Write a text in a font that has all of its signs, shortened to the width."""
+    """Write a text in a font that has all of its characters, shortened to the width."""
     shown = _letters(inline(text))
     path = _font_file(shown)
     if path is None or not shown:
@@ -143,7 +143,7 @@ def _write(
 
 @cache
 def _fonts() -> list[tuple[str, frozenset[int]]]:
-    """Return the font files that may be used and the signs they have, the first choice first."""
+    """Return the usable font files and the characters that they have, in order of preference."""
     files = {
         entry.name: entry.fname for entry in reversed(font_manager.fontManager.ttflist) if _upright(entry)
     }

@@ -1,4 +1,4 @@
-"""Explain a score: the sum that it is, what F1 is worth, and where the MACs go."""
+"""Explain a score: its formula and terms, what F1 is worth, and which layers use the MACs."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from starter.contract.competition import CostName, ScoreRules
 from starter.contract.costs import NodeCost
 from starter.contract.results import EvaluationResult, Reference
 from starter.contract.text import inline, listed, typed
-from starter.evaluation.scoring import Counts, cost_worth
+from starter.evaluation.scoring import Counts, cost_term, cost_worth
 
 COST_LABELS: dict[CostName, str] = {
     "macs": "MACs",
@@ -21,35 +21,100 @@ COST_LABELS: dict[CostName, str] = {
     "bit_operations": "bit operations",
     "speed": "of the baseline's time",
 }
-"""What people read for each cost."""
+"""The label of each cost."""
+
+
+def formula(reference: Reference, rules: ScoreRules) -> str:
+    """Return the formula in force, with the baseline's costs; lower is better."""
+    if rules.averages_ranks:
+        ranks = [f"{_times(weight)}rank by {COST_LABELS[name]}" for name, weight in rules.weights.items()]
+        total = f"{sum(rules.weights.values()) + 1:g}"
+        return f"score = ({' + '.join([*ranks, 'rank by F1'])}) / {total}, among every team's best entry"
+    return f"score = {_own_formula(reference, rules)}"
+
+
+def formula_cases(reference: Reference, baseline_f1: float, rules: ScoreRules) -> list[str]:
+    """Return what F1 does to the score, from the lowest F1 to the highest, one line for each case.
+
+    Args:
+        reference: the baseline's costs.
+        baseline_f1: its macro F1 on the images that are scored.
+        rules: the constants of the score.
+    """
+    floor, baseline = f"{rules.f1_floor:g}", f"{baseline_f1:.4f}"
+    if rules.exponential:
+        return [f"F1 < {floor}: unranked", f"F1 >= {floor}: F1 changes nothing"]
+    reward = f"{_times(rules.reward)}(1 - F1 / {baseline})"
+    penalty = f"{_times(rules.penalty)}(1 - F1 / {baseline})"
+    if rules.averages_ranks:
+        best = _own_formula(reference, rules).replace("F1 term", reward)
+        return [f"F1 < {floor}: unranked", f"A team's best entry has the lowest {best}"]
+    if rules.penalty == rules.reward:
+        return [f"F1 < {floor}: F1 term = 1, unranked", f"F1 >= {floor}: F1 term = {reward}"]
+    return [
+        f"F1 < {floor}: F1 term = 1, unranked",
+        f"{floor} <= F1 < {baseline}, the baseline's: F1 term = {penalty}",
+        f"F1 >= {baseline}: F1 term = {reward}",
+    ]
+
+
+def _own_formula(reference: Reference, rules: ScoreRules) -> str:
+    """Return the costs of an entry, each over the baseline's, and the F1 term where there is one."""
+    its = Counts.of(reference)
+    ratios = {name: f"{COST_LABELS[name]} / {getattr(its, name):,}" for name in rules.weights}
+    if "speed" in ratios:
+        ratios["speed"] = "time / the baseline's"
+    terms = [_cost_term(ratios[name], weight, rules) for name, weight in rules.weights.items()]
+    return " + ".join(terms if rules.exponential else [*terms, "F1 term"])
+
+
+def _times(weight: float) -> str:
+    return "" if weight == 1 else f"{weight:g} x "
+
+
+def _cost_term(ratio: str, weight: float, rules: ScoreRules) -> str:
+    """Return what a cost adds to the score, as `scoring.cost_term` computes it."""
+    return _times(weight) + (f"exp(2 x {ratio})" if rules.exponential else ratio)
 
 
 def explain_score(result: EvaluationResult, reference: Reference, rules: ScoreRules) -> str:
-    """Return a score as the sum that it is, which branch of the formula applied, and what is not scored."""
+    """Return a score as its sum, the branch of the formula that applied, and the figures beside it."""
     seen = (
         f"accuracy {result.accuracy:.4f}, {result.params:,} params{_memory(result)},"
         f" thop sees {count_text(result.thop_macs)} MACs"
     )
     if result.score is None and "speed" in rules.weights and result.speed is None:
         path = typed("starter", "speed", inline(result.path))
-        return f"no score: the organizer measures the speed, with starter batch; yours here: {path}\n  {seen}"
+        found = "no score: the organizer measures the speed with starter batch; to measure it here"
+        return f"{found}: {path}\n  {seen}"
     if result.score is None or result.branch is None:
         costs = listed(list(rules.weights))
         return f"no score: competition.toml scores by {costs}, which could not be counted\n  {seen}"
-    f1, baseline_f1 = f"{result.macro_f1:.4f}", f"{reference.macro_f1:.4f}"
-    term, why = {
-        "below_floor": ("1", f"F1 {f1} is below the floor of {rules.f1_floor:g}: unranked"),
-        "penalty": (f"{rules.penalty:g} x (1 - {f1}/{baseline_f1})", "F1 is below the baseline's: penalty"),
-        "reward": (f"{rules.reward:g} x (1 - {f1}/{baseline_f1})", "F1 is not below the baseline's: reward"),
-    }[result.branch]
+    terms = [_cost_terms(result, reference, rules)] if rules.weights else []
+    values = [result.macs_ratio or 0] if rules.weights else []
+    term, why = _f1_term(result, reference, rules)
+    if not rules.exponential:
+        terms.append(term)
+        values.append(result.f1_term or 0)
+    total = " + ".join(f"{value:.4f}" for value in values).replace("+ -", "- ")
+    steps = [" + ".join(terms), *([total] if len(values) > 1 else []), f"{result.score:.4f}"]
     if result.branch != "below_floor" and not result.ranked:
         why = f"the F1 of a group is below the floor for groups of {rules.group_floor:g}: unranked"
-    sign = "-" if (result.f1_term or 0) < 0 else "+"
-    return (
-        f"{_cost_terms(result, reference, rules)} + {term}"
-        f" = {result.macs_ratio:.4f} {sign} {abs(result.f1_term or 0):.4f} = {result.score:.4f}\n"
-        f"  {why}{_absent(result)}\n{_groups(result)}  {_prices(result, reference, rules)}\n  {seen}"
-    )
+    ranks = "; places on the board follow the mean of ranks" if rules.averages_ranks else ""
+    prices = _prices(result, reference, rules)
+    return f"{' = '.join(steps)}\n  {why}{_absent(result)}{ranks}\n{_groups(result)}  {prices}\n  {seen}"
+
+
+def _f1_term(result: EvaluationResult, reference: Reference, rules: ScoreRules) -> tuple[str, str]:
+    """Return the F1 term with its numbers, and why it is this one."""
+    f1, its = f"{result.macro_f1:.4f}", f"{reference.macro_f1:.4f}"
+    if result.branch == "below_floor":
+        return "1", f"F1 {f1} is below the floor of {rules.f1_floor:g}: unranked"
+    if rules.exponential:
+        return "", f"F1 {f1} reaches the floor of {rules.f1_floor:g}: ranked by costs alone"
+    weight, which = (rules.penalty, "penalty") if result.branch == "penalty" else (rules.reward, "reward")
+    why = f"F1 is {'below' if which == 'penalty' else 'not below'} the baseline's: {which}"
+    return f"{weight:g} x (1 - {f1}/{its})", why
 
 
 def _memory(result: EvaluationResult) -> str:
@@ -60,19 +125,35 @@ def _memory(result: EvaluationResult) -> str:
 
 
 def _cost_terms(result: EvaluationResult, reference: Reference, rules: ScoreRules) -> str:
-    """Return the costs that are scored, each over the baseline's, as they are added up."""
+    """Return the sum of the scored costs, each over the baseline's."""
     own, its = Counts.of(result), Counts.of(reference)
     return " + ".join(
-        f"{'' if weight == 1 else f'{weight:g} x '}{getattr(own, name):,} / {getattr(its, name):,}"
-        f" {COST_LABELS[name]}"
+        _cost_term(f"{getattr(own, name):,} / {getattr(its, name):,} {COST_LABELS[name]}", weight, rules)
         for name, weight in rules.weights.items()
     )
 
 
 def _prices(result: EvaluationResult, reference: Reference, rules: ScoreRules) -> str:
-    """Say what to change: what F1 is worth in MACs here, how far the thresholds are, where the MACs go."""
-    assert result.branch is not None
+    """Say what to change: what F1 or a cost is worth, the distance to each threshold, the heaviest layers."""
     assert result.macro_f1 is not None
+    price = _cost_price if rules.exponential else _f1_price
+    text = (
+        f"{price(result, reference, rules)}; F1 is {_distance(result.macro_f1 - rules.f1_floor)} the floor"
+        f" and {_distance(result.macro_f1 - reference.macro_f1)} the baseline's"
+    )
+    heaviest = heaviest_layers(result.layers or ())
+    shares = ", ".join(f"{inline(name)} {share:.0%}" for name, share in heaviest)
+    return f"{text}\n  most MACs: {shares}" if shares else text
+
+
+def _f1_price(result: EvaluationResult, reference: Reference, rules: ScoreRules) -> str:
+    """Say what 0.01 F1 is worth, in costs or, where costs are only limited, in the score."""
+    assert result.branch is not None
+    if result.branch == "below_floor":
+        return "F1 counts from the floor up"
+    if not rules.weights:
+        own = 0.01 * (rules.penalty if result.branch == "penalty" else rules.reward) / reference.macro_f1
+        return f"+0.01 F1 is worth {own:.4f} of the score, and a lower cost nothing"
     baseline = Counts.of(reference)
     worth = {
         name: cost_worth(
@@ -86,18 +167,23 @@ def _prices(result: EvaluationResult, reference: Reference, rules: ScoreRules) -
         for name, weight in rules.weights.items()
     }
     prices = " or ".join(f"{amount:,} {COST_LABELS[name]}" for name, amount in worth.items() if amount)
-    price = f"+0.01 F1 is worth {prices}" if prices else "F1 counts from the floor on"
-    text = (
-        f"{price}; F1 is {_distance(result.macro_f1 - rules.f1_floor)} the floor"
-        f" and {_distance(result.macro_f1 - reference.macro_f1)} the baseline's"
-    )
-    heaviest = heaviest_layers(result.layers or ())
-    shares = ", ".join(f"{inline(name)} {share:.0%}" for name, share in heaviest)
-    return f"{text}\n  most MACs: {shares}" if shares else text
+    return f"+0.01 F1 is worth {prices or 'nothing'}"
+
+
+def _cost_price(result: EvaluationResult, reference: Reference, rules: ScoreRules) -> str:
+    """Say what a percent of each cost is worth where only costs are scored."""
+    own, its = Counts.of(result), Counts.of(reference)
+    ratios = {name: getattr(own, name) / getattr(its, name) for name in rules.weights}
+    worth = {
+        name: weight * (cost_term(ratios[name], rules) - cost_term(0.99 * ratios[name], rules))
+        for name, weight in rules.weights.items()
+    }
+    prices = [f"{amount:.4f} ({COST_LABELS[name]})" for name, amount in worth.items()]
+    return f"1 % off a cost is worth {listed(prices)} of the score"
 
 
 def heaviest_layers(layers: Sequence[NodeCost], count: int = 3) -> list[tuple[str, float]]:
-    """Return the modules (or lines, outside of one) with the most MACs, and their shares of all."""
+    """Return the modules (outside of any, the lines) with the most MACs, and their shares of all MACs."""
     macs: Counter[str] = Counter()
     for node in layers:
         macs[node.module or node.source or node.op] += node.contraction + node.pointwise + node.reduction
@@ -125,5 +211,5 @@ def _absent(result: EvaluationResult) -> str:
 
 
 def count_text(macs: int | None) -> str:
-    """Return a count for people; a dash where there is none."""
+    """Return a count as text; a dash if there is none."""
     return "-" if macs is None else f"{macs:,}"

@@ -1,4 +1,4 @@
-"""Show the leaderboard as text: a table on a terminal, plain lines elsewhere, and CSV."""
+"""Show the leaderboard as text: a table in a terminal, plain lines otherwise, and CSV."""
 
 import csv
 import io
@@ -10,7 +10,8 @@ from rich.text import Text
 from starter.contract.costs import GraphCosts
 from starter.contract.text import inline, no_formula
 from starter.organizer.leaderboard.model import Board, LeaderboardRow
-from starter.report.terminal import print_line
+from starter.report.explanation import formula
+from starter.report.terminal import print_line, print_wrapped
 
 _COLUMNS = (
     "place", "team", "name", "score", "interval_low", "interval_high", "tie_group", "holds", "public_place",
@@ -21,7 +22,7 @@ _COLUMNS = (
 
 
 def to_csv(board: Board) -> str:
-    """Return all rows as CSV; a stranger's text cannot be a spreadsheet's formula."""
+    """Return all rows as CSV; no stranger's text can act as a spreadsheet formula."""
     text = io.StringIO()
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -47,21 +48,25 @@ def _safe(value: object) -> object:
 def show_board(console: Console, board: Board) -> None:
     """Print a leaderboard."""
     images = f"{board.num_images:,} {board.usage.lower()} images"
+    phase = f", phase {board.phase}" if board.phase else ""
     print_line(
         console,
-        f"{board.competition}: {board.num_teams} teams, {board.num_entries} entries, {images}",
+        f"{board.competition}{phase}: {board.num_teams} teams, {board.num_entries} entries, {images}",
         "bold",
     )
+    if board.reveal_at is not None:
+        print_line(console, f"private figures from {board.reveal_at:%Y-%m-%d %H:%M:%S} UTC")
     if board.agreement is not None:
         print_line(
             console, f"agreement of the public and the private ranking: Kendall's tau {board.agreement:.2f}"
         )
+    print_wrapped(console, formula(board.reference, board.rules))
     print_line(console)
     if console.is_terminal:
         console.print(_table(board))
         if any(row.tie_group is not None for row in board.rows):
             print_line(console)
-            print_line(console, "tie: these images do not tell the entries of a group apart.", "dim")
+            print_line(console, "tie: on these images, the entries of a group cannot be ranked.", "dim")
     else:
         for row in board.rows:
             print_line(console, _line(row))

@@ -1,4 +1,4 @@
-"""Print many problems of one kind so that no other problem is lost among them: a few, a count, and a file."""
+"""Sum up repeated problems so that none is buried: the first few, how many more, and a file with all."""
 
 import re
 from collections import Counter
@@ -15,23 +15,23 @@ from starter.contract.text import no_formula
 from starter.report.terminal import describe, print_line, print_wrapped
 
 MOST_TOLD = 5
-"""At most this many problems of one kind are printed."""
+"""Most problems of one kind that are printed."""
 
 _HERE = Path("starter")
-"""What has no folder of its own is listed beside this: starter-problems.csv in the working folder."""
+"""For problems without a folder of their own: starter-problems.csv in the working folder."""
 
 _DETAIL = re.compile(r"'[^']*'|\"[^\"]*\"|\d[\d,.]*")
 
 
 def show_error(console: Console, error: StarterError) -> None:
-    """Print an error of the caller's or of ours."""
+    """Print an error: the caller's or the kit's own."""
     print_problems(console, error.problems, "", error.listed_in or list_problems(error.problems, _HERE))
 
 
 def print_problems(
     console: Console, problems: Sequence[Problem], subject: str, listed_in: Path | None
 ) -> None:
-    """Print problems of one `subject`, or else each of its own; a few of each kind where a file holds all."""
+    """Print problems, each under `subject` or its own place; only a few of each kind if a file has all."""
     for alike in kinds_of(problems):
         told = alike[:MOST_TOLD] if listed_in else alike
         for place in told:
@@ -42,12 +42,12 @@ def print_problems(
 def print_found(
     console: Console, found: Sequence[tuple[str, Problem]], logs: Mapping[str, str] | None = None
 ) -> None:
-    """Print what is wrong with many subjects in their order; a few of each kind where a file can hold all.
+    """Print the problems of many subjects in order; only a few of each kind if a file has all.
 
     Args:
-        console: where to.
-        found: a subject, for instance a submission's path, and one of its problems.
-        logs: what stands below a subject's problems.
+        console: where to print.
+        found: pairs of a subject, such as a submission's path, and one of its problems.
+        logs: texts to print below the problems of a subject.
     """
     problems = [problem for _, problem in found]
     listed_in = list_problems([_located(*one) for one in found], _HERE)
@@ -74,23 +74,24 @@ def _located(subject: str, problem: Problem) -> Problem:
 
 
 def print_few(console: Console, lines: Sequence[str], listed_in: Path) -> None:
-    """Print a few lines of one kind; the file holds all."""
+    """Print the first few lines of one kind; the file has all."""
     for line in lines[:MOST_TOLD]:
         print_line(console, line)
     print_rest(console, len(lines) - MOST_TOLD, listed_in)
 
 
 def print_rest(console: Console, more: int, listed_in: Path | None, kind: str = "") -> None:
-    """Say how many more there are, and where."""
+    """Say how many more there are, and which file lists them."""
     if more > 0:
         what = f"with {kind}" if kind else "of this kind"
         print_line(console, f"... and {more:,} more {what}; all are in {listed_in}")
 
 
 def list_problems(problems: Sequence[Problem], target: Path) -> Path | None:
-    """Write all problems with a data set beside it, where too many of them are of one kind; return the file.
+    """Write all problems to a file next to `target` if one kind has too many to print; return the file.
 
-    Beside it nothing can be written: into the working folder. Nor there: None, and all are to be told.
+    If that folder is not writable, the file goes into the working folder. None: there is no file, so
+    the caller prints all problems.
     """
     if all(len(alike) <= MOST_TOLD for alike in kinds_of(problems)):
         return None
@@ -107,9 +108,9 @@ def list_problems(problems: Sequence[Problem], target: Path) -> Path | None:
 
 
 def kinds_of(problems: Sequence[Problem]) -> list[list[int]]:
-    """Group the places of problems that differ in names and numbers only, in the order of their first.
+    """Group the indices of problems that differ only in names and numbers, in order of first appearance.
 
-    What a code finds beyond its first kinds is one more kind: texts may differ each time.
+    A code has at most MOST_TOLD kinds and one for the rest, because its texts may differ every time.
     """
     kinds: dict[tuple[Code, str], list[int]] = {}
     num_kinds: Counter[Code] = Counter()

@@ -1,6 +1,6 @@
-"""Show profiles to people: a table on a terminal, charts. The page: html/profile.py.
+"""Show profiles as a table in a terminal and as charts; html/profile.py makes the page.
 
-Module names and lines come from strangers: the terminal gets no control characters.
+Module names and lines come from strangers, so no control character reaches the terminal.
 """
 
 import io
@@ -39,7 +39,7 @@ Profiled = tuple[EvaluationResult, ProfileReport]
 def show_profile(
     console: Console, result: EvaluationResult, reference: Reference | None, rules: ScoreRules
 ) -> None:
-    """Print the layers, the totals, what the score is made of, and the findings."""
+    """Print the layers, the totals, the terms of the score, and the findings."""
     report = result.profile
     assert report is not None
     print_line(console, f"{inline(result.name)}  {_input(result)}", "bold")
@@ -69,7 +69,7 @@ def show_profile(
 
 
 def show_comparison(console: Console, results: Sequence[EvaluationResult]) -> None:
-    """Print profiles' totals side by side, and the first's over the last's."""
+    """Print the totals of profiles side by side, and the ratio of the first to the last."""
     table = Table(box=box.SIMPLE, pad_edge=False, header_style="bold")
     table.add_column("")
     for name in (*(r.name for r in results), "first / last"):
@@ -83,7 +83,7 @@ def show_comparison(console: Console, results: Sequence[EvaluationResult]) -> No
 
 
 def totals(result: EvaluationResult, reference: Reference | None) -> list[tuple[str, str]]:
-    """Return what is said of the whole network: name and value."""
+    """Return the names and values of the whole network's figures."""
     report = result.profile
     assert report is not None
     assert result.macs is not None
@@ -107,19 +107,19 @@ def totals(result: EvaluationResult, reference: Reference | None) -> list[tuple[
 
 
 def _memory(result: EvaluationResult) -> list[tuple[str, str]]:
-    """Return what the network needs in memory, and how deep it is; nothing where that was not counted."""
+    """Return the network's memory and depth; nothing if they were not counted."""
     costs = result.costs
     if costs is None:
         return []
     return [
         ("weights", f"{costs.weight_bytes:,} bytes"),
         ("peak memory", f"{costs.peak_memory_bytes:,} bytes, weights included"),
-        ("depth", f"{costs.depth} convolutions and matrix products one after another"),
+        ("depth", f"{costs.depth} convolutions and matrix products on the longest path"),
     ]
 
 
 def charts(profiled: Sequence[Profiled]) -> Figure:
-    """Draw for each profile the cost of its layers as bars, and their roofline."""
+    """Draw the cost of each profile's layers as bars, and their roofline."""
     heights = [2.4 + 0.24 * min(len(working(report)), _MOST_BARS) for _, report in profiled]
     figure = Figure(figsize=(13, sum(heights)), layout="constrained")
     axes = figure.subplots(len(profiled), 2, squeeze=False, width_ratios=(3, 2), height_ratios=heights)
@@ -139,7 +139,7 @@ def picture(profiled: Sequence[Profiled]) -> bytes:
 
 
 def working(report: ProfileReport) -> list[LayerProfile]:
-    """Return the layers that cost or touch anything; the others only describe memory anew."""
+    """Return the layers that compute or touch memory; the others are views."""
     return [layer for layer in report.layers if layer.macs or layer.access]
 
 
@@ -148,12 +148,12 @@ def _input(result: EvaluationResult) -> str:
 
 
 def ops(layer: LayerProfile) -> str:
-    """Return a layer's operators, without what all names share."""
+    """Return the names of a layer's operators, without the parts that all names share."""
     return ", ".join(op.removeprefix("aten.").removesuffix(".default") for op in layer.ops)
 
 
 def share(layer: LayerProfile, result: EvaluationResult) -> float:
-    """Return a layer's part of all MACs, 0 to 1."""
+    """Return a layer's share of all MACs, 0 to 1."""
     return layer.macs / (result.macs or 1)
 
 
@@ -232,7 +232,7 @@ def _milliseconds(result: EvaluationResult, batch: int) -> float | None:
 
 
 def heaviest(report: ProfileReport) -> list[LayerProfile]:
-    """Return the layers of most MACs, in the order of the network."""
+    """Return the layers with the most MACs, in the network's order."""
     costly = working(report)
     chosen = set(sorted(range(len(costly)), key=lambda i: costly[i].macs, reverse=True)[:_MOST_BARS])
     return [layer for i, layer in enumerate(costly) if i in chosen]
@@ -242,17 +242,17 @@ class Timed(NamedTuple):
     """A layer's point in the roofline."""
 
     layer: LayerProfile
-    """Whose intensity, FLOPs per byte, is the place."""
+    """The layer; its intensity in FLOPs per byte is the x coordinate."""
     gflops: float
     """Billions of FLOPs per second."""
     share: float
-    """Of the network's time, 0 to 1."""
+    """The layer's share of the network's time, 0 to 1."""
     kind: str
     """contraction or pointwise."""
 
 
 class Roofline(NamedTuple):
-    """What a machine can do at each intensity, and what the layers reach."""
+    """The machine's limit at each intensity, and the speed that the layers reach."""
 
     batch: int
     """Images at once."""
@@ -263,7 +263,7 @@ class Roofline(NamedTuple):
 
 
 def roofline(report: ProfileReport) -> Roofline | None:
-    """Return the roofline at the largest batch; None where no layer takes measurable time.
+    """Return the roofline at the largest batch; None if no layer takes measurable time.
 
     Source: Williams et al. 2009, doi:10.1145/1498765.1498785.
     """

@@ -1,4 +1,4 @@
-"""`starter.evaluate`: a plugin evaluated from Python, with its row of the scoreboard as the answer."""
+"""`starter.evaluate`: evaluate a plugin from Python and get its row of the scoreboard."""
 
 from pathlib import Path
 from typing import Self
@@ -20,7 +20,7 @@ from starter.sandbox.choice import choose
 
 
 class ScoreboardRow(EvaluationResult):
-    """The result of one plugin; shown as its row of the scoreboard, in a notebook as a table."""
+    """The result of one plugin; displays as its row of the scoreboard, in a notebook as a table."""
 
     explanation: str = ""
     """The score term by term, or what is wrong, why, and what to do."""
@@ -35,7 +35,7 @@ class ScoreboardRow(EvaluationResult):
         return cls(**dict(result), explanation=text)
 
     def __repr__(self) -> str:
-        """Return the row as `starter score` prints it where there is no terminal."""
+        """Return the row as `starter score` prints it when the output is not a terminal."""
         return score_line(self, inline(self.name)) + ("" if self.official else "  not official")
 
     __str__ = __repr__
@@ -70,7 +70,7 @@ def evaluate(
 ) -> ScoreboardRow:
     """Evaluate one of your own plugins as `starter score` does.
 
-    A plugin that fails also gives a result: its `status` and `problems` say why. Your code runs in
+    A plugin that fails also returns a result: its `status` and `problems` say why. Your code runs in
     separate processes, isolated as `starter score` isolates it.
 
     Args:
@@ -78,15 +78,15 @@ def evaluate(
         competition: a competition.toml; default: the one in this folder or above.
         data: a data set; default: the competition's.
         baseline: a folder with a reference.json; default: the competition's.
-        isolation: auto, box, lockdown or none; None: as `starter score`.
+        isolation: auto, box, lockdown or none; None: the same as `starter score`.
         smoke: use only a few images, to see that it works; not official.
 
     Returns:
         ScoreboardRow: every figure of the result: `score`, `macs`, `macro_f1`, `f1_per_class`, `layers`, ...
 
     Raises:
-        UsageError: the competition, the data set, the baseline or the path is at fault.
-        HostError: this machine cannot run it, or not as isolated as the competition asks.
+        UsageError: the competition, the data set, the baseline or the path is not valid.
+        HostError: this machine cannot run it, or cannot isolate it as the competition requires.
 
     Example:
         >>> import starter

@@ -1,6 +1,6 @@
-"""Show results to people: a table on a terminal, plain lines elsewhere.
+"""Show results: a table in a terminal, plain lines otherwise.
 
-Names and texts come from strangers, so nothing of theirs is read as markup and no
+Names and texts come from strangers, so none of them is read as markup and no
 control character reaches the terminal.
 """
 
@@ -14,8 +14,8 @@ from starter.contract.competition import ScoreRules
 from starter.contract.errors import Status
 from starter.contract.results import EvaluationResult, Reference
 from starter.contract.text import inline
-from starter.evaluation.scoring import rank
-from starter.report.explanation import count_text, explain_score
+from starter.evaluation.scoring import Counts, rank
+from starter.report.explanation import count_text, explain_score, formula
 from starter.report.problems import print_found
 from starter.report.terminal import print_line, print_wrapped
 
@@ -33,7 +33,7 @@ _COLUMNS: dict[str, Callable[[EvaluationResult], str]] = {
     "thop sees": lambda r: count_text(r.thop_macs),
 }
 _DROPPED_FIRST = ("thop sees", "params", "branch", "F1 term", "of baseline")
-"""What a narrow terminal does without, rather than cut figures; the lines below the table have it all."""
+"""The columns that a narrow terminal leaves out first; the lines below the table have all figures."""
 
 
 def show_scores(
@@ -44,10 +44,10 @@ def show_scores(
     *,
     baseline: str,
 ) -> None:
-    """Print the scoreboard, every score term by term, and what is wrong with the others.
+    """Print the scoreboard, every score term by term, and the problems of the other submissions.
 
-    `baseline` is the baseline's path: where it is among the results its row says so,
-    and where it is not, its figures stand below the rows.
+    `baseline` is the baseline's path: if it is among the results, its row says so;
+    otherwise its figures follow the rows.
     """
     ordered = rank(results)
     labels = _labels(ordered, baseline)
@@ -58,7 +58,9 @@ def show_scores(
     elif scored:
         console.print(_fitting_table(console, scored, labels))
     if all(r.path != baseline for r in results):
-        print_line(console, _reference_line(reference), "dim")
+        print_line(console, _reference_line(reference, rules), "dim")
+    print_line(console)
+    print_wrapped(console, formula(reference, rules))
     for result in (r for r in ordered if r.status is Status.OK):
         print_line(console)
         print_wrapped(console, f"{labels[_key(result)]}: {explain_score(result, reference, rules)}")
@@ -68,7 +70,7 @@ def show_scores(
     if rules.counter == "thop":
         print_line(
             console,
-            "MACs as thop counts them, on the participant's side: this count can be fooled.",
+            "MACs as thop counts them, in the submission's process: this count can be fooled.",
             "yellow",
         )
     if any(not r.official for r in results):
@@ -81,7 +83,7 @@ def show_scores(
 
 
 def show_costs(console: Console, results: Sequence[EvaluationResult], *, layers: bool = False) -> None:
-    """Print what `starter validate` finds: the cost by class, or all problems."""
+    """Print the findings of `starter validate`: the cost by class, or all problems."""
     for result in results:
         if result.status is Status.OK:
             print_line(console, f"{inline(result.name)}  ok", "green")
@@ -103,7 +105,7 @@ def _show_warnings(console: Console, result: EvaluationResult) -> None:
 
 
 def show_problems(console: Console, results: Sequence[EvaluationResult]) -> None:
-    """Print the problems of the submissions that failed; of many alike a few, and a file with all."""
+    """Print the problems of the submissions that failed; repeated problems are summed up."""
     logs = {
         result.path: "\n         ".join(["  log    the end of what it printed:", *log[-_LOG_LINES:]])
         for result in results
@@ -118,7 +120,7 @@ def _key(result: EvaluationResult) -> tuple[str, str]:
 
 
 def _labels(results: Sequence[EvaluationResult], baseline: str) -> _Labels:
-    """Return what each row is called: its name, and what tells it from rows of the same name."""
+    """Return the label of each row: its name, and its path if several rows share the name."""
     names = [r.name for r in results]
     labels = {}
     for result in results:
@@ -133,15 +135,16 @@ def _labels(results: Sequence[EvaluationResult], baseline: str) -> _Labels:
     return labels
 
 
-def _reference_line(reference: Reference) -> str:
+def _reference_line(reference: Reference, rules: ScoreRules) -> str:
+    counts = Counts.of(reference)
     return (
         f"relative to {inline(reference.name)}: macro-F1 {reference.macro_f1:.4f}  MACs {reference.macs:,}"
-        f"  score 1.0000  (from reference.json, not evaluated again)"
+        f"  score {counts.over(counts, rules):.4f}  (from reference.json, not evaluated again)"
     )
 
 
 def _fitting_table(console: Console, results: Sequence[EvaluationResult], labels: _Labels) -> Table:
-    """Return the table with all columns that fit the terminal's width."""
+    """Return the table with the columns that fit the terminal's width."""
     for count in range(len(_DROPPED_FIRST) + 1):
         table = _table([h for h in _COLUMNS if h not in _DROPPED_FIRST[:count]], results, labels)
         if console.measure(table, options=console.options.update(width=1000)).maximum <= console.width:
@@ -203,7 +206,7 @@ def _cost_lines(result: EvaluationResult) -> str:
 
 
 def _layer_lines(result: EvaluationResult) -> Iterator[str]:
-    """Yield one line for each operator that costs anything, in the order in which they run."""
+    """Yield one line for each operator with a cost, in the order in which they run."""
     total = result.macs or 1
     headings = f"{'contraction':>13} {'pointwise':>11} {'reduction':>11} {'share':>6}"
     yield f"  {headings}  operator, output, module, line"
@@ -219,7 +222,7 @@ def _layer_lines(result: EvaluationResult) -> Iterator[str]:
 
 
 def _summary(results: Sequence[EvaluationResult]) -> str:
-    """Return for instance `4 submissions: 3 ranked, 1 failed`."""
+    """Return a summary such as `4 submissions: 3 ranked, 1 failed`."""
     failed = sum(r.status is not Status.OK for r in results)
     ranked = sum(r.ranked for r in results)
     ok = len(results) - failed

@@ -1,4 +1,4 @@
-"""Show how fast networks are beside the baseline, or why this machine cannot tell."""
+"""Show the speed of networks relative to the baseline, or why the measurement is inconclusive."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ CANNOT_TELL = "this machine cannot tell today"
 
 
 def show_speeds(console: Console, results: Sequence[EvaluationResult], *, machine: str) -> None:
-    """Print a row for each network and batch size, and what was measured on."""
+    """Print a row for each network and batch size, and the conditions of the measurement."""
     timed = [(result, result.speed) for result in results if result.speed is not None]
     if not timed:
         return

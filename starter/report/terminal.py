@@ -1,6 +1,6 @@
-"""Print on a terminal: prose wrapped, problems in the order in which a person asks.
+"""Print to a terminal: wrapped prose, and problems in the order in which a reader asks.
 
-Names and texts come from strangers, so nothing of theirs is read as markup and no control character
+Names and texts come from strangers, so none of them is read as markup and no control character
 reaches the terminal.
 """
 
@@ -14,21 +14,21 @@ from starter.contract.errors import CATALOGUE, Problem
 from starter.contract.text import clean, inline
 
 _FIELD = 9
-"""Where the text of a problem's field begins, after its name."""
+"""The column at which the text of a problem's field begins."""
 
 
 def pad(text: str, width: int) -> str:
-    """Fill a text with spaces to a width in columns; Hangul and the like take two each."""
+    """Pad a text with spaces to a width in columns; a wide character such as Hangul takes two."""
     return text + " " * (width - cell_len(inline(text)))
 
 
 def print_line(console: Console, text: str = "", style: str = "") -> None:
-    """Print a text as it is: no markup, no highlighting, no wrapping."""
+    """Print a text without markup, highlighting or wrapping."""
     console.print(Text(clean(text), style=style), soft_wrap=True)
 
 
 def print_wrapped(console: Console, text: str) -> None:
-    """Print prose: wrapped between words with a hanging indent on a terminal, as it is elsewhere."""
+    """Print prose: in a terminal wrapped between words with a hanging indent, otherwise unchanged."""
     for line in clean(text).split("\n"):
         indent = " " * (_FIELD if line.startswith("  ") else 2)
         lines = textwrap.wrap(
@@ -38,7 +38,7 @@ def print_wrapped(console: Console, text: str) -> None:
 
 
 def describe(problem: Problem, subject: str) -> str:
-    """Say what is wrong, where, why and what to do, in the order in which a person asks."""
+    """Say what is wrong, where, why and what to do, in the order in which a reader asks."""
     why = CATALOGUE[problem.code].why
     fields = {
         "where": problem.where if problem.where != subject else "",
@@ -49,7 +49,7 @@ def describe(problem: Problem, subject: str) -> str:
         "code": f"{problem.code}: starter explain {problem.code}",
     }
     lines = [f"{inline(subject)}: {CATALOGUE[problem.code].title}"]
-    # Further lines of a stranger's text stay under its first: none of them can pass for a line of ours.
+    # Further lines of a stranger's text are indented, so none of them can pass for a line of ours.
     lines += [f"  {name:6} {_indented(text)}" for name, text in fields.items() if text]
     return "\n".join(lines)
 

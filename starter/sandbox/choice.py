@@ -38,7 +38,7 @@ def open_sandbox(
     """
     if isolation.level is Level.NONE:
         return UnlockedSandbox(serves_many=forks, preload=preload)
-    from starter.sandbox.sandbox import LockedSandbox  # noqa: PLC0415 - where there is no lock, it cannot be
+    from starter.sandbox.sandbox import LockedSandbox  # noqa: PLC0415 - only Linux can import it
 
     return LockedSandbox(
         isolation.level,
@@ -70,6 +70,8 @@ def missing(level: Level, *, user: int | None, limits: Limits) -> str:
         return lacks
     if level is Level.BOX and shutil.which("bwrap") is None:
         return "bubblewrap is not installed"
+    if user is not None and os.getuid() == 0 and (lacks := lockdown.cannot_become_another()):
+        return lacks
     with open_sandbox(Isolation(level, user), limits=limits, forks=False, preload=False) as trial:
         return trial.failure()
 

@@ -61,7 +61,7 @@ class Message:
 
 @dataclass(frozen=True)
 class WorkerSpec(Message):
-    """What a worker is told when it starts: the command's to the worker, as its argument."""
+    """The settings of a worker at its start, from the command to the worker, as its argument."""
 
     forks: bool
     """Whether it forks a process for each submission; else it has one itself."""
@@ -150,7 +150,7 @@ class JobFiles:
 
     @classmethod
     def receive(cls, sender: socket.socket) -> tuple[bytes, Self] | None:
-        """Return a message and the files that came with it; None where the sender has gone."""
+        """Return a message and the files that came with it; None if the sender has ended."""
         message, numbers, _, _ = socket.recv_fds(sender, 1 << 16, 4)
         return (message, cls(*numbers)) if message else None
 
@@ -251,17 +251,17 @@ class Sandbox(ABC):
 
     @abstractmethod
     def _start(self) -> None:
-        """Start a process for the next submission, or for many; nothing where there is one."""
+        """Start a process for the next submission, or for many, unless there is one already."""
 
     @abstractmethod
     def _stop(self) -> None:
-        """End the process and everything that it started; nothing where there is none."""
+        """End the process, if there is one, and everything that it started."""
 
     @abstractmethod
     def _run(
         self, payload: Payload, reply: Path, log: Path, limits: Limits, stop: threading.Event
     ) -> Verdict:
-        """Have one submission run in the process, which is ready."""
+        """Run one submission in the process, which is ready."""
 
     def __enter__(self) -> Self:
         """Return the sandbox."""
@@ -278,7 +278,7 @@ class Sandbox(ABC):
         return text.replace(os.fsencode(self.folder), os.fsencode(BOX_FOLDER))
 
     def run(self, payload: Payload, reply: Path, log: Path, limits: Limits, stop: threading.Event) -> Verdict:
-        """Have one submission run; return how it ended.
+        """Run one submission; return how it ended.
 
         Args:
             payload: a job and the submission's files.

@@ -51,7 +51,7 @@ _CREDENTIALS = struct.Struct("3i")
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: nobody waits for an answer any more
-    """The command has gone or has given up."""
+    """The command has ended or given up."""
 
 
 class Submission:
@@ -199,7 +199,7 @@ class SupervisedWorker:
             time.sleep(0.002)
 
     def _wait(self, watched: Sequence[int | socket.socket], seconds: float) -> list[int | socket.socket]:
-        """Wait for one of several; end where the command is gone."""
+        """Wait for one of several; end if the command has ended."""
         ready, _, _ = select.select([*watched, self._parent], [], [], seconds)
         if self._parent in ready:
             raise Stopped
@@ -240,7 +240,7 @@ class SupervisedWorker:
                 return limit
 
     def _disk(self, submission: Submission, job: Job) -> Usage:
-        """Return what lies in the scratch folder."""
+        """Return the contents of the scratch folder."""
         if self._spec.boxed:
             try:
                 found = os.statvfs(f"/proc/{self._pid}/root{BOX_FOLDER}")
@@ -305,7 +305,7 @@ def main() -> None:
     ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     spec = parent.recv(1 << 18)
     if not spec:
-        return  # the command has gone already
+        return  # the command has ended already
     worker = SupervisedWorker(SandboxSpec.from_json(spec), parent)
     try:
         failed = worker.wait_until_ready()

@@ -1,7 +1,7 @@
 """What a stranger's process uses and leaves: when that is too much, and how its folder is emptied.
 
 Limits are measured by whoever watches a process (supervisor.py, unlocked.py, child.py); `exceeded` decides.
-Whatever lies in a folder: others a thousand deep, names that are no text, links, paths longer than
+Whatever a folder contains: folders a thousand deep, names that are not text, links, paths longer than
 the kernel takes. No function here follows a link, recurses or holds more than one folder open.
 Standard library only, as protocol.py.
 """

@@ -51,7 +51,7 @@ class Unpacked:
     """What a zip holds."""
 
     source: SubmissionSource | None
-    """The submission, unpacked; None where there is none."""
+    """The unpacked submission; None if there is none."""
     problems: tuple[Problem, ...] = ()
     """Everything that is wrong with the zip."""
     left_out: tuple[str, ...] = ()

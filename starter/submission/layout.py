@@ -26,7 +26,7 @@ class Layout(NamedTuple):
     folder: str = ""
     """The plugin's folder in the zip."""
     files: tuple[str, ...] = ()
-    """The submission's files, by their names in the zip; none where there is not one plugin."""
+    """The submission's files, by their names in the zip; none unless there is exactly one plugin."""
     wrong: str = ""
     """What was found instead of one plugin."""
 

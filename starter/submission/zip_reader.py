@@ -207,7 +207,7 @@ def _size_findings(members: list[Member], most_files: int, most_bytes: int) -> l
 
 
 def _clashes(members: list[Member]) -> Iterator[tuple[str, str]]:
-    """Yield members that cannot stand beside another one, with the reason."""
+    """Yield members that conflict with another one, with the reason."""
     contents: dict[str, set[tuple[int, int]]] = {}
     for name, info in ((m.name, m.info) for m in members if not m.is_folder):
         contents.setdefault(name, set()).add((info.CRC, info.file_size))

@@ -377,7 +377,27 @@ def test_a_broken_image_is_named_and_nothing_is_scored(competition: Path, tmp_pa
 
     assert run.code == 2
     assert "U203" in run.stderr
-    assert broken in run.stderr
+    assert f"data set data: {broken}: image files are missing or cannot be decoded" in run.stderr
+
+
+@pytest.mark.parametrize("command", ["score", pytest.param("train", marks=pytest.mark.slow)])
+def test_missing_images_are_summed_up_with_the_command_that_lists_them(
+    competition: Path, tmp_path: Path, command: str
+) -> None:
+    root = tmp_path / "incomplete"
+    shutil.copytree(competition, root, ignore=shutil.ignore_patterns("submissions"))
+    missing = (root / "data" / "test.csv").read_text(encoding="utf-8").split()[1:8]
+    for image_id in missing:
+        (root / "data" / "images" / image_id).unlink()
+
+    run = starter(command, "baseline", cwd=root)
+
+    assert run.code == 2
+    assert f"data set data: {missing[0]}: image files are missing or cannot be decoded" in run.stderr
+    assert f"fix    starter data check {root / 'data'} lists all of them" in run.stderr
+    assert run.stderr.count("code   U203") == 5
+    assert run.stderr.endswith("... and 2 more of this kind; all are in starter-problems.csv\n")
+    assert len((root / "starter-problems.csv").read_text(encoding="utf-8").splitlines()) == 1 + 7
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,11 @@ from starter.contract.competition import ScoreRules, load_competition
 from starter.contract.errors import Code, UsageError
 from starter.contract.results import Reference
 from starter.data.dataset import Dataset, open_dataset
-from starter.evaluation.labelled import LabelledImages
-from starter.evaluation.scorer import Scorer
-from starter.evaluation.scoring import Counts, macro_f1
+from starter.evaluation.labelled import LabelledImages, group_f1
+from starter.evaluation.scorer import Scorer, require_groups
+from starter.evaluation.scoring import Counts
 from starter.organizer.cluster.node import work_of
 
-CLASSES = ("Metal", "Paper", "Plastic")
 BLIND = crowd.GOOD.replace(
     "        return self.head(images.mean((2, 3)))",
     """        right = self.head(images.mean((2, 3)))
@@ -109,19 +108,17 @@ def test_a_group_is_judged_on_the_classes_that_it_has() -> None:
     """
     labels, answers = [0, 0, 1, 0, 1, 2], [0, 0, 1, 0, 0, 2]
     groups = ["day", "day", "day", "night", "night", "dusk"]
-    f1 = macro_f1(labels, answers, CLASSES, groups=groups)
-    assert f1.by_group == pytest.approx({"day": 1.0, "dusk": 1.0, "night": 1 / 3})
-    assert f1.worst_group == pytest.approx(1 / 3)
-    assert f1.macro == pytest.approx((6 / 7 + 2 / 3 + 1) / 3)
-
-
-def test_without_groups_there_is_no_figure_of_one() -> None:
-    f1 = macro_f1([0, 1], [0, 1], CLASSES)
-    assert (f1.by_group, f1.worst_group) == (None, None)
+    assert group_f1(labels, answers, groups) == pytest.approx({"day": 1.0, "dusk": 1.0, "night": 1 / 3})
 
 
 def test_an_answer_of_a_class_that_the_group_has_not_is_still_wrong() -> None:
-    assert macro_f1([0, 0], [0, 2], CLASSES, groups=["a", "a"]).by_group == pytest.approx({"a": 2 / 3})
+    assert group_f1([0, 0], [0, 2], ["a", "a"]) == pytest.approx({"a": 2 / 3})
+
+
+def test_without_groups_there_is_no_figure_of_one(easy_dataset: Dataset) -> None:
+    images = LabelledImages.of(easy_dataset)
+    f1 = images.f1(images.labels)
+    assert (f1.macro, f1.by_group, f1.worst_group) == (1.0, None, None)
 
 
 def test_an_entry_below_the_floor_of_groups_keeps_its_score_and_loses_its_place(
@@ -131,7 +128,7 @@ def test_an_entry_below_the_floor_of_groups_keeps_its_score_and_loses_its_place(
     images = LabelledImages.of(data)
     answers = [0 if row.f1_group == "night" else row.label for row in data.solution()]
     counts = Counts.of(reference)
-    expected = macro_f1(images.labels, answers, CLASSES, groups=images.f1_groups)
+    expected = images.f1(answers)
     assert expected.worst_group is not None
     for floor, ranked in ((None, True), (expected.worst_group, True), (expected.worst_group + 0.01, False)):
         score = Scorer(reference, ScoreRules(group_floor=floor)).on(images, answers, counts)
@@ -142,12 +139,17 @@ def test_an_entry_below_the_floor_of_groups_keeps_its_score_and_loses_its_place(
 
 
 def test_a_floor_for_groups_needs_groups(easy_dataset: Dataset, reference: Reference) -> None:
-    scorer = Scorer(reference, ScoreRules(group_floor=0.4))
-    images = LabelledImages.of(easy_dataset)
     with pytest.raises(UsageError) as caught:
-        scorer.on(images, list(images.labels), Counts.of(reference))
+        require_groups(ScoreRules(group_floor=0.4), easy_dataset)
     (found,) = caught.value.problems
     assert (found.code, found.where) == (Code.BAD_COMPETITION, "competition.toml: score.group_floor")
+    require_groups(ScoreRules(), easy_dataset)
+    images = LabelledImages.of(easy_dataset)  # a participant's own: nothing to apply it to
+    score = Scorer(reference, ScoreRules(group_floor=0.4)).on(
+        images, list(images.labels), Counts.of(reference)
+    )
+    assert score is not None
+    assert score.ranked
 
 
 def test_nothing_about_groups_is_sent_to_who_measures(

@@ -2,18 +2,29 @@
 
 import itertools
 import random
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from sklearn.metrics import f1_score
 
-from starter.contract.competition import Budget, ScoreRules
+from starter.contract.competition import Budget, ScoreRules, load_competition
 from starter.contract.errors import Code, Status, UsageError
 from starter.contract.results import EvaluationResult, Reference
-from starter.evaluation.scoring import Counts, Score, check_reference, compute_score, macro_f1, rank
+from starter.evaluation.scoring import (
+    Counts,
+    Score,
+    check_reference,
+    compute_score,
+    macro_f1,
+    mean_ranks,
+    rank,
+)
 
 RULES = ScoreRules()
 CLASSES = ("Metal", "Paper", "Plastic")
@@ -193,6 +204,105 @@ def test_a_cost_over_the_budget_is_named_with_the_limit() -> None:
         ("weight_bytes", 128_000, 128_001)
     ]
     assert not Counts(29, None, None).exceeding(budget)  # what was not counted is another problem
+
+
+@pytest.mark.parametrize("limits", ["", "[budget]\n"])
+def test_a_budget_without_a_limit_is_refused(tmp_path: Path, limits: str) -> None:
+    rules = tmp_path / "competition.toml"
+    rules.write_text(f'name = "x"\n[score]\npreset = "budget"\n{limits}')
+    with pytest.raises(UsageError) as refused:
+        load_competition(rules)
+    (found,) = refused.value.problems
+    assert (found.code, found.where) == (Code.BAD_COMPETITION, f"{rules}: budget")
+    assert "needs a limit, such as macs = 30_000_000" in found.expected
+    rules.write_text(rules.read_text().removesuffix("[budget]\n") + "[budget]\nmacs = 5\n")
+    assert load_competition(rules).score.weights == {}
+
+
+NTIRE = ScoreRules(preset="ntire", f1_floor=0.7)
+
+
+def test_ntires_baseline_scores_e_squared() -> None:
+    own = Counts(9, 9, 9, params=9, speed=1.0)
+    score = compute_score(own.over(own, NTIRE) or 0, 0.8, baseline_macs=1, baseline_f1=0.8, rules=NTIRE)
+    assert score == Score(pytest.approx(7.3891, abs=5e-5), pytest.approx(7.3891, abs=5e-5), 0.0, "reward")
+
+
+@pytest.mark.parametrize(
+    ("rules", "worked"),
+    [
+        (NTIRE, 0.8 * 2.718281828 + 0.1 * 1.648721271 + 0.1 * 1.221402758),  # 2026: e^1, e^0.5, e^0.2
+        (
+            ScoreRules(preset="ntire", cost={"speed": 0.7, "macs": 0.15, "params": 0.15}),  # 2025
+            0.7 * 2.718281828 + 0.15 * 1.648721271 + 0.15 * 1.221402758,
+        ),
+    ],
+)
+def test_ntires_formula_weighs_the_exponentials_of_ratios(rules: ScoreRules, worked: float) -> None:
+    """Half of the time, a quarter of the MACs, a tenth of the params."""
+    counts, baseline = Counts(5, 5, 5, params=1, speed=0.5), Counts(20, 20, 20, params=10, speed=1.0)
+    assert counts.over(baseline, rules) == pytest.approx(worked)
+    enormous = counts._replace(macs=10**9).over(baseline, rules)
+    assert enormous is not None
+    assert np.isfinite(enormous)
+
+
+def test_ntire_ranks_by_cost_alone_from_the_floor_on() -> None:
+    scores = [
+        compute_score(3.0, f1, baseline_macs=1, baseline_f1=0.8, rules=NTIRE) for f1 in (0.69, 0.7, 0.9)
+    ]
+    assert [(s.score, s.f1_term, s.ranked) for s in scores] == [
+        (3.0, 0.0, False),
+        (3.0, 0.0, True),
+        (3.0, 0.0, True),
+    ]
+
+
+def test_within_a_budget_f1_alone_decides() -> None:
+    """F1 0.88 against 0.8: 1 - 1.1; 0.6 against 0.8: 1 - 0.75."""
+    rules = ScoreRules(preset="budget")
+    counts = Counts(5, 5, 5)
+    costs = counts.over(Counts(20, 20, 20), rules)
+    assert costs == 0
+    scores = [compute_score(0, f1, baseline_macs=1, baseline_f1=0.8, rules=rules).score for f1 in (0.88, 0.6)]
+    assert scores == pytest.approx([-0.1, 0.25])
+
+
+def test_ranks_are_averaged_over_costs_and_f1() -> None:
+    """MACs 1, 2, 3; params 2, 1, 1 (two share ranks 1 and 2); F1 0.7, 0.9, 0.8: (1 + 3 + 3) / 3, ..."""
+    criteria = [[1, 2, 3], [2, 1, 1], [-0.7, -0.9, -0.8]]
+    assert mean_ranks(criteria, [1, 1, 1]).tolist() == pytest.approx([7 / 3, 4.5 / 3, 6.5 / 3])
+    assert mean_ranks(criteria, [2, 0.5, 1]).tolist() == pytest.approx([6.5 / 3.5, 5.75 / 3.5, 8.75 / 3.5])
+
+
+@pytest.mark.parametrize("name", ["boostcamp-2021", "ntire", "rank-average", "budget"])
+def test_a_preset_is_the_same_after_it_was_written(name: Any) -> None:
+    rules = ScoreRules(preset=name)
+    assert ScoreRules.model_validate_json(rules.model_dump_json()) == rules
+
+
+def test_the_originals_preset_is_its_counter_and_its_constants() -> None:
+    rules = ScoreRules(preset="boostcamp-2021")
+    assert (rules.weights, rules.f1_floor, rules.penalty, rules.reward) == ({"ptflops": 1.0}, 0.5, 1.0, 0.5)
+    assert compute_score(1_083_210, 0.6149, **(ORIGINAL | {"rules": rules})).score == pytest.approx(
+        0.3431, abs=1.01e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"preset": "boostcamp-2021", "counter": "macs"}, "sets counter to ptflops"),
+        ({"preset": "ntire", "penalty": 1.0}, "sets penalty to 0.0"),
+        ({"preset": "budget", "cost": {"macs": 1.0}}, "sets cost to {}"),
+        ({"preset": "ntire-2030"}, "Input should be 'boostcamp-2021', 'ntire', 'rank-average' or 'budget'"),
+    ],
+)
+def test_a_preset_and_a_field_that_contradict_each_other_are_refused(
+    given: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ValidationError, match=re.escape(says)):
+        ScoreRules.model_validate(given)
 
 
 def test_time_is_a_cost_over_the_baselines_which_is_1() -> None:

@@ -39,14 +39,14 @@ class Browser:
         for domain in ("Page", "Log"):
             self._call(f"{domain}.enable")
 
-    def open(self, page: Path, width: int, scheme: Scheme = "light") -> None:
-        """Show a page in a window of `width` CSS pixels, in a colour scheme; return when it has loaded."""
+    def open(self, page: Path | str, width: int, scheme: Scheme = "light") -> None:
+        """Show a file or an address in a window of `width` CSS pixels; return when it has loaded."""
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         self._call("Emulation.setDeviceMetricsOverride", **size)
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self._call("Emulation.setEmulatedMedia", features=features)
         self.console.clear()
-        self._call("Page.navigate", url=page.as_uri())
+        self._call("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         while self._message().get("method") != "Page.loadEventFired":
             pass
 

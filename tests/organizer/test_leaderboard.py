@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -22,16 +22,17 @@ from large_store import Inventor
 from rich.console import Console
 from sklearn.metrics import confusion_matrix
 
-from starter.contract.competition import CompetitionFile, Leaderboard, load_competition
+from starter.contract.competition import Budget, CompetitionFile, Leaderboard, ScoreRules, load_competition
 from starter.contract.errors import Code, UsageError
 from starter.contract.results import Reference
 from starter.data.dataset import Dataset, open_dataset
 from starter.evaluation.evaluate import read_reference
 from starter.evaluation.runner.claims import read_report
 from starter.evaluation.scoring import macro_f1
-from starter.organizer.leaderboard.model import Board, Details
-from starter.organizer.leaderboard.standings import Standings, _file_name
-from starter.organizer.store.model import Entry
+from starter.organizer.leaderboard.model import Board, Details, LeaderboardRow
+from starter.organizer.leaderboard.rows import file_name
+from starter.organizer.leaderboard.standings import Standings
+from starter.organizer.store.model import Entry, Standing
 from starter.organizer.store.store import Store
 from starter.report.html.leaderboard import write_board
 from starter.report.leaderboard import _safe, show_board, to_csv
@@ -135,6 +136,102 @@ def test_each_team_has_one_place_and_the_baseline_its_row(public: tuple[Board, l
     assert (baseline.name, baseline.score, baseline.place) == ("baseline", 1.0, None)
     assert (board.num_teams, board.num_entries) == (TEAMS + 1, RESULTS + 1)
     assert all(row.reason for row in board.others)
+
+
+@pytest.fixture(scope="module")
+def by_ranks(
+    tmp_path_factory: pytest.TempPathFactory, dataset: Dataset, reference: Reference
+) -> Iterator[Standings]:
+    """Thirty made-up entries of six teams, scored by the mean of their ranks."""
+    rules = RULES.model_copy(update={"score": ScoreRules(preset="rank-average")})
+    inventor = Inventor(rules, dataset, reference)
+    with Store(f"sqlite:///{tmp_path_factory.mktemp('ranks') / 'results.sqlite'}") as store:
+        context = store.context_id(inventor.context)
+        for number in range(30):
+            entry, record, evidence = inventor.entry(number % 6, number // 6)
+            store.add(context, [entry])
+            store.put(context, record, evidence)
+        yield Standings(store, rules, dataset, reference, now=NOW)
+
+
+@pytest.mark.parametrize("reveal", [False, True])
+def test_a_board_of_ranks_has_the_mean_of_each_teams_ranks(by_ranks: Standings, reveal: bool) -> None:
+    board = by_ranks.board(reveal=reveal)
+    rows = [row for row in board.rows if row.place]
+
+    def rank(row: LeaderboardRow, by: Callable[[LeaderboardRow], float]) -> float:
+        before = sum(by(other) < by(row) for other in rows)
+        return before + (sum(by(other) == by(row) for other in rows) + 1) / 2
+
+    for row in rows:
+        ranks = [
+            rank(row, lambda r: r.macs or 0),
+            rank(row, lambda r: r.params or 0),
+            rank(row, lambda r: -(r.macro_f1 or 0)),
+        ]
+        assert row.score == pytest.approx(sum(ranks) / 3)
+        low, high = row.interval or (0, 0)
+        assert 1 <= low <= high <= len(rows)
+    assert [row.place for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert [row.score for row in board.rows] == sorted(row.score or 0 for row in board.rows)
+    assert sum(row.is_baseline for row in board.rows) == 1
+    if reveal:
+        assert sorted(row.public_place or 0 for row in rows) == [1, 2, 3, 4, 5, 6]
+    else:
+        standing = by_ranks.standing(rows[2].team)
+        assert standing == Standing(3, 6, rows[2].score or 0)
+    assert by_ranks.standing("nobody") is None
+
+
+def test_a_page_of_ranks_says_how_they_are_averaged(by_ranks: Standings, tmp_path: Path) -> None:
+    board = by_ranks.board()
+    page = write_board(board, tmp_path / "site", by_ranks.details(board)).read_text(encoding="utf-8")
+    assert (
+        "score = (rank by MACs + rank by params + rank by F1) / 3, among every team&#39;s best entry" in page
+    )
+    assert 'class="iso"' not in page  # no line joins equal scores
+    assert "Dotted lines" not in page
+
+
+@pytest.mark.parametrize(
+    ("score", "limits", "says", "lines"),
+    [
+        (
+            {"preset": "ntire"},
+            {},
+            "0.8 x exp(2 x time / the baseline&#39;s) + 0.1 x exp(2 x MACs / ",
+            "vertical",
+        ),
+        ({"preset": "budget"}, {"macs": 20_000_000}, "score = F1 term", "level"),
+        ({}, {}, "score = MACs / 16,815,480 + F1 term", "curved"),
+    ],
+)
+def test_the_page_draws_lines_of_equal_score_for_each_formula(
+    dataset: Dataset,
+    reference: Reference,
+    tmp_path: Path,
+    score: dict[str, str],
+    limits: dict[str, int],
+    says: str,
+    lines: str,
+) -> None:
+    rules = RULES.model_copy(update={"score": ScoreRules(**score), "budget": Budget(**limits)})
+    inventor = Inventor(rules, dataset, reference)
+    with Store(f"sqlite:///{tmp_path / 'results.sqlite'}") as store:
+        context = store.context_id(inventor.context)
+        for number in range(12):
+            entry, record, evidence = inventor.entry(number, 0)
+            store.add(context, [entry])
+            store.put(context, record, evidence)
+        made = Standings(store, rules, dataset, reference, now=NOW)
+        page = write_board(made.board(), tmp_path / "site", iter(())).read_text(encoding="utf-8")
+    assert says in page
+    paths = [
+        re.findall(r"[ML]([\d.]+) ([\d.]+)", path) for path in re.findall(r'class="iso" d="([^"]+)"', page)
+    ]
+    assert paths
+    shapes = {(len({x for x, _ in path}) == 1, len({y for _, y in path}) == 1) for path in paths}
+    assert shapes == {{"vertical": (True, False), "level": (False, True), "curved": (False, False)}[lines]}
 
 
 def test_figures_are_those_of_the_answers(
@@ -502,7 +599,7 @@ def in_browser(page: Path, width: int) -> str:
 
 def test_a_name_has_a_report_folder_of_its_own() -> None:
     names = ["red team", "red;team", "red:team", "red/team", "red_team", "..", "...", "étude", ".", "a.", "a"]
-    folders = [_file_name(name) for name in names]
+    folders = [file_name(name) for name in names]
     assert len(set(folders)) == len(names)
     assert folders[0] == "red team"
     assert folders[-1] == "a"

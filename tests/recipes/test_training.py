@@ -459,8 +459,8 @@ def test_all_broken_images_are_named(
 
     assert isinstance(error, UsageError)
     assert [(p.code, p.where) for p in error.problems] == [
-        (Code.BROKEN_IMAGES, "000.jpg"),
-        (Code.BROKEN_IMAGES, "004.jpg"),
+        (Code.BROKEN_IMAGES, "data set broken: 000.jpg"),
+        (Code.BROKEN_IMAGES, "data set broken: 004.jpg"),
     ]
 
 

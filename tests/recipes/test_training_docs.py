@@ -154,7 +154,7 @@ def test_a_missing_package_is_told_by_the_name_of_its_extra(
     (["--method", "quantize", "--bits", "5"], "8 or 4, not 5"),
     (["--method", "prune", "--bits", "4"], "--method prune takes no --bits"),
     (["--method", "prune", "--keep", "0.5", "--macs", "9"], "give --keep or --macs, not both"),
-    (["--macs", "9"], "re-parameterisation folds all it can: no --macs"),
+    (["--macs", "9"], "--method reparameterize takes no --macs: it folds all it can"),
 ])  # fmt: skip
 def test_options_of_another_method_are_told(
     folder: Path,

@@ -7,11 +7,11 @@ import pytest
 from rich.console import Console
 
 from starter.contract.competition import ScoreRules
-from starter.contract.costs import NodeCost
+from starter.contract.costs import NodeCost, SpeedReport
 from starter.contract.errors import Code, Status, problem
 from starter.contract.results import EvaluationResult, Reference
 from starter.contract.text import clean, inline
-from starter.evaluation.scoring import compute_score
+from starter.evaluation.scoring import Counts, compute_score
 from starter.report.scores import show_costs, show_scores
 from starter.report.terminal import describe
 
@@ -95,6 +95,50 @@ def test_a_penalty_is_spelled_out_term_by_term() -> None:
     text = shown(scored("small", 3_508_000, 0.6))
     assert "MACs + 1 x (1 - 0.6000/0.8000) = 0.2500 + 0.2500 = 0.5000\n" in text
     assert "penalty" in text
+
+
+def by(rules: ScoreRules, macs: int, params: int, f1: float) -> str:
+    """Return what is printed of an entry with the baseline's time x 0.5, by other rules."""
+    speed = SpeedReport(ratio=0.5, batches=(), device="cpu", clock="wall clock", core=None, seed=1)
+    counts = Counts(macs, None, None, params=params, speed=speed.ratio)
+    costs = counts.over(Counts.of(REFERENCE), rules)
+    assert costs is not None
+    terms = compute_score(costs, f1, baseline_macs=1, baseline_f1=0.8, rules=rules)
+    own = scored("small", macs, f1, params=params, speed=speed, **terms._asdict())
+    return shown(own, rules=rules)
+
+
+def test_each_preset_prints_its_formula_and_the_sum() -> None:
+    """A quarter of the MACs and half of the params: 7.3891 x (...) as worked in the comments."""
+    quarter, half = 3_508_000, 762_003
+    ranks = by(ScoreRules(preset="rank-average"), quarter, half, 0.88)
+    assert (
+        "\nscore = (rank by MACs + rank by params + rank by F1) / 3, among every team's best entry\n" in ranks
+    )
+    assert "= 0.7500 - 0.1000 = 0.6500\n" in ranks  # 0.25 + 0.5 + (1 - 1.1)
+    assert "F1 is not below the baseline's: reward; places on the board follow the mean of ranks\n" in ranks
+    budget = by(ScoreRules(preset="budget"), quarter, half, 0.6)
+    assert "\nscore = F1 term\n" in budget
+    assert "small: 1 x (1 - 0.6000/0.8000) = 0.2500\n" in budget
+    assert "+0.01 F1 is worth 0.0125 of the score, and a lower cost nothing" in budget  # 0.01 / 0.8
+    assert "relative to baseline: macro-F1 0.8000  MACs 14,032,000  score 0.0000" in budget
+
+
+def test_ntires_sum_is_spelled_out_with_what_a_percent_is_worth() -> None:
+    text = by(ScoreRules(preset="ntire"), 3_508_000, 762_003, 0.6)
+    assert (
+        "\nscore = 0.8 x exp(2 x time / the baseline's) + 0.1 x exp(2 x MACs / 14,032,000)"
+        " + 0.1 x exp(2 x params / 1,524,006)\n"
+    ) in text
+    assert (
+        "small: 0.8 x exp(2 x 0.5 / 1.0 of the baseline's time) + 0.1 x exp(2 x 3,508,000 / 14,032,000 MACs)"
+        " + 0.1 x exp(2 x 762,003 / 1,524,006 params) = 2.6113\n"  # 0.8 e + 0.1 sqrt(e) + 0.1 e
+    ) in text
+    assert "F1 0.6000 reaches the floor of 0.5: ranked by costs alone" in text
+    assert (
+        "1 % off a cost is worth 0.0216 (of the baseline's time), 0.0008 (MACs), 0.0027 (params) of the score"
+    ) in text
+    assert "score 7.3891  (from reference.json" in text
 
 
 def test_an_entry_below_the_floor_is_unranked_and_says_why() -> None:
@@ -237,7 +281,7 @@ def layer(module: str, macs: int) -> NodeCost:
         # 0.01 / 0.8 of the baseline's 14,032,000 MACs, and half of that where F1 is rewarded
         (0.6, "+0.01 F1 is worth 175,400 MACs; F1 is 0.1000 above the floor and 0.2000 below the baseline's"),
         (0.9, "+0.01 F1 is worth 87,700 MACs; F1 is 0.4000 above the floor and 0.1000 above the baseline's"),
-        (0.4, "F1 counts from the floor on; F1 is 0.1000 below the floor and 0.4000 below the baseline's"),
+        (0.4, "F1 counts from the floor up; F1 is 0.1000 below the floor and 0.4000 below the baseline's"),
     ],
 )
 def test_what_f1_is_worth_in_macs_is_said(f1: float, text: str) -> None:

@@ -41,18 +41,18 @@ _BITS = (8, 4)
 
 def _method(name: str) -> str:
     if name not in _METHODS:
-        raise typer.BadParameter(f"one of {', '.join(_METHODS)}, not {name!r}")
+        raise typer.BadParameter(f"must be one of {', '.join(_METHODS)}, not {name!r}")
     return name
 
 
 def _bits(bits: int | None) -> int | None:
     if bits not in {None, *_BITS}:
-        raise typer.BadParameter(f"{' or '.join(map(str, _BITS))}, not {bits}")
+        raise typer.BadParameter(f"must be {' or '.join(map(str, _BITS))}, not {bits}")
     return bits
 
 
 def compress(  # noqa: PLR0913, PLR0917 - options of the command line
-    path: Annotated[Path, typer.Argument(help="The trained plugin; it stays as it is.")],
+    path: Annotated[Path, typer.Argument(help="The trained plugin; it does not change.")],
     to: Annotated[
         Path, typer.Option("--out", callback=can_be_made, help="Folder of the new plugin; it must not exist.")
     ],
@@ -65,18 +65,17 @@ def compress(  # noqa: PLR0913, PLR0917 - options of the command line
             min=0.01, max=1, help="prune: share of the channels; tucker: share of the energy. Default: 0.5."
         ),
     ] = None,
-    macs: Annotated[
-        int | None, typer.Option(min=1, help="Instead of --keep: the most that an image may cost.")
-    ] = None,
+    macs: Annotated[int | None, typer.Option(min=1, help="Instead of --keep: most MACs per image.")] = None,
     bits: Annotated[
-        int | None, typer.Option(callback=_bits, help="quantize: of weights and values, 8 or 4. Default: 8.")
+        int | None,
+        typer.Option(callback=_bits, help="quantize: bits of weights and values, 8 or 4. Default: 8."),
     ] = None,
     calibrate: Annotated[
         int | None,
-        typer.Option(min=1, help="quantize: training images that choose the grids. Default: 256."),
+        typer.Option(min=1, help="quantize: training images to calibrate on. Default: 256."),
     ] = None,
     train: Annotated[
-        bool, typer.Option("--train", help="Train it on, as `starter train --from-weights --lr 0.001`.")
+        bool, typer.Option("--train", help="Train it further, as `starter train --from-weights --lr 0.001`.")
     ] = False,
     score: Annotated[bool, typer.Option(help="Score it before and after.")] = True,
     data: DataOption = None,
@@ -94,7 +93,7 @@ def compress(  # noqa: PLR0913, PLR0917 - options of the command line
     given = {name: value for name, value in switches.items() if value is not None}
     _refuse_contradictions(method, given)
     if json_to is not None and not score:
-        raise typer.BadParameter("there are no results without a score", param_hint="--json")
+        raise typer.BadParameter("needs a score: remove --no-score", param_hint="--json")
     rules = load_competition(competition)
     torch.set_num_threads(available().threads)
     source = discover_one(path)
@@ -119,7 +118,7 @@ def _refuse_contradictions(method: str, given: Mapping[str, object]) -> None:
     allowed = {"prune": {"keep", "macs"}, "tucker": {"keep", "macs"}, "quantize": {"bits", "calibrate"}}
     wrong = sorted(given.keys() - allowed.get(method, set()))
     if wrong and method == "reparameterize":
-        raise typer.BadParameter(f"re-parameterisation folds all it can: no --{wrong[0]}")
+        raise typer.BadParameter(f"--method reparameterize takes no --{wrong[0]}: it folds all it can")
     if wrong:
         raise typer.BadParameter(f"--method {method} takes no --{wrong[0]}", param_hint=f"--{wrong[0]}")
 
@@ -133,7 +132,7 @@ def _show_costs(to: Path, before: "Compressed", after: "Compressed") -> None:
 
 
 def _train(source: SubmissionSource, dataset: Dataset) -> None:
-    """Train a compressed plugin on; its weights are replaced."""
+    """Train a compressed plugin further and replace its weights."""
     from starter.recipes.training.loop import train
     from starter.recipes.training.settings import TrainSettings
 
@@ -160,7 +159,7 @@ def _score_both(
 
     folder = rules.path(rules.baseline)
     reference = None
-    with contextlib.suppress(UsageError):  # without a baseline there are costs and no score
+    with contextlib.suppress(UsageError):  # without a baseline, show costs but no score
         reference = read_reference(folder)
     results = evaluate_all(
         "compress",

@@ -1,4 +1,4 @@
-"""`starter export`: the counted network as an ONNX or PT2 file, compared with the kit before it is kept."""
+"""`starter export`: write the counted network as an ONNX or PT2 file, and compare it with the kit."""
 
 import contextlib
 from pathlib import Path
@@ -34,7 +34,7 @@ _MOST = 1024
 
 def _batch(text: str | None) -> str | None:
     if text not in {None, _ANY} and not (text.isdecimal() and 1 <= int(text) <= _MOST):
-        raise typer.BadParameter(f"{_ANY}, or a number from 1 to {_MOST:,}, not {text!r}")
+        raise typer.BadParameter(f"must be {_ANY} or a number from 1 to {_MOST:,}, not {text!r}")
     return text
 
 
@@ -54,7 +54,7 @@ def export(  # noqa: PLR0913, PLR0917 - options of the command line
         str | None,
         typer.Option(
             callback=_batch,
-            help="Images at once: a number, or dynamic for any number. Default: dynamic if possible, else 1.",
+            help="Batch size: a number, or dynamic for any. Default: dynamic if possible, else 1.",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
@@ -114,10 +114,10 @@ def _show(found: "ExportedFile", macs: int) -> None:
     print_line(
         out,
         f"  answers  logits on {parity.images} evaluation images within {parity.difference:.1e} of the "
-        f"kit's; {parity.agreeing} of {parity.images} get the class of the official, rounded run",
+        f"kit's; {parity.agreeing} of {parity.images} have the class of the official, rounded run",
     )
     print_line(
         out,
         f"  latency  {runs_in} {found.file_ms:.2f} ms, the kit {found.kit_ms:.2f} ms "
-        f"(batch {found.batch or 1}, one thread, medians taken in turn)",
+        f"(batch {found.batch or 1}, one thread, medians of alternating runs)",
     )

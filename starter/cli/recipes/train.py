@@ -1,4 +1,4 @@
-"""`starter train`: an option for each field of the recipe's settings, and what a run gave."""
+"""`starter train`: an option for each field of the recipe's settings, and the result of a run."""
 
 import functools
 import inspect
@@ -34,12 +34,12 @@ def _is_repeatable(field: FieldInfo) -> bool:
 
 
 def _option_name(name: str) -> str:
-    """Return the parameter of a field: a repeatable option is named in the singular."""
+    """Return a field's parameter name; that of a repeatable option is singular."""
     return name.removesuffix("s") if _is_repeatable(TrainSettings.model_fields[name]) else name
 
 
 def _option(name: str, field: FieldInfo) -> inspect.Parameter:
-    """Return a field as Typer takes it: name, default and help are the field's; the range stays with it."""
+    """Return a field as a Typer option with its name, default and help; the field checks the range."""
     option_name, default = _option_name(name), field.default
     kind: object = type(default)
     spelled = f"--{option_name.replace('_', '-')}"
@@ -61,7 +61,7 @@ def _settings(switches: Mapping[str, object]) -> TrainSettings:
     """Return the settings of a command line.
 
     Raises:
-        typer.BadParameter: a value is out of its field's range.
+        typer.BadParameter: a value is outside its field's range.
     """
     values = {name: switches[_option_name(name)] for name in TrainSettings.model_fields}
     values = {name: () if value is None else value for name, value in values.items()}  # repeatable ones
@@ -76,7 +76,7 @@ def _settings(switches: Mapping[str, object]) -> TrainSettings:
 
 
 def _with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Have a command that takes `settings` take an option for each of their fields instead."""
+    """Replace a command's `settings` parameter by an option for each field."""
     fields = TrainSettings.model_fields
     parameters: list[inspect.Parameter] = []
     for parameter in inspect.signature(command).parameters.values():
@@ -96,7 +96,7 @@ def _with_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @_with_options
 def train(
-    path: Annotated[Path, typer.Argument(help="The plugin; the weights are written beside it.")],
+    path: Annotated[Path, typer.Argument(help="The plugin; its weights are written next to it.")],
     *,
     data: DataOption = None,
     competition: RulesOption = None,

@@ -6,6 +6,8 @@ is a file of its own. The system releases it when its owner ends, however that i
 
 import contextlib
 import csv
+import ctypes
+import os
 import secrets
 import shutil
 import tempfile
@@ -15,6 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 _LOCK = ".lock"
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of renameat2(2)
 _TEMPORARY = "starter-command-"
 
 
@@ -35,6 +38,37 @@ def atomic_write(path: Path, partial: Path | None = None) -> Iterator[Path]:
         partial.replace(path)
     finally:
         _remove(partial)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder's place; when the block has ended it gets the name `path`, also of an older folder.
+
+    On Linux one step exchanges the two, so that a reader always finds one of them. Elsewhere, and on a disk
+    that cannot, none has the name for a moment.
+    """
+    partial, old = (path.with_name(f".{path.name}.{ending}") for ending in ("partial", "old"))
+    _remove(partial)
+    try:
+        yield partial
+        if path.exists() and not _exchanged(partial, path):
+            _remove(old)
+            path.rename(old)
+        if not path.exists():
+            partial.rename(path)
+    finally:
+        _remove(partial)
+        _remove(old)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Give two files or folders each other's names in one step; say whether this system and disk can."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    places = _HERE, os.fsencode(one.absolute()), _HERE, os.fsencode(other.absolute())
+    return bool(rename(*places, _EXCHANGE) == 0)
 
 
 def write_whole(path: Path, text: str) -> Path:

@@ -79,7 +79,7 @@ class CocoAnnotation:
     fault: str = ""
     """Why it cannot be used; empty if it can."""
     found: str = ""
-    """What stands there instead."""
+    """The value in the file."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class CocoFile:
     categories: tuple[str, ...]
     """Their names, each once."""
     notes: tuple[str, ...]
-    """What was read otherwise than it stands there."""
+    """Values that were read differently from how they are written."""
 
 
 def read_coco(path: Path) -> CocoFile:
@@ -129,7 +129,7 @@ Entry = TypeVar("Entry")
 
 
 class _Pool(dict[Id, Entry]):
-    """Entries by id. Ids of several different entries stand in `ambiguous`; nothing is guessed about them."""
+    """Entries by id. Ids of several different entries are in `ambiguous`; the reader does not guess."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -160,7 +160,7 @@ class _Pool(dict[Id, Entry]):
         return (self[key], "") if key not in self.ambiguous else (None, ambiguous)
 
     def notes(self, part: str, singular: str, needs: str) -> Iterator[str]:
-        """Say what was read otherwise than it stands there."""
+        """Note a value that was read differently from how it is written."""
         if self.unusable:
             first = f"the first: {part}[{self.unusable[0]}]"
             yield f"{len(self.unusable):,} entries of {part} skipped: no usable {needs}; {first}"
@@ -175,7 +175,7 @@ class _Pool(dict[Id, Entry]):
 
 
 class _Reader:
-    """Reads one file, and notes what it reads otherwise than it stands there."""
+    """Reads one file, and notes the values that it reads differently from how they are written."""
 
     def __init__(self, raw: dict[str, list[Any]]) -> None:
         self.raw = raw
@@ -239,7 +239,7 @@ class _Reader:
         return CocoAnnotation(shown, category or "", image, usable, is_crowd=bool(is_crowd))
 
     def _box(self, entry: dict[str, Any]) -> Box | str:
-        """Return the box; where there is none, the one around the polygon; or else why there is none."""
+        """Return the box; without one, the box around the polygon; without either, the reason."""
         found = box(entry.get("bbox"))
         if found != "":
             return found

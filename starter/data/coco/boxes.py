@@ -53,7 +53,7 @@ class LeftOut:
     category: str
     reason: str
     found: str = ""
-    """What stands in the file or the picture instead."""
+    """The value in the file or the picture."""
 
     @property
     def is_fault(self) -> bool:

@@ -1,6 +1,6 @@
 """Find the pictures of an image folder by the names that COCO files of other machines give them.
 
-A name is a stranger's: whatever it says, only what lies in the folder is opened.
+Names come from strangers: whatever a name says, only files inside the folder are opened.
 """
 
 import os

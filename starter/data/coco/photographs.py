@@ -62,7 +62,7 @@ class DownloadOptions:
     """Where photographs are asked for, and how."""
 
     size: Literal["full", "640"] = "full"
-    """The original, or the copy whose longer side is 640 pixels where there is one."""
+    """The original, or the copy whose longer side is 640 pixels if there is one."""
     base_url: str = ""
     """A mirror: file names are asked for below it, and no URL of the COCO file is."""
     jobs: int = 8
@@ -178,7 +178,7 @@ class _Download:
                 width, height = _checked(data, entry)
                 return Photograph(name, "kept", bytes=len(data), width=width, height=height)
         except FetchError:
-            pass  # not whole, or another picture: fetched anew
+            pass  # incomplete, or another picture: fetch it again
         except OSError as error:
             return Photograph(name, "lost", f"its name cannot be used for a file: {error.strerror}")
         return self._fetched(number, entry, target)

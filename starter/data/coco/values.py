@@ -36,7 +36,7 @@ def identity(value: object) -> Id | None:
 
 
 def other_spelling(value: Id) -> Id | None:
-    """Return "7" for 7 and 7 for "7"; None where there is no other.
+    """Return "7" for 7 and 7 for "7"; None if there is no other form.
 
     >>> other_spelling("7"), other_spelling(7), other_spelling("07")
     (7, '7', None)
@@ -63,7 +63,7 @@ def crowd(value: object) -> bool | None:
 
 
 def box(value: object) -> Box | str:
-    """Return a box, or the reason why it is none; empty where there is nothing to read."""
+    """Return a box, or the reason why it is not valid; empty if there is nothing to read."""
     if value is None or value == []:
         return ""
     numbers = [_number(item) for item in value] if isinstance(value, list) else []
@@ -85,7 +85,7 @@ def _near(edge: float) -> float:
 
 
 def polygon_box(segmentation: object) -> Box | None:
-    """Return the box around polygons, as COCO's tools compute it; None where there is no polygon."""
+    """Return the box around polygons, as COCO's tools compute it; None if there is no polygon."""
     numbers = list(_flat(segmentation, depth=3)) if isinstance(segmentation, list) else []
     across, down = numbers[::2], numbers[1::2]
     if len(across) < 3 or len(across) != len(down):

@@ -207,7 +207,7 @@ def _split(reply: Path, folder: Path, limits: Limits) -> Problem | None:
 
 
 def _copy(source: BinaryIO, target: BinaryIO, length: int) -> None:
-    """Copy so many bytes, a piece at a time: a reply may be as large as its limit."""
+    """Copy a number of bytes in pieces: a reply may be as large as its limit."""
     while length > 0 and (piece := source.read(min(length, 1 << 20))):
         target.write(piece)
         length -= len(piece)

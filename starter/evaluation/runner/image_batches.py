@@ -1,4 +1,4 @@
-"""Batches of images as a graph takes them: decoded and transformed ahead of it, or kept from before."""
+"""Batches of images for a graph: decoded and transformed ahead of it, or read from the cache."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,9 +10,8 @@ import PIL
 import torch
 import torchvision
 
-from starter.contract.errors import Code, UsageError, problem
 from starter.contract.protocol import KeptImages
-from starter.data.image_store import ImageError, ImageStore
+from starter.data.image_store import ImageError, ImageStore, broken_images
 from starter.evaluation.runner.image_cache import ImageCache, key_of
 from starter.submission.pipeline import Stages, part
 from starter.submission.transform_records import TransformRecord
@@ -31,16 +30,16 @@ def image_batches(
 
     Args:
         dataset: the data set's folder.
-        ids: which images, in order.
-        records: what is done with each, accepted by `pipeline.input_shape`.
-        size: of a batch, at most.
-        kept: where they may lie decoded already; nothing is written there, see keeper.py.
+        ids: the images, in order.
+        records: the transforms, accepted by `pipeline.input_shape`.
+        size: the largest batch.
+        kept: the cache of decoded images; only keeper.py writes to it.
 
     Raises:
         ParticipantError: a step fails on an image.
-        UsageError: image files are broken; all of them are named, in place of the last batch.
+        UsageError: image files are broken; raised after all of them are known, instead of the last batch.
     """
-    stages, broken = part(records), list[str]()
+    stages, broken = part(records), list[ImageError]()
     with ExitStack() as stack:
         found = None
         if kept is not None:
@@ -66,19 +65,19 @@ def image_batches(
             if not broken:
                 yield batch
         if broken:
-            raise UsageError([problem(Code.BROKEN_IMAGES, where="images", got=b) for b in broken])
+            raise broken_images(dataset, broken)
 
 
 def key_for(ids: Sequence[str], stages: Stages, kept: KeptImages) -> str:
-    """Return the name under which decoded images are kept."""
+    """Return the cache key of decoded images."""
     return key_of(kept.fingerprint, *ids, stages.kept, PIL.__version__, torchvision.__version__)
 
 
 def keep_images(
     dataset: Path, ids: Sequence[str], records: Sequence[TransformRecord], kept: KeptImages
 ) -> None:
-    """Decode images and keep them, where they are not kept already, are whole, and there is room."""
-    stages, broken = part(records), list[str]()
+    """Decode images and cache them, unless they are cached already, one is broken, or space is short."""
+    stages, broken = part(records), list[ImageError]()
     cache, key = ImageCache(kept.folder, kept.limit_mb * 2**20), key_for(ids, stages, kept)
     if cache.find(key, len(ids)) is not None:
         cache.touch(key)
@@ -93,15 +92,15 @@ def keep_images(
 
 
 def decoder(
-    images: ImageStore, keep: Callable[..., torch.Tensor], broken: list[str]
+    images: ImageStore, keep: Callable[..., torch.Tensor], broken: list[ImageError]
 ) -> Callable[[str], torch.Tensor | None]:
-    """Return what decodes one image; of one that cannot be, the reason goes to `broken`."""
+    """Return a function that decodes one image; the error of a broken one goes to `broken`."""
 
     def decode(image_id: str) -> torch.Tensor | None:
         try:
             return keep(images.open(image_id))
         except ImageError as error:
-            broken.append(f"{image_id}: {error.reason}")
+            broken.append(error)
             return None
 
     return decode

@@ -50,7 +50,7 @@ class ImageCache:
         self._limit = limit_bytes
 
     def find(self, key: str, count: int) -> Images | None:
-        """Return the kept images, (count, C, H, W), mapped into memory; None where there are none."""
+        """Return the kept images, (count, C, H, W), mapped into memory; None if there are none."""
         path = self._folder / f"{key}.npy"
         try:
             found: Images = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -1,7 +1,8 @@
-"""Our own process that decodes images and keeps them for every runner; it never runs a graph.
+"""The kit's process that decodes images and caches them for every runner; it never runs a graph.
 
-What one entry's runner could write, another entry's would read: so the runner only reads them.
-Started as `python -I -m starter.evaluation.runner.keeper`; a line of JSON asks, an empty line answers.
+If a runner could write to the cache, one entry could influence another, so runners only read it.
+Started as `python -I -m starter.evaluation.runner.keeper`; each line of JSON is a request, answered by an
+empty line.
 """
 
 import os
@@ -28,7 +29,7 @@ def main() -> None:
 
 
 def _keep(request: KeepRequest) -> None:
-    """Keep images; of transforms that are no good, the runner tells."""
+    """Cache images; the runner reports transforms that are not valid."""
     try:
         records = transform_records.load(request.transforms.read_text(encoding="utf-8", errors="replace"))
         pipeline.input_shape(records)

@@ -84,6 +84,7 @@ class Runner:
         )
         self._hello: RunnerHello | None = None
         self._log = ""
+        self._closed = False
         self._child = self._start()
 
     @classmethod
@@ -128,7 +129,8 @@ class Runner:
         self.close()
 
     def close(self) -> None:
-        """End the child."""
+        """End the child; whoever waits for an answer gets a HostError."""
+        self._closed = True
         self._child.kill()
         self._place.cleanup()
 
@@ -152,7 +154,7 @@ class Runner:
         return self._hello
 
     def ask(self, request: RunnerRequest) -> RunnerReply:
-        """Have one graph counted and run.
+        """Count and run one graph in the runner.
 
         What the child does over it is the submission's: a limit that is exceeded, an answer that cannot be
         read, or its end. An end is tried once more in a fresh child, which says where it is. Before that, a
@@ -218,7 +220,13 @@ class Runner:
         )
 
     def _restart(self) -> int:
-        """Start a fresh child; return the exit status of the one before."""
+        """Start a fresh child; return the exit status of the one before.
+
+        Raises:
+            HostError: nobody waits for it any more.
+        """
+        if self._closed:
+            raise host_error(Code.RUNNER_FAILED, where="the runner", got="stopped")
         self._child.kill()
         self._log = self._child.log()
         self._hello = None

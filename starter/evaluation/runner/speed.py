@@ -22,13 +22,13 @@ class SpeedPlan:
     baseline: SubmissionSource
     """What they are compared with."""
     seconds: float = 4.0
-    """Processor time for each batch size in one taking."""
+    """Seconds of processor time per batch size and repetition."""
     takings: int = 1
     """How often all batch sizes are timed."""
     seed: int = 0
     """Of the order of the blocks, the images and where memory lies."""
     must_tell: bool = False
-    """Whether no ratio is a failure of this machine, because a score stands on it."""
+    """Whether a missing ratio is a failure of this machine, because a score depends on it."""
 
     @classmethod
     def of(cls, competition: CompetitionFile) -> Self | None:
@@ -73,7 +73,7 @@ class SpeedMeasurer:
             raise ParticipantError(problems)
 
     def reply(self, runner: Runner, counted: RunnerRequest) -> RunnerReply:
-        """Have a graph that has been counted timed.
+        """Time a counted graph in the runner.
 
         Args:
             runner: it reads the folder of the baseline's graph.

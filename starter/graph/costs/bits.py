@@ -1,7 +1,7 @@
 """Bit operations: multiply-accumulates weighted by the bits of what they multiply.
 
-Bits are those of the grids that the operands lie on (grids.py), else of their dtypes; nothing claims them.
-Several numbers packed into one gain nothing: the grid of the one has as many bits as all together.
+The bits are those of the operands' grids (grids.py), otherwise of their dtypes; no submission declares them.
+Packing several numbers into one gains nothing: its grid has as many bits as all of them together.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from starter.graph.format import AtenValue, Ref, refs_in
 from starter.graph.kernels import bind
 
 _FULL = 32 * 32
-"""Products of bits in a multiply-accumulate of float32."""
+"""The product of the bits of both operands in a float32 multiply-accumulate."""
 
 _Operand = tuple[str, int | None]
 _WEIGHTED: tuple[_Operand, _Operand] = ("input", None), ("weight", 0)
@@ -35,11 +35,11 @@ _OPERANDS: Mapping[str, tuple[_Operand, _Operand]] = {
     }.items()
     for name in names.split()
 }
-"""What a contraction multiplies, and the axis of a constant along which results have a scale of their own."""
+"""The operands of each contraction, with the axis along which a constant may have separate scales."""
 
 
 def bit_operations(walk: Trace) -> int:
-    """Add up MACs x bits x bits / 1,024 over all contractions; with float32 alone these are their MACs."""
+    """Add up MACs x bits x bits / 1,024 over all contractions; if all are float32, this equals their MACs."""
     grids = grids_of(walk)
 
     @cache
@@ -66,7 +66,7 @@ def bit_operations(walk: Trace) -> int:
 
 
 def _operands(step: Step) -> list[tuple[AtenValue, int | None]] | None:
-    """Return the two operands with their axes; None where they are not known, as in attention."""
+    """Return the two operands with their axes; None if they are not known, as in attention."""
     op = step.node.op
     arguments = bind(op, step.node.args, step.node.kwargs)
     if op == "aten.einsum.default":
@@ -76,7 +76,7 @@ def _operands(step: Step) -> list[tuple[AtenValue, int | None]] | None:
 
 
 def _bits(levels: float | None) -> int:
-    """Return the bits of that many levels; of more than a grid may have, those of float32."""
+    """Return the bits for a number of levels; above the limit of a grid, those of float32."""
     return max(1, (int(levels) - 1).bit_length()) if levels is not None and levels <= MAX_LEVELS else 32
 
 

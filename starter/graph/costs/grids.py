@@ -1,8 +1,8 @@
-"""Which values of a graph lie on a grid: `scale * q` with whole numbers q between two bounds.
+"""Find the values of a graph that lie on a grid: `scale * q` with integers q between two bounds.
 
-Nothing says so but the operators themselves. A value that depends on the image is on a grid where it was
-rounded, and only clamps, exact movement and arithmetic with one constant number have followed. A constant
-is on one where its own numbers are. What is not understood is on none.
+Only the operators decide this. A value that depends on the image is on a grid if it was rounded and only
+clamps, exact movement and arithmetic with one constant number followed. A constant is on a grid if its own
+numbers are. A value that this module cannot analyse is on none.
 """
 
 import math
@@ -18,15 +18,15 @@ from starter.graph.formulas import CostClass
 from starter.graph.kernels import bind
 
 MAX_LEVELS = 256
-"""Levels of the finest grid of a constant that is looked for."""
+"""Levels of the finest grid that is searched for in a constant."""
 
 _PRECISION = 2.0**-22
-"""How far a float32 may be from a product of two, relatively: the rounding of the product and of a scale."""
+"""Largest relative error of a float32 product: the rounding of the product and of a scale."""
 
 _TRIED = 16
-"""How many numbers of a channel are looked at before all of them."""
+"""Numbers of a channel to check before all of them."""
 _CHUNK = 2**22
-"""Numbers that are looked at together."""
+"""Numbers to check at once."""
 _MAX_CHANNELS = 2**16
 _MAX_SCALE_BITS = 4096
 _MAX_STEPS = 2**31
@@ -34,27 +34,27 @@ _MAX_STEPS = 2**31
 
 @dataclass(frozen=True)
 class Grid:
-    """What a value can be: `scale * q` for the whole numbers q from `least` to `most`."""
+    """The possible values of a tensor: `scale * q` for the integers q from `least` to `most`."""
 
     scale: Fraction
-    """The distance of two neighbours, more than 0."""
+    """The distance between two neighbours, more than 0."""
     least: float
-    """A whole number, or minus infinity."""
+    """An integer, or minus infinity."""
     most: float
-    """A whole number, or infinity."""
+    """An integer, or infinity."""
 
     @property
     def levels(self) -> float:
-        """Whole numbers from the least to the most, 0 among them: a product knows no other zero point."""
+        """The number of integers from `least` to `most` and 0: products have no other zero point."""
         return max(self.most, 0) - min(self.least, 0) + 1
 
     def moved(self, offset: Fraction) -> "Grid | None":
-        """Add a number; None if that is no whole number of steps."""
+        """Add a number; None if it is not a multiple of the step."""
         steps = self._steps(offset)
         return None if steps is None else replace(self, least=self.least + steps, most=self.most + steps)
 
     def scaled(self, factor: Fraction) -> "Grid | None":
-        """Multiply by a number; None if that is 0, or after very many."""
+        """Multiply by a number; None if it is 0, or after too many products."""
         scale = self.scale * abs(factor)
         if not factor or scale.numerator.bit_length() + scale.denominator.bit_length() > _MAX_SCALE_BITS:
             return None
@@ -62,7 +62,7 @@ class Grid:
         return Grid(scale, *ends)
 
     def clamped(self, least: Fraction | None, most: Fraction | None) -> "Grid | None":
-        """Bound it; None if a bound is between two levels."""
+        """Clamp it; None if a bound is between two levels."""
         low, high = (None if bound is None else self._steps(bound) for bound in (least, most))
         if (low is None) != (least is None) or (high is None) != (most is None):
             return None
@@ -77,11 +77,11 @@ class Grid:
 
 
 Grids = dict[str, Grid]
-"""Grids of image-dependent values, by name; a value that is not here is on none."""
+"""Grids of image-dependent values by name; a value that is missing here is on none."""
 
 
 def grids_of(walk: Trace) -> Grids:
-    """Return the grid of each image-dependent value that lies on one; of several results, of all."""
+    """Return the grid of each image-dependent value that lies on one; several results share one grid."""
     seen = _Seen(walk.constants)
     for step in walk.steps:
         arguments = bind(step.node.op, step.node.args, step.node.kwargs)
@@ -93,13 +93,13 @@ def grids_of(walk: Trace) -> Grids:
 
 
 def levels_of_constant(values: torch.Tensor, axis: int | None) -> int | None:
-    """Return the levels of the grid that a constant's own numbers lie on; None: on none, or too fine.
+    """Return the number of levels of the grid of a constant's own numbers; None: no grid, or too fine.
 
-    Of very many channels it is not looked for.
+    With too many channels, no grid is searched for.
 
     Args:
         values: the constant.
-        axis: along which each place may have a scale of its own, the output channels; None: one scale.
+        axis: the axis of the output channels, each of which may have its own scale; None: one scale.
     """
     channels = values.reshape(1, -1) if axis is None else values.movedim(axis, 0).flatten(1)
     side = channels.shape[1]
@@ -117,7 +117,7 @@ def levels_of_constant(values: torch.Tensor, axis: int | None) -> int | None:
 
 
 def _levels(channels: torch.Tensor) -> int | None:
-    """Return the levels of the coarsest grids through 0 that hold the numbers of each channel.
+    """Return the numbers of levels of the coarsest grids through 0 that contain each channel's numbers.
 
     Args:
         channels: float64 (channels, numbers).
@@ -147,13 +147,13 @@ def _levels(channels: torch.Tensor) -> int | None:
 
 
 def _is_near(places: torch.Tensor) -> torch.Tensor:
-    """Say of each number whether it is whole, as nearly as float32 can tell."""
+    """Return for each number whether it is an integer within the precision of float32."""
     return (places - places.round()).abs() <= _PRECISION * places
 
 
 @dataclass
 class _Seen:
-    """What has been found on the way."""
+    """The state of the search."""
 
     constants: Mapping[str, AtenValue]
 
@@ -187,7 +187,7 @@ _CLAMPS: Mapping[str, tuple[AtenValue, AtenValue]] = {
     "aten.clamp_min.default": ("min", None),
     "aten.clamp_max.default": (None, "max"),
 }
-"""The bounds of an operator: numbers, or names of its arguments."""
+"""The bounds of a clamping operator: numbers, or the names of its arguments."""
 
 
 def _grid_of(step: Step, arguments: Arguments, seen: _Seen) -> Grid | None:
@@ -211,7 +211,7 @@ def _grid_of(step: Step, arguments: Arguments, seen: _Seen) -> Grid | None:
 
 
 def _first(arguments: Arguments, seen: _Seen) -> Grid | None:
-    """Return the grid of the first argument: what moves, or is chosen from."""
+    """Return the grid of the first argument, whose elements move or are selected."""
     return seen.grid(next(iter(arguments.values())))
 
 
@@ -224,7 +224,7 @@ def _joined(arguments: Arguments, seen: _Seen) -> Grid | None:
 
 
 def _bounds(op: str, arguments: Arguments, seen: _Seen) -> tuple[Fraction | None, Fraction | None] | None:
-    """Return the bounds of a clamp; None if one of them is no constant number."""
+    """Return the bounds of a clamp; None if one of them is not a constant number."""
     found: list[Fraction | None] = []
     for bound in _CLAMPS[op]:
         given = arguments[bound] if isinstance(bound, str) else bound
@@ -236,7 +236,7 @@ def _bounds(op: str, arguments: Arguments, seen: _Seen) -> tuple[Fraction | None
 
 
 def _rounded(arguments: Arguments, seen: _Seen) -> Grid | None:
-    """Return the whole numbers; those between two bounds, where a clamp comes right before."""
+    """Return the grid of integers; within two bounds, if a clamp comes directly before."""
     ends = [-math.inf, math.inf]
     made_by = seen.steps.get(arguments["self"].name)
     if made_by is not None and made_by.node.op in _CLAMPS:
@@ -257,7 +257,7 @@ def _negated(arguments: Arguments, seen: _Seen) -> Grid | None:
 
 
 def _moved(sign: int, *, reverse: bool = False) -> _Rule:
-    """Add one constant number, or subtract it, or (`reverse`) subtract from it."""
+    """Add or subtract one constant number, or with `reverse` subtract from it."""
 
     def rule(arguments: Arguments, seen: _Seen) -> Grid | None:
         operands = [arguments["self"], arguments["other"]]

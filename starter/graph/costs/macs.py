@@ -44,10 +44,10 @@ def count_macs(trace: Trace) -> CostReport:
 
 
 def _by_ptflops(step: Step, cost: Cost) -> int:
-    """Count a call as ptflops does, by which the original competition was scored.
+    """Count a call as ptflops does, whose counts scored the original competition.
 
-    Convolutions and matrix products, and their biases; 2 for each element of a norm, the input elements of
-    each pool. All else is free: sums of products that are written out cost nothing.
+    It counts convolutions and matrix products with their biases, 2 for each element of a norm, and the
+    input elements of each pool. Everything else is free: explicit sums of products cost nothing.
     Source: ptflops 0.7, pytorch_ops.py, without its hooks on activations.
     """
     if step.rule.kind is CostClass.CONTRACTION:

@@ -1,6 +1,6 @@
-"""What a network needs in memory: its weights, and the values that are alive at once.
+"""The memory that a network needs: its weights, and the values alive at once.
 
-Both come from the traced graph alone, so they are the same on every machine: nothing is allocated.
+Both come from the traced graph alone, with nothing allocated, so they are the same on every machine.
 """
 
 from collections import Counter
@@ -14,18 +14,18 @@ from starter.graph.formulas import tensors_of
 from starter.graph.fusion import BATCH_NORM, merged_norms, written_in_place
 
 _NUMBER_BYTES = 8
-"""What a number costs that stands in the program's text."""
+"""Bytes of a number in the program's text."""
 _MOST_FLOW = 2**31 - 1
-"""What scipy's maximum_flow can count."""
+"""The largest number that scipy's maximum_flow can count."""
 
 
 def weight_bytes(walk: Trace) -> int:
-    """Return the bytes of the constants that a program has to carry, each at its own dtype.
+    """Return the bytes of the constants that a program must carry, each in its own dtype.
 
-    What does not depend on the image is carried as it is stored or as it is computed, whichever
-    is smaller: of all ways to choose, the cheapest. A tensor that is used twice is carried once,
-    and a number in the text of what computes a constant counts 8 bytes. The cheapest choice is a
-    minimum cut between what is stored and what the image meets (Ford and Fulkerson 1956).
+    Values that do not depend on the image are carried as stored or as computed, by the cheapest
+    choice of all. A tensor that is used twice is carried once, and a number in the text that
+    computes a constant counts as 8 bytes. The cheapest choice is a minimum cut between the stored
+    constants and the operators that depend on the image (Ford and Fulkerson 1956).
     """
     nodes = {node.name: node for node in walk.graph.file.nodes if node.name in walk.constants}
     keys = {t.name: t.key for t in walk.graph.file.tensors}
@@ -36,7 +36,7 @@ def weight_bytes(walk: Trace) -> int:
 
 
 def _behind(nodes: dict[str, Node], wanted: set[str]) -> dict[str, Node]:
-    """Return the nodes that wanted constants are computed by."""
+    """Return the nodes that compute the given constants."""
     found: dict[str, Node] = {}
     waiting = list(wanted)
     while waiting:
@@ -50,10 +50,10 @@ def _behind(nodes: dict[str, Node], wanted: set[str]) -> dict[str, Node]:
 def _cheapest(
     walk: Trace, computed: dict[str, Node], wanted: set[str], keys: dict[str, str], free: Collection[str]
 ) -> int:
-    """Return the fewest bytes from which the wanted constants can be computed.
+    """Return the fewest bytes from which the given constants can be computed.
 
-    Each constant is an edge as wide as its bytes: cutting it is carrying it. What its text carries comes
-    from the source, so a constant that is computed pays for the numbers in it.
+    Each constant is an edge whose capacity is its bytes; cutting the edge means carrying the constant. The
+    numbers in a node's text flow from the source, so a computed constant pays for them.
     """
     if not computed:
         return 0
@@ -82,7 +82,7 @@ def _cheapest(
 
 
 def _maximum_flow(edges: dict[tuple[int, int], int], size: int) -> int:
-    """Return how much flows from place 0 to place 1."""
+    """Return the maximum flow from node 0 to node 1."""
     from scipy.sparse import csr_array  # noqa: PLC0415 - most networks compute no constant
     from scipy.sparse.csgraph import maximum_flow  # noqa: PLC0415
 
@@ -92,11 +92,11 @@ def _maximum_flow(edges: dict[tuple[int, int], int], size: int) -> int:
 
 
 def peak_memory_bytes(walk: Trace) -> int:
-    """Return the most bytes that are alive at once while one image runs, with the weights.
+    """Return the most bytes alive at once while one image runs, weights included.
 
-    The order is the program's. At each operator live what it reads, what it gives and what is read later.
-    A view is its operand's memory, so is a batch norm that the convolution before it has taken in, and
-    so is what an operator writes in place. What a kernel needs for itself is left out.
+    The order is the program's. Alive at each operator are its inputs, its outputs, and all values that are
+    read later. A view shares its operand's memory; so do a batch norm that is folded into the convolution
+    before it and an in-place result. A kernel's temporary memory is left out.
     """
     memory = {INPUT: INPUT}
     sizes = {INPUT: _bytes(walk.shapes[INPUT])}
@@ -126,7 +126,7 @@ def _bytes(value: AtenValue) -> int:
 
 
 def _numbers(value: AtenValue) -> int:
-    """Return how many numbers stand in an argument."""
+    """Return how many numbers an argument contains."""
     if isinstance(value, list | tuple):
         return sum(map(_numbers, value))
     return int(isinstance(value, int | float) and not isinstance(value, bool))

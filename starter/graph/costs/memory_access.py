@@ -1,7 +1,7 @@
-"""Memory access cost: how many elements an operator reads and writes for one image.
+"""Memory access cost: the number of elements that an operator reads and writes for one image.
 
 Ma et al. 2018 (ShuffleNet V2, arXiv:1807.11164) call it MAC; here it is never
-abbreviated, because a MAC is a multiply-accumulate. Caches are left out, as there.
+abbreviated, because a MAC is a multiply-accumulate. As in the paper, caches are ignored.
 """
 
 from typing import NamedTuple
@@ -29,7 +29,7 @@ class Access(NamedTuple):
 
 
 def memory_access(step: Step) -> Access:
-    """Return what one call reads and writes; views touch nothing."""
+    """Return the elements and bytes that one call reads and writes; views access nothing."""
     if step.rule.is_view:
         return Access()
     read = weights = size = 0

@@ -9,7 +9,7 @@ from starter.graph.formulas import CostClass
 
 
 def graph_costs(walk: Trace) -> GraphCosts:
-    """Return what one image costs in memory, in traffic, in layers one after another and in bits."""
+    """Return the cost of one image in memory, memory access, depth and bit operations."""
     return GraphCosts(
         weight_bytes=weight_bytes(walk),
         peak_memory_bytes=peak_memory_bytes(walk),
@@ -20,9 +20,9 @@ def graph_costs(walk: Trace) -> GraphCosts:
 
 
 def depth(walk: Trace) -> int:
-    """Return the most convolutions and matrix products that an image passes one after another.
+    """Return the number of convolutions and matrix products on the longest path.
 
-    It is the number that networks are named by: 18 for ResNet-18, 16 for VGG-16.
+    Networks are named by this number: 18 for ResNet-18, 16 for VGG-16.
     """
     depths: dict[str, int] = {}
     for step in walk.steps:

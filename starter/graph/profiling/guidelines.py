@@ -20,16 +20,16 @@ from starter.graph.formulas import CostClass
 from starter.graph.fusion import CONVOLUTIONS, merged_norms
 
 MOST_FINDINGS = 5
-"""Findings of each guideline that are returned."""
+"""Most findings returned per guideline."""
 
 MOST_EXCESS = 1.1
-"""G1: memory access over its lower bound that is still followed."""
+"""G1: the largest memory access over its lower bound that still follows the guideline."""
 
 LEAST_SHARE = 0.02
-"""G4: a module's share of the network's memory access that is worth a line."""
+"""G4: the share of the network's memory access from which a module is reported."""
 
 LEAST_SHARE_OF_ALL = 0.1
-"""G4: the share of all elementwise operators from which the heaviest module is worth a line anyway."""
+"""G4: the share of all elementwise operators from which the heaviest module is reported anyway."""
 
 Guideline = Literal["G1", "G2", "G3", "G4"]
 """Which of the four."""
@@ -52,25 +52,25 @@ class _Layer(NamedTuple):
 
 
 class _Join(NamedTuple):
-    """Values that are added, or put side by side."""
+    """Values that are added or concatenated."""
 
     step: Step
     branches: list[int]
-    """The contractions that each of the values is made of, one bit for each contraction."""
+    """The contractions that each value depends on, one bit per contraction."""
 
 
 def check_guidelines(trace: Trace) -> tuple[Finding, ...]:
-    """Return where a network does not follow G1 to G4: at most five places of each, the worst first.
+    """Return the places that do not follow G1 to G4: at most five of each, the worst first.
 
     G1: 1x1 convolutions of stride 1, and linear layers over several positions, that access over 10 %
-    more than they would with equal widths. G2: grouped convolutions but depthwise ones: what they
-    access beyond one group with the same MACs and the same input. G3: contractions beyond the longest
-    of the branches that are added or concatenated. G4: modules whose elementwise operators make up
-    at least 2 % of the memory access, and the heaviest one where all of them together make up over 10 %;
-    a batch norm that is merged into a convolution is none.
+    more than they would with equal widths. G2: grouped convolutions except depthwise ones, for what
+    they access beyond one group with the same MACs and the same input. G3: contractions beyond the
+    longest of the branches that are added or concatenated. G4: modules whose elementwise operators make
+    up at least 2 % of the memory access, and the heaviest module if all of them make up over 10 %;
+    a batch norm that is merged into a convolution does not count.
 
-    Savings and shares are elements for one image and their part of the sum of `memory_access` over
-    all operators; for G3 operators, and their part of those that run (no views, no merged norms).
+    Savings are elements for one image, shares their part of the sum of `memory_access` over all
+    operators; for G3, operators and their part of those that run (no views, no merged norms).
     """
     users = Counter(name for step in trace.steps for name in step.node.refs())
     merged = merged_norms(trace)
@@ -106,7 +106,7 @@ def _layer(step: Step) -> _Layer | None:
 
 
 def _uneven_widths(layer: _Layer, network: int) -> Finding | None:
-    """G1. A single position is left out: there, in classifiers and gates, the weights are nearly all."""
+    """G1. A single position (a classifier or a gate) is left out: its access is nearly all weights."""
     hw, c1, c2 = layer.positions, layer.channels_in, layer.channels_out
     if layer.groups > 1 or layer.kernel > 1 or hw == 1 or hw != layer.positions_in:
         return None
@@ -127,7 +127,7 @@ def _uneven_widths(layer: _Layer, network: int) -> Finding | None:
 
 
 def _many_groups(layer: _Layer, network: int) -> Finding | None:
-    """G2. With one group the same MACs give c2/g channels; weights and input stay as large."""
+    """G2. With one group, the same MACs give c2/g channels; weights and input keep their size."""
     c1, c2, g = layer.channels_in, layer.channels_out, layer.groups
     if g in (1, c1):
         return None
@@ -144,7 +144,7 @@ def _many_groups(layer: _Layer, network: int) -> Finding | None:
 
 
 def _fragments(trace: Trace, layers: list[_Layer], users: Counter[str], operators: int) -> list[Finding]:
-    """G3. A residual whose shortcut is the identity or one 1x1 convolution is a single path."""
+    """G3. A residual block whose shortcut is the identity or one 1x1 convolution is a single path."""
     contractions = [step.node.name for step in trace.steps if step.rule.kind is CostClass.CONTRACTION]
     bits = {name: 1 << i for i, name in enumerate(contractions)}
     small = {bits[layer.step.node.name] for layer in layers if layer.kernel == 1}
@@ -167,7 +167,7 @@ def _fragments(trace: Trace, layers: list[_Layer], users: Counter[str], operator
 
 
 def _joins(trace: Trace, bits: dict[str, int], users: Counter[str]) -> Iterator[_Join]:
-    """Yield where values are joined; a chain of additions is one join."""
+    """Yield the joins of values; a chain of additions is one join."""
     made_of = {INPUT: 0}
     joins: dict[str, _Join] = {}
     for step in trace.steps:
@@ -218,7 +218,7 @@ def _elementwise(running: list[Step], network: int) -> list[Finding]:
 def _finding(
     guideline: Guideline, step: Step, formula: str, advice: str, saving: int, network: int
 ) -> Finding:
-    """Fill the record; `network` is the total that the saving is a share of."""
+    """Return the record; `network` is the total of which the saving is a share."""
     place = {"module": step.node.module, "source": step.node.source}
     share = saving / network
     return Finding(guideline=guideline, formula=formula, advice=advice, saving=saving, share=share, **place)

@@ -1,7 +1,7 @@
-"""Where a network's cost, memory access and time go, line by line of the participant's code.
+"""Profile a network's cost, memory access and time, line by line of the participant's code.
 
-Costs come from the walk that is scored, times from the program that is scored, on
-random numbers. Operators that graph/executor.py has merged into another take no time.
+Costs come from the scored graph, times from the scored program on random numbers. An operator
+that graph/executor.py merges into another takes no time.
 """
 
 import platform
@@ -21,7 +21,7 @@ from starter.graph.fusion import ATTENTION
 from starter.graph.profiling.guidelines import check_guidelines
 
 BATCHES = (1, 32)
-"""Batch sizes that are timed."""
+"""Batch sizes to time."""
 
 _ROUNDS = 30
 _MOST_SECONDS = 5.0
@@ -36,10 +36,10 @@ class _Layer:
 
 
 def profile(walk: Trace, cost: CostReport) -> ProfileReport:
-    """Measure a traced graph at batch sizes 1 and 32, on the GPU where there is one, else with one thread.
+    """Measure a traced graph at batch sizes 1 and 32, on a GPU if there is one, else with one thread.
 
-    Several threads wait for each other at the end of each operator: on a machine that
-    does anything else, that would be most of the time of a small one.
+    Several threads wait for each other at the end of each operator: on a machine that runs
+    other programs, waiting would dominate the time of a small operator.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -72,7 +72,7 @@ def _profile(walk: Trace, cost: CostReport) -> ProfileReport:
 
 
 def device_name(device: torch.device) -> str:
-    """Return what people call a device."""
+    """Return the common name of a device."""
     return torch.cuda.get_device_name() if device.type == "cuda" else platform.processor() or "CPU"
 
 
@@ -91,7 +91,7 @@ def flops(step: Step, cost: NodeCost) -> int:
 
 
 def _layers(walk: Trace, cost: CostReport) -> list[_Layer]:
-    """Put neighbouring steps of the same line and module together."""
+    """Group neighbouring steps of the same line and module."""
     layers: list[_Layer] = []
     origins = _parameters_behind_constants(walk)
     seen: set[str] = set()
@@ -108,7 +108,7 @@ def _layers(walk: Trace, cost: CostReport) -> list[_Layer]:
 
 
 def _parameters_behind_constants(walk: Trace) -> dict[str, frozenset[str]]:
-    """Return for each constant the parameters that it is made of."""
+    """Return the parameters that each constant is computed from."""
     origins = {t.name: frozenset([t.name]) for t in walk.graph.file.tensors if t.kind == "parameter"}
     for node in walk.graph.file.nodes:
         if node.name in walk.constants:
@@ -146,7 +146,7 @@ def _added(timings: list[Timing]) -> Timing:
 
 
 class _CpuClock:
-    """Time stamps after each node; operators on a CPU have finished when they return."""
+    """Timestamps after each node; operators on a CPU have finished when they return."""
 
     def __init__(self) -> None:
         self._stamps: list[tuple[str, float]] = [("", time.perf_counter())]
@@ -162,7 +162,7 @@ class _CpuClock:
 
 
 class _CudaClock:
-    """CUDA events after each node: the time on the device, not that of launching."""
+    """CUDA events after each node: the time on the device, without that of launching."""
 
     def __init__(self) -> None:
         self._stamps: list[tuple[str, torch.cuda.Event]] = []
@@ -180,7 +180,7 @@ class _CudaClock:
 
 
 def _measure(program: Program, images: torch.Tensor) -> tuple[dict[str, Timing], Timing]:
-    """Return the times of each node and of the whole, after two rounds that are not counted."""
+    """Return the times of each node and of the whole, after two warm-up rounds."""
     new_clock = _CudaClock if images.is_cuda else _CpuClock
     rounds: list[dict[str, float]] = []
     totals: list[float] = []

@@ -1,7 +1,7 @@
-"""What the times of alternating blocks say: a ratio with its interval, or that this machine cannot tell.
+"""Turn the times of alternating blocks into a ratio with its interval, or find them inconclusive.
 
-A round runs its blocks there and back (graph/profiling/speed.py), so whatever grows or falls evenly in it
-is the same for all of them. Rounds are drawn with replacement, and the median of each draw is one value of
+A round runs its blocks in one order and then in reverse (graph/profiling/speed.py), so a steady drift
+affects all of them equally. Rounds are drawn with replacement, and the median of each draw is one value of
 the bootstrap: B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
 """
 
@@ -13,9 +13,9 @@ import numpy as np
 from starter.contract.costs import BatchSpeed, SpeedRound, SpeedVerdict
 
 LEVEL = 0.99
-"""Of the intervals: of twenty runs, one that leaves its own is rare enough to be a finding."""
+"""The level of the intervals, at which a false finding in twenty runs is rare."""
 WIDEST = 0.03
-"""An interval that is wider, as a share of its ratio, is no answer."""
+"""The widest conclusive interval, as a share of its ratio."""
 ENTRY, BASELINE, CONTROL = "ebc"
 
 _REPLICATES = 2000
@@ -23,7 +23,7 @@ _SEED = 20_240_229
 
 
 def judged(batch: int, rounds: Sequence[SpeedRound]) -> BatchSpeed:
-    """Return the ratio that rounds of one batch size give, and whether it may be believed."""
+    """Return the ratio from the rounds of one batch size, and whether it is reliable."""
     ratios = [_ratio(r, ENTRY) for r in rounds]
     ratio, interval = float(np.median(ratios)), median_interval(ratios)
     control = median_interval([_ratio(r, CONTROL) for r in rounds])
@@ -43,7 +43,7 @@ def judged(batch: int, rounds: Sequence[SpeedRound]) -> BatchSpeed:
 
 
 def in_all(batches: Sequence[BatchSpeed]) -> float | None:
-    """Return the geometric mean of the ratios, to four digits; None where one of them cannot be told."""
+    """Return the geometric mean of the ratios, to four digits; None if one of them is inconclusive."""
     if any(b.verdict is not SpeedVerdict.OK for b in batches):
         return None
     return round(math.exp(math.fsum(math.log(b.ratio) for b in batches) / len(batches)), 4)

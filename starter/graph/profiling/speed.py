@@ -1,11 +1,11 @@
-"""How fast a program runs beside the baseline's, both in turns on one core: what ratios.py judges.
+"""Time a program against the baseline's, alternately on one core; ratios.py judges the times.
 
-A round builds the entry's program, the baseline's and the baseline's once more as the control, and times
-short blocks of their calls there and back in an order of its own (ABBA, with three). A network is some
-percent faster or slower for where its memory happens to lie; programs that are built anew for each round,
-behind a gap of a random size, make that part of the spread instead of an error that no interval shows.
-The clock is the processor time of this process: what other programs take of the core is not counted.
-On a GPU it is CUDA events.
+A round builds the entry's program, the baseline's, and the baseline's again as the control, and times
+short blocks of their calls in a random order and in its reverse (ABBA, with three programs). A network's
+speed varies by a few percent with its memory layout. Programs are therefore rebuilt for each round, behind a
+gap of random size, so that this variation is part of the spread instead of an error that no interval shows.
+The clock is the processor time of this process, which excludes what other programs use of the core;
+on a GPU it is CUDA events.
 """
 
 import gc
@@ -27,27 +27,27 @@ from starter.graph.profiling.profiler import BATCHES, device_name
 from starter.graph.profiling.ratios import BASELINE, CONTROL, ENTRY, in_all, judged
 
 FEWEST_ROUNDS = 12
-"""However slow the networks are: an interval of fewer says nothing."""
+"""Fewest rounds, however slow the networks are: an interval of fewer is meaningless."""
 
 _BLOCK_SECONDS = 0.01
 _STEADY_CALLS = 5
 _IS_FASTER = 0.98
 _MOST_GAP = 2**18
-"""Elements of float32 that lie before a program's constants, at most: 1 MiB."""
+"""Largest gap before a program's constants, in float32 elements: 1 MiB."""
 
 _COUNTS_PROCESSOR_TIME = os.name != "nt"  # Windows counts it in ticks of 16 ms
 _clock = time.process_time if _COUNTS_PROCESSOR_TIME else time.perf_counter
 
 
 class Contest:
-    """Two traced graphs that are timed in turns.
+    """Two traced graphs to time alternately.
 
     Args:
-        entry: the one that is measured.
-        baseline: what it is compared with.
-        seed: of the order of the blocks, the images and where memory lies.
-        rounding: as `Program`'s.
-        device: what they run on.
+        entry: the graph to measure.
+        baseline: the graph to compare it with.
+        seed: the seed of the order of the blocks, the images and the memory layout.
+        rounding: as in `Program`.
+        device: the device of both.
     """
 
     def __init__(
@@ -66,12 +66,12 @@ class Contest:
         self._device = device or torch.device("cpu")
 
     def fits(self, batch: int) -> bool:
-        """Say whether both run on so many images at once."""
+        """Return whether both run at this batch size."""
         programs = (Program(walk, batch_size=batch, rounding=self._rounding) for walk in self._distinct())
         return all(program.batch_size >= batch for program in programs)
 
     def rounds(self, batch: int, seconds: float, taking: int = 0) -> Iterator[SpeedRound]:
-        """Time both for so long by the clock, at least FEWEST_ROUNDS times; warm up first, until steady."""
+        """Warm up until the times are steady, then time for `seconds`, and at least FEWEST_ROUNDS rounds."""
         shapes = {side: walk.graph.file.input_shape[1:] for side, walk in self._walks.items()}
         images = {
             side: torch.rand(batch, *shape, generator=self._generator).to(self._device)
@@ -102,7 +102,7 @@ class Contest:
         return SpeedRound(taking=taking, order="".join(order), microseconds=tuple(times))
 
     def _built(self, batch: int) -> tuple[dict[str, Program], list[torch.Tensor]]:
-        """Return the three programs, and the gaps before them, which must live as long."""
+        """Return the three programs and the gaps before them, which must stay alive as long."""
         programs, gaps = {}, []
         for side in self._shuffled():
             gaps.append(torch.empty(self._random.randrange(1, _MOST_GAP), device=self._device))
@@ -125,14 +125,14 @@ def measure_speed(
     rounding: Rounding | None,
     device: torch.device,
 ) -> SpeedReport:
-    """Time an entry beside the baseline at batch sizes 1 and 32, with one thread.
+    """Time an entry against the baseline at batch sizes 1 and 32, with one thread.
 
     Args:
-        entry: the one that is measured.
-        baseline: what it is compared with.
-        request: how often and how long.
-        rounding: as `Program`'s.
-        device: what both run on.
+        entry: the graph to measure.
+        baseline: the graph to compare it with.
+        request: the number and length of the measurements.
+        rounding: as in `Program`.
+        device: the device of both.
     """
     contest = Contest(entry, baseline, seed=request.seed, rounding=rounding, device=device)
     found: dict[int, list[SpeedRound]] = {batch: [] for batch in BATCHES if contest.fits(batch)}
@@ -167,14 +167,14 @@ def undisturbed() -> Iterator[None]:
 
 
 def clock_of(device: torch.device) -> Literal["processor time", "wall clock", "CUDA events"]:
-    """Return what the times of a device are read from."""
+    """Return the clock that times a device."""
     if device.type == "cuda":
         return "CUDA events"
     return "processor time" if _COUNTS_PROCESSOR_TIME else "wall clock"
 
 
 def core(device: torch.device) -> int | None:
-    """Return the one processor that this process is kept on; None: it is on several, or runs on a GPU."""
+    """Return the core that this process is pinned to; None: it has several, or runs on a GPU."""
     if device.type == "cuda" or not hasattr(os, "sched_getaffinity"):
         return None
     cores = os.sched_getaffinity(0)
@@ -182,7 +182,7 @@ def core(device: torch.device) -> int | None:
 
 
 def _steady(program: Program, images: torch.Tensor) -> float:
-    """Call a program until it does not become faster any more; return the seconds of its fastest call."""
+    """Call a program until it no longer becomes faster; return the seconds of its fastest call."""
     fastest, since = math.inf, 0
     while since < _STEADY_CALLS:
         taken = _seconds(program, images, 1)
@@ -192,7 +192,7 @@ def _steady(program: Program, images: torch.Tensor) -> float:
 
 
 def _seconds(program: Program, images: torch.Tensor, calls: int) -> float:
-    """Return the mean time of a call in a block of so many."""
+    """Return the mean time of a call in a block of `calls`."""
     if images.is_cuda:
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         start.record()

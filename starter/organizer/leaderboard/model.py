@@ -116,6 +116,10 @@ class Board(Record):
     """What makes the groups: the header of a column of solution.csv; empty where there are none."""
     agreement: float | None = None
     """On a revealed board: Kendall's tau of the public and the private order."""
+    phase: str = Field(default="", exclude_if=lambda name: not name)
+    """Which phase's; empty where the competition has none."""
+    reveal_at: datetime | None = Field(default=None, exclude_if=lambda at: at is None)
+    """On a public board: when the private figures are shown, UTC; None where no rule says it."""
 
 
 class Details(Record):

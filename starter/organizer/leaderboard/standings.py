@@ -1,22 +1,30 @@
 """Make the leaderboard from the store: places, ties, luck, and what became of everything else."""
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise, starmap
-from typing import Any
 
 from starter.contract.competition import CompetitionFile
 from starter.contract.results import Reference
-from starter.contract.text import inline
 from starter.data.dataset import Dataset
 from starter.evaluation.bootstrap import Floats, Resampling, chance_ahead, interval, tie_groups
 from starter.evaluation.labelled import LabelledImages, Usage
 from starter.evaluation.records import Context, EvaluationRecord, Evidence
 from starter.evaluation.scorer import Scorer
 from starter.evaluation.scoring import Counts
-from starter.organizer.leaderboard.model import Board, Details, LeaderboardRow, TrendPoint
-from starter.organizer.store.model import Entry, Figures, RankedEntry, StaleEntry, UnrankedEntry
+from starter.organizer.leaderboard.model import Board, Details, LeaderboardRow
+from starter.organizer.leaderboard.ranking import Ranking
+from starter.organizer.leaderboard.ranks import RankAverage, by_score, scored
+from starter.organizer.leaderboard.rows import (
+    compared,
+    copies_of,
+    file_name,
+    merged,
+    row_id,
+    row_of,
+    trends_of,
+)
+from starter.organizer.store.model import Standing
 from starter.organizer.store.store import Labels, Store
 
 MOST_OTHERS = 500
@@ -34,7 +42,7 @@ class Standings:
         competition: the rules.
         dataset: the images' labels.
         reference: the baseline's figures.
-        now: when the board is made; None: now.
+        now: when the board is made; later entries are left out. None: now, and all entries.
     """
 
     def __init__(
@@ -50,42 +58,50 @@ class Standings:
         self._competition = competition
         self._dataset = dataset
         self._reference = reference
-        self._scorer = Scorer(reference, competition.score)
+        self._rules = competition.score
+        self._scorer = Scorer(reference, self._rules)
         self._now = now or datetime.now(UTC)
         self._holds_under = Context.of(competition, dataset.fingerprint(), reference)
         self.context = store.known_context(self._holds_under) or _NO_CONTEXT
+        self._ranking = Ranking(store, self.context, competition, now)
 
     def board(self, *, reveal: bool = False) -> Board:
         """Return the public board, or the final one on the private images."""
         usage: Usage = "Private" if reveal else "Public"
-        counts = self._store.entry_counts()
+        counts = self._ranking.counts()
         copies = self._store.duplicates()
-        ranked = self._store.ranked(self.context)
-        trends = _trends(ranked)
-        public = self._store.best(self.context)
-        best = self._final(public, ranked) if reveal else public
+        ranked = self._ranking.ranked()
+        trends = {} if self._rules.averages_ranks else trends_of(ranked)
         names = self._competition.leaderboard.baseline_teams
+        public = self._ranking.public(ranked)
+        best = self._ranking.final(ranked) if reveal else public
+        competing = [entry for entry in best if entry.team not in names]
         rows = [
-            _row(
+            row_of(
                 entry,
                 entry.figures(usage),
                 params=entry.params,
                 place=place,
                 entries=counts[entry.team],
-                duplicates=_others(copies.get(entry.submission, ()), entry),
+                duplicates=copies_of(copies.get(entry.submission, ()), entry),
                 trend=trends.get(entry.team, ()),
             )
-            for place, entry in enumerate((e for e in best if e.team not in names), 1)
+            for place, entry in enumerate(competing, 1)
         ]
-        rows = self._with_uncertainty(rows, usage)
-        agreement = None
-        if reveal:
-            rows, agreement = _compared(rows, [entry for entry in public if entry.team not in names])
-        baselines = [
-            _row(entry, entry.figures(usage), params=entry.params, is_baseline=True)
+        shown = (
+            row_of(entry, entry.figures(usage), params=entry.params, is_baseline=True)
             for entry in best
             if entry.team in names
-        ]
+        )
+        baselines = [self._reference_row(usage), *shown]
+        before = (
+            [row_of(entry, entry.public) for entry in public if entry.team not in names] if reveal else []
+        )
+        if self._rules.averages_ranks:
+            baselines = [scored([*rows, row], self._ranks([*rows, row]))[-1] for row in baselines]
+            rows, before = (by_score(scored(some, self._ranks(some))) for some in (rows, before))
+        rows = self._with_uncertainty(rows, usage)
+        rows, agreement = compared(rows, before) if reveal else (rows, None)
         others, hidden = self._others({(entry.team, entry.name) for entry in ranked})
         return Board(
             competition=self._competition.name,
@@ -99,13 +115,28 @@ class Standings:
             rules=self._competition.score,
             cost_version=self._reference.cost_version,
             grouped_by=self._dataset.grouped_by,
-            rows=tuple(_merged(rows, [self._reference_row(usage), *baselines])),
+            rows=tuple(merged(rows, baselines)),
             others=tuple(others),
             more_others=hidden,
             num_teams=len(counts),
             num_entries=sum(counts.values()),
             agreement=agreement,
+            phase=phase.name if (phase := self._competition.phase) else "",
+            reveal_at=None if reveal else self._reveal_at(),
         )
+
+    def _reveal_at(self) -> datetime | None:
+        """Return when the private figures will be shown, if that is to come."""
+        calendar = self._competition.calendar
+        return None if calendar.is_revealed(self._now) else calendar.reveal
+
+    def standing(self, team: str, *, reveal: bool = False) -> Standing | None:
+        """Return a team's place on the public board, or on the final one; None where it has none."""
+        if not self._rules.averages_ranks:
+            return self._ranking.standing(team, reveal=reveal)
+        rows = [row for row in self.board(reveal=reveal).rows if row.place is not None]
+        own = (row for row in rows if row.team == team)
+        return next((Standing(row.place or 0, len(rows), row.score or 0) for row in own), None)
 
     def details(self, board: Board) -> Iterator[Details]:
         """Yield all about each entry of a board that has a result which holds."""
@@ -148,31 +179,16 @@ class Standings:
 
     def reports(self) -> Iterator[tuple[str, tuple[EvaluationRecord, Evidence | None]]]:
         """Yield TEAM/NAME and the result of every entry that has one which holds."""
-        for entry in self._store.entries():
+        for entry in self._ranking.own(self._store.entries()):
             kept = self._store.record(self.context, entry.submission)
             if kept is not None:
-                yield f"{_file_name(entry.team)}/{_file_name(entry.name)}", kept
-
-    def _final(self, public: Sequence[RankedEntry], ranked: Sequence[RankedEntry]) -> list[RankedEntry]:
-        """Return each team's best entry on the private images, of those that count, in order."""
-        most = self._competition.leaderboard.selected
-        teams: dict[str, list[RankedEntry]] = {entry.team: [] for entry in public}
-        for entry in ranked:
-            teams[entry.team].append(entry)
-        best = []
-        for own in teams.values():
-            chosen = [entry for entry in own if entry.selected] or own
-            counted = sorted(chosen, key=lambda entry: entry.rank_key("Public"))[:most]
-            final = [entry for entry in counted if entry.private is not None and entry.private.ranked]
-            if final:
-                best.append(min(final, key=lambda entry: entry.rank_key("Private")))
-        return sorted(best, key=lambda entry: entry.rank_key("Private"))
+                yield f"{file_name(entry.team)}/{file_name(entry.name)}", kept
 
     def _with_uncertainty(self, rows: list[LeaderboardRow], usage: Usage) -> list[LeaderboardRow]:
         """Add the costs, the intervals, the tie groups and, on the public board, the chance to stay ahead."""
         answers = self._store.answers(self.context, [row.submission for row in rows])
-        found = (self._store.record(self.context, row.submission) for row in rows)
-        records = [kept[0] if kept else None for kept in found]
+        kept = [self._store.record(self.context, row.submission) for row in rows]
+        records = [found[0] if found else None for found in kept]
         images = LabelledImages.of(self._dataset, usage)
         unseen = len(LabelledImages.of(self._dataset, "Private")) if usage == "Public" else 0
         scores = list(self._drawn(rows, answers, images, None))
@@ -201,9 +217,20 @@ class Standings:
     ) -> Iterator[Floats]:
         """Yield the scores of each row's draws."""
         draws = Resampling(images.labels, len(images.classes), groups=images.groups, unseen=unseen)
-        for row in rows:
-            f1 = draws.macro_f1(images.own(answers[row.submission]))
+        f1s = (draws.macro_f1(images.own(answers[row.submission])) for row in rows)
+        if self._rules.averages_ranks:
+            yield from self._ranks(rows).mean([*f1s]) if rows else ()
+            return
+        for row, f1 in zip(rows, f1s, strict=True):
             yield self._scorer.drawn(row.macs_ratio or 0, f1, images.usage)
+
+    def _ranks(self, rows: Sequence[LeaderboardRow]) -> RankAverage:
+        """Return what ranks rows by their costs; the baseline's own row by the reference's."""
+        counts = []
+        for row in rows:
+            kept = self._store.record(self.context, row.submission) if row.submission else None
+            counts.append(Counts.of(kept[0].result if kept else self._reference))
+        return RankAverage(counts, self._rules)
 
     def _reference_row(self, usage: Usage) -> LeaderboardRow:
         """Return the row of the baseline that all scores are relative to."""
@@ -212,7 +239,7 @@ class Standings:
         score = self._scorer.score(Counts.of(reference), f1, usage)
         assert score is not None  # the reference has been checked
         return LeaderboardRow(
-            id=_row_id("", reference.name, "reference"),
+            id=row_id("", reference.name, "reference"),
             place=None,
             is_baseline=True,
             team="",
@@ -228,76 +255,20 @@ class Standings:
     def _others(self, ranked: set[tuple[str, str]]) -> tuple[list[LeaderboardRow], int]:
         """Return the unranked and the stale entries that are shown, and how many more there are."""
         rows = [
-            _row(entry, entry.public, params=entry.params, reason=entry.reason)
-            for entry in self._store.unranked(self.context)
+            row_of(entry, entry.public, params=entry.params, reason=entry.reason)
+            for entry in self._ranking.own(self._store.unranked(self.context))
         ]
         contexts = self._store.contexts()
         current = ranked | {(row.team, row.name) for row in rows}
         stale = {}
-        for entry in self._store.stale(self.context):  # the latest result of each entry is the last
+        # Of each entry the latest result is the last.
+        for entry in self._ranking.own(self._store.stale(self.context)):
             if (entry.team, entry.name) in current:
                 continue  # its team has handed in another content since
             changed = contexts[entry.context].changed(self._holds_under)
             reason = f"evaluated under another {', '.join(changed)}"
-            stale[entry.team, entry.name] = _row(entry, None, score=entry.score, stale=changed, reason=reason)
+            stale[entry.team, entry.name] = row_of(
+                entry, None, score=entry.score, stale=changed, reason=reason
+            )
         others = [*stale.values(), *rows]
         return others[:MOST_OTHERS], max(0, len(others) - MOST_OTHERS)
-
-
-def _trends(ranked: Iterable[RankedEntry]) -> dict[str, tuple[TrendPoint, ...]]:
-    """Return each team's best score over time: one point for each time that it got better."""
-    points: dict[str, list[TrendPoint]] = {}
-    for entry in ranked:
-        own = points.setdefault(entry.team, [])
-        if not own or entry.public.score < own[-1].score:
-            own.append(TrendPoint(at=entry.submitted_at, score=entry.public.score))
-    return {team: tuple(own) for team, own in points.items()}
-
-
-def _row(
-    entry: RankedEntry | UnrankedEntry | StaleEntry, figures: Figures | None, **fields: Any
-) -> LeaderboardRow:
-    own = vars(figures) if figures is not None else {}
-    return LeaderboardRow(
-        id=_row_id(entry.team, entry.name, entry.submission),
-        submission=entry.submission,
-        team=entry.team,
-        name=entry.name,
-        submitted_at=entry.submitted_at,
-        macs=entry.macs,
-        **{name: value for name, value in own.items() if name != "ranked"},
-        **{"place": None, **fields},
-    )
-
-
-def _row_id(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-def _file_name(text: str) -> str:
-    """Return a stranger's text as one part of a path; no two texts become the same."""
-    name = "".join(c if c.isalnum() or c in " -_." else "_" for c in inline(text)).strip(" .")
-    return name if name == text else f"{name}-{_row_id(text)}".lstrip("-")
-
-
-def _others(copies: Iterable[tuple[str, str]], entry: Entry) -> tuple[str, ...]:
-    return tuple(f"{team}/{name}" for team, name in copies if (team, name) != (entry.team, entry.name))
-
-
-def _merged(rows: Sequence[LeaderboardRow], baselines: Sequence[LeaderboardRow]) -> list[LeaderboardRow]:
-    """Return ranked rows with the baselines where their score puts them; a tie is the entry's."""
-    return sorted([*rows, *baselines], key=lambda row: (row.score or 0, row.is_baseline, row.place or 0))
-
-
-def _compared(
-    rows: Sequence[LeaderboardRow], public: Sequence[Entry]
-) -> tuple[list[LeaderboardRow], float | None]:
-    """Add each row's place on the public board; return how far the two orders agree."""
-    from scipy.stats import kendalltau  # noqa: PLC0415 - a second of import
-
-    before = {entry.team: place for place, entry in enumerate(public, 1)}
-    rows = [row.model_copy(update={"public_place": before[row.team]}) for row in rows]
-    places = [row.public_place for row in rows]
-    if len(rows) < 2:
-        return rows, None
-    return rows, float(kendalltau(places, range(len(rows))).statistic)

@@ -25,7 +25,12 @@ class Entry:
     selected: bool = False
     """Whether its team wants it to count on the private images."""
     refused: str = ""
-    """Why it is not evaluated: the team's limit of entries."""
+    """Why it has no place, whatever its result: the calendar, its team's limits, its name."""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What tells entries apart: team, name and content."""
+        return self.team, self.name, self.submission
 
 
 @dataclass(frozen=True)

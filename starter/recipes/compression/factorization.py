@@ -1,4 +1,4 @@
-"""Low-rank factorisation: a convolution's Tucker-2 decomposition, its ranks by energy or by cost."""
+"""Low-rank factorisation: Tucker-2 decompositions of convolutions, with ranks by energy or by cost."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -11,19 +11,19 @@ from starter.recipes.compression.plugin import Compressed, Original, fitting
 from starter.recipes.compression.rebuild import Step, rebuild
 
 _ITERATIONS = 5
-"""More make the factors hardly better."""
+"""More iterations hardly improve the factors."""
 
 
 def factorize(original: Original, *, keep: float | None, macs: int | None) -> Compressed:
-    """Replace convolutions by thinner ones in a row (Tucker-2; two factors for a 1x1 kernel).
+    """Replace each convolution by a sequence of thinner ones (Tucker-2; two factors for a 1x1 kernel).
 
     Args:
         original: the trained plugin.
         keep: the share of the energy (squared singular values) that each rank must hold.
-        macs: instead, the most that an image may cost; the largest share that fits is taken.
+        macs: instead, the most MACs per image; the largest share that fits is used.
 
     Raises:
-        UsageError: U501 without TensorLy; U503, no share of the energy is as cheap.
+        UsageError: U501, TensorLy is missing; U503, no share of the energy is cheap enough.
     """
     require_extra("tensorly", "starter compress --method tucker")
     sizes = _sizes(original.model, original.images())
@@ -43,7 +43,7 @@ def _factorize(original: Original, sizes: dict[str, tuple[int, int]], energy: fl
 
 
 def decompose(model: nn.Module, step: Step) -> nn.Module:
-    """Put the Tucker-2 factors of a convolution in its place, by higher-order orthogonal iteration."""
+    """Replace a convolution by its Tucker-2 factors, found by higher-order orthogonal iteration."""
     import tensorly as tl  # noqa: PLC0415 - an optional package
     from tensorly.decomposition import partial_tucker  # noqa: PLC0415
 
@@ -70,7 +70,7 @@ def decompose(model: nn.Module, step: Step) -> nn.Module:
 
 
 def _ranks(model: nn.Module, name: str, pixels_in: int, pixels_out: int, energy: float) -> Step | None:
-    """Choose the cheapest factors that hold the energy; None where the convolution itself is cheaper."""
+    """Choose the cheapest factors that hold the energy; None if the convolution itself is cheaper."""
     layer = model.get_submodule(name)
     assert isinstance(layer, nn.Conv2d)
     out, into, height, width = layer.weight.shape
@@ -101,7 +101,7 @@ def _rank(weight: Tensor, dim: int, energy: float) -> int:
 
 
 def _sizes(model: nn.Module, images: Tensor) -> dict[str, tuple[int, int]]:
-    """Return the pixels that go into and come out of every dense convolution."""
+    """Return the numbers of input and output pixels of every dense convolution."""
     found: dict[str, tuple[int, int]] = {}
 
     def note(name: str) -> Callable[..., None]:

@@ -1,8 +1,8 @@
-"""The ways in which `starter compress` makes a trained plugin smaller.
+"""The methods by which `starter compress` makes a trained plugin smaller.
 
-Each gives a plan of steps that rebuild.py applies: structured pruning of channels,
+Each returns a plan of steps that rebuild.py applies: structured pruning of channels,
 low-rank factorisation of convolutions, quantization, and re-parameterisation, which changes
-the cost and not the answers.
+the cost but not the answers.
 """
 
 from collections.abc import Callable
@@ -17,16 +17,16 @@ from starter.recipes.compression.reparameterization import reparameterize
 
 @dataclass(frozen=True)
 class Amount:
-    """How much smaller; each method reads what concerns it."""
+    """How far to compress; each method reads the fields that apply to it."""
 
     keep: float | None = None
-    """The share that stays, of channels or of energy."""
+    """The share of channels, or of energy, to keep."""
     macs: int | None = None
-    """Instead, the most that an image may cost."""
+    """Instead, the most MACs per image."""
     bits: int = 8
-    """Of quantized weights and values."""
+    """Bits of quantized weights and values."""
     images: int = 256
-    """Training images that a quantization is calibrated on."""
+    """Number of training images that calibrate a quantization."""
 
 
 METHODS: dict[str, Callable[[Original, Amount], Compressed]] = {
@@ -35,4 +35,4 @@ METHODS: dict[str, Callable[[Original, Amount], Compressed]] = {
     "reparameterize": lambda original, _: reparameterize(original),
     "quantize": lambda original, by: quantize(original, bits=by.bits, images=by.images),
 }
-"""By name."""
+"""The methods by name."""

@@ -1,6 +1,6 @@
-"""A trained plugin that becomes smaller, and the plugin that is written of it.
+"""A trained plugin to compress, and the smaller plugin that is written from it.
 
-How it becomes smaller: pruning.py, factorization.py, quantization.py, reparameterization.py.
+The methods are in pruning.py, factorization.py, quantization.py and reparameterization.py.
 """
 
 import json
@@ -32,20 +32,20 @@ _SEARCH_STEPS = 8
 
 @dataclass(frozen=True)
 class Compressed:
-    """A smaller network and how it came about."""
+    """A smaller network and the steps that lead to it."""
 
     model: nn.Module
-    """With its weights."""
+    """The network with its weights."""
     steps: tuple[Step, ...]
-    """What rebuild.py does to the original to get its shape."""
+    """The steps by which rebuild.py gives the original its shape."""
     macs: int
-    """Of one image, by the kit's counter."""
+    """MACs of one image, by the kit's counter."""
     bit_operations: int
-    """Of one image."""
+    """Bit operations of one image."""
 
 
 class Original:
-    """A trained plugin that is to become smaller.
+    """A trained plugin to compress.
 
     Raises:
         ParticipantError: it is not valid, or has no weights.
@@ -75,7 +75,7 @@ class Original:
         return count_macs(walk).macs, bit_operations(walk)
 
     def compressed(self, model: nn.Module, steps: Iterable[Step]) -> Compressed:
-        """Return what has become of it, counted; the same plan is counted once."""
+        """Return a compressed network with its counts; an equal plan is counted once."""
         plan = tuple(steps)
         key = json.dumps(plan)
         if key not in self._counted:
@@ -83,7 +83,7 @@ class Original:
         return Compressed(model, plan, *self._counted[key])
 
     def training_images(self, number: int) -> Tensor:
-        """Return training images, drawn once and for all: float16 (images, C, H, W).
+        """Return training images, the same ones at each call: float16 (images, C, H, W).
 
         Raises:
             UsageError: U203, image files are broken.
@@ -100,7 +100,7 @@ class Original:
 def fitting(
     original: Original, make: Callable[[float], Compressed], keep: float | None, macs: int | None
 ) -> Compressed:
-    """Make it with the share that is given, or with the largest that costs no more than `macs`."""
+    """Compress with the given share, or with the largest share that costs at most `macs`."""
     if macs is None:
         made = make(0.5 if keep is None else keep)
         if made.macs >= original.macs:
@@ -127,7 +127,7 @@ def fitting(
             Code.NOT_SMALLER,
             where=str(original.source.path),
             expected=f"at most {macs:,} MACs",
-            got=f"{cheapest:,} MACs at the least",
+            got=f"at least {cheapest:,} MACs",
         )
     return best
 
@@ -161,6 +161,6 @@ def write_plugin(original: Original, made: Compressed, folder: Path, command: st
 
 
 def _plan(command: str, steps: tuple[Step, ...]) -> str:
-    """Return the plan as JSON, one step a line."""
+    """Return the plan as JSON, one step per line."""
     lines = ",\n".join("    " + json.dumps(step) for step in steps)
     return f'{{\n  "made_by": {json.dumps(command)},\n  "steps": [\n{lines}\n  ]\n}}\n'

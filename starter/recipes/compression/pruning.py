@@ -1,4 +1,4 @@
-"""Structured pruning: whole channels go, chosen by torch-pruning (Fang et al. 2023, arXiv:2301.12900)."""
+"""Structured pruning: remove the channels that torch-pruning chooses (Fang et al. 2023, arXiv:2301.12900)."""
 
 from copy import deepcopy
 
@@ -12,19 +12,19 @@ from starter.recipes.compression.plugin import Compressed, Original, fitting
 from starter.recipes.compression.rebuild import Step
 
 _ROUND = 4
-"""Numbers of channels are multiples of it."""
+"""Numbers of channels are multiples of this."""
 
 
 def prune(original: Original, *, keep: float | None, macs: int | None) -> Compressed:
-    """Take channels out, the same ones wherever a residual connection or a group ties them together.
+    """Remove channels, the same ones wherever a residual connection or a group ties them together.
 
     Args:
         original: the trained plugin.
-        keep: the share of the channels that stays.
-        macs: instead, the most that an image may cost; the largest share that fits is taken.
+        keep: the share of the channels to keep.
+        macs: instead, the most MACs per image; the largest share that fits is used.
 
     Raises:
-        UsageError: U501 without torch-pruning; U503, no share of channels is as cheap.
+        UsageError: U501, torch-pruning is missing; U503, no share of channels is cheap enough.
         ParticipantError: torch-pruning cannot follow the network.
     """
     require_extra("torch_pruning", "starter compress --method prune")
@@ -61,7 +61,7 @@ def _prune(original: Original, keep: float) -> Compressed:
 
 
 def _resized(before: nn.Module, after: nn.Module) -> list[Step]:
-    """Return which modules have other sizes now."""
+    """Return the modules whose sizes changed."""
     steps: list[Step] = []
     old_modules = dict(before.named_modules())
     for name, module in after.named_modules():

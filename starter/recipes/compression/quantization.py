@@ -1,8 +1,8 @@
-"""Quantization: every convolution and linear layer gets its input and its weights on grids of 2^bits levels.
+"""Quantization: put the input and the weights of each convolution and linear layer on grids of 2^bits levels.
 
 Weights have a step for each output channel and are symmetric around 0; inputs have one step and one zero
-point for all of a tensor. Both are chosen so that what rounding and clamping change is smallest, squared
-(as in Banner et al. 2019, arXiv:1810.05723, by search).
+point per tensor. A search chooses both to minimize the squared error of rounding and clamping (as in
+Banner et al. 2019, arXiv:1810.05723).
 """
 
 from collections.abc import Callable
@@ -16,12 +16,12 @@ from starter.recipes.compression.plugin import Compressed, Original
 from starter.recipes.compression.rebuild import QUANTIZED, Quantized, Step, rebuild
 
 _SAMPLE = 2**14
-"""Values of a layer's input that are looked at, of each batch."""
+"""Sampled values of a layer's input per batch."""
 _BATCH = 64
 _SHARES = torch.linspace(1.0, 0.2, 41)
-"""Shares of the whole range that are tried: what is beyond is clamped."""
+"""Shares of the full range to try; values beyond are clamped."""
 _FIRST_AND_LAST_BITS = 8
-"""Fewest bits of the first and the last layer: these see few values, and all answers pass them."""
+"""Fewest bits of the first and the last layer: they have few values, and every answer passes through them."""
 
 
 def quantize(original: Original, *, bits: int, images: int) -> Compressed:
@@ -29,15 +29,15 @@ def quantize(original: Original, *, bits: int, images: int) -> Compressed:
 
     Args:
         original: the trained plugin.
-        bits: of weights and of inputs; the first and the last layer keep 8.
-        images: how many training images are looked at.
+        bits: the bits of weights and inputs; the first and the last layer keep 8.
+        images: the number of training images to calibrate on.
 
     Raises:
-        UsageError: U503, it has no such layer; U203, image files are broken.
+        UsageError: U503, the network has no such layer; U203, image files are broken.
     """
     inputs = _inputs(original.model, original.training_images(images))
     if not inputs:
-        got = "no convolution and no linear layer that is not quantized yet"
+        got = "no convolution or linear layer left to quantize"
         raise usage_error(Code.NOT_SMALLER, where=str(original.source.path), got=got)
     names = list(inputs)
     ends = {names[0], names[-1]}
@@ -66,7 +66,7 @@ def weight_step(weight: Tensor, bits: int) -> Tensor:
 
 
 def _step(name: str, values: Tensor, bits: int) -> Step:
-    """Return the step of the plan that quantizes a layer, with the best grid for its inputs."""
+    """Return the plan's step that quantizes a layer, with the best grid for its inputs."""
     levels = 2**bits - 1
     low, high = min(0.0, float(values.min())), max(0.0, float(values.max()), 1e-8)
     best: tuple[float, float, int] | None = None
@@ -82,7 +82,7 @@ def _step(name: str, values: Tensor, bits: int) -> Step:
 
 
 def _inputs(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """Return a sample of what goes into each layer, in the order in which they run: float32 (values,)."""
+    """Return a sample of each layer's input, in the order in which they run: float32 (values,)."""
     found: dict[str, list[Tensor]] = {}
     random = torch.Generator().manual_seed(0)
 

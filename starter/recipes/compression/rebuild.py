@@ -1,8 +1,8 @@
-"""Change a network as a plan says: what `starter compress` does, and what a compressed plugin does again.
+"""Change a network by a plan: `starter compress` does this once, and the compressed plugin repeats it.
 
-This file is copied beside every compressed plugin, so it needs torch and nothing else. A
-plan is a list of steps, data only. A step that folds keeps what the network computes; where
-channels are other ones, the values come from the weights file alone.
+This file is copied next to every compressed plugin, so it needs only torch. A plan is a list
+of steps, as data. A fold keeps the network's answers; a step that changes the channels leaves
+their values to the weights file.
 """
 
 import operator
@@ -14,28 +14,28 @@ from torch import Tensor, fx, nn
 
 
 class Step(TypedDict, total=False):
-    """One step of a plan; which keys there are depends on the kind."""
+    """One step of a plan; its keys depend on its kind."""
 
     kind: str
     """One of STEPS."""
     module: str
-    """The name of the module that is changed."""
+    """The name of the module to change."""
     norm: str
     """fold: the name of the batch norm."""
     rank_in: int | None
-    """factorize: channels after the first convolution; None: there is none before the kernel."""
+    """factorize: channels after the first convolution; None: no convolution precedes the kernel."""
     rank_out: int | None
-    """factorize: channels before the last convolution; None: there is none after the kernel."""
+    """factorize: channels before the last convolution; None: no convolution follows the kernel."""
     sizes: dict[str, int]
     """resize: attributes of the module."""
     shapes: dict[str, list[int]]
     """resize: shapes of its tensors."""
     bits: int
-    """quantize: of its weights and of its input."""
+    """quantize: bits of its weights and of its input."""
     step: float
-    """quantize: the distance of two levels of its input."""
+    """quantize: the distance between two levels of its input."""
     zero_point: int
-    """quantize: the level of its input, from 0, that stands for 0."""
+    """quantize: the level of its input, from 0, that represents 0."""
 
 
 def rebuild(model: nn.Module, steps: Sequence[Step]) -> nn.Module:
@@ -46,7 +46,7 @@ def rebuild(model: nn.Module, steps: Sequence[Step]) -> nn.Module:
 
 
 def resize(model: nn.Module, step: Step) -> nn.Module:
-    """Give a module other numbers of channels: `sizes` are its attributes, `shapes` those of its tensors."""
+    """Change a module's numbers of channels: `sizes` sets attributes, `shapes` the shapes of its tensors."""
     module = model.get_submodule(step["module"])
     for name, size in step["sizes"].items():
         setattr(module, name, size)
@@ -58,11 +58,11 @@ def resize(model: nn.Module, step: Step) -> nn.Module:
 
 
 def factorize(model: nn.Module, step: Step) -> nn.Module:
-    """Put two or three thin convolutions in the place of one: the shapes of its Tucker-2 decomposition.
+    """Replace a convolution by two or three thin ones, in the shapes of its Tucker-2 decomposition.
 
     `rank_in` and `rank_out` are the channels in between; one of them may be None, and a 1x1
-    kernel has `rank_out` only. As Kim et al. 2016, arXiv:1511.06530; the values come from the
-    weights file.
+    kernel has only `rank_out`. The values come from the weights file.
+    Source: Kim et al. 2016, arXiv:1511.06530.
     """
     old = model.get_submodule(step["module"])
     assert isinstance(old, nn.Conv2d)
@@ -80,7 +80,7 @@ def factorize(model: nn.Module, step: Step) -> nn.Module:
 
 
 def _convolution(into: int, out: int, *, biased: bool, like: nn.Conv2d) -> nn.Conv2d:
-    """Return a convolution with the kernel size, stride and border of another."""
+    """Return a convolution with the kernel size, stride and padding of another."""
     return nn.Conv2d(
         into,
         out,
@@ -108,7 +108,7 @@ def fold(model: nn.Module, step: Step) -> nn.Module:
 
 
 def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Return what a batch norm multiplies each channel by, and what it adds."""
+    """Return the factor and the offset that a batch norm applies to each channel."""
     assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
     assert norm.running_var is not None
     assert norm.running_mean is not None
@@ -120,7 +120,7 @@ def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def reparameterize(model: nn.Module, step: Step) -> nn.Module:
-    """Ask every module that knows how to fold its own branches: the methods that timm's models have."""
+    """Let every module that can fold its own branches do so, by the methods that timm's models have."""
     for name, child in model.named_children():
         if callable(fuse := getattr(child, "fuse", None)):
             setattr(model, name, fuse())
@@ -134,10 +134,10 @@ def reparameterize(model: nn.Module, step: Step) -> nn.Module:
 
 
 def merge(model: nn.Module, step: Step) -> nn.Module:
-    """Sum parallel branches of one input (convolutions, batch norms, nothing) into one convolution each.
+    """Merge parallel branches of one input (convolutions, batch norms, identities) into one convolution.
 
-    RepVGG's way (Ding et al. 2021, arXiv:2101.03697), on the traced network: an addition
-    whose operands are all linear in one input becomes one kernel.
+    On the traced network, an addition whose operands are all linear in one input becomes one kernel.
+    Source: RepVGG, Ding et al. 2021, arXiv:2101.03697.
     """
     del step
     traced = fx.symbolic_trace(model)
@@ -201,7 +201,7 @@ def _behind_identities(traced: fx.GraphModule, node: fx.Node) -> fx.Node:
 def _branch(
     traced: fx.GraphModule, node: fx.Node
 ) -> tuple[fx.Node, nn.Conv2d | None, nn.Module | None] | None:
-    """Take a branch apart: its input, its convolution and its batch norm; None if it is anything else."""
+    """Split a branch into its input, its convolution and its batch norm; None if it is anything else."""
     convolution = norm = None
     for kind in (nn.BatchNorm2d, nn.Conv2d):
         if len(node.users) == 1 and _calls(traced, node, kind):
@@ -219,7 +219,7 @@ def _calls(traced: fx.GraphModule, node: fx.Node, kind: type[nn.Module]) -> bool
 def _as_kernel(
     convolution: nn.Conv2d | None, norm: nn.Module | None, like: nn.Conv2d
 ) -> tuple[Tensor, Tensor] | None:
-    """Return kernel and bias of a branch in the shape of a larger convolution; None if it does not fit."""
+    """Return a branch's kernel and bias in the shape of a larger convolution; None if it does not fit."""
     height, width = like.kernel_size
     centred = like.padding == (height // 2, width // 2) and height % 2 == width % 2 == 1
     kernel, bias = torch.zeros_like(like.weight), torch.zeros(like.out_channels)
@@ -250,10 +250,10 @@ def _put(model: nn.Module, name: str, module: nn.Module) -> None:
 
 
 class Quantized(nn.Module):
-    """What a quantized layer does with its input and its weights: put them on a grid.
+    """Puts a quantized layer's input and weights on a grid.
 
-    Its parameter `weight` stays float32, to be trained on; what is exported are levels, int8, and a step for
-    each output channel. Rounding lets gradients through as they are (Bengio et al. 2013, arXiv:1308.3432).
+    Its parameter `weight` stays float32 so that it can be trained; the export holds int8 levels and a step
+    for each output channel. Rounding passes gradients through (Bengio et al. 2013, arXiv:1308.3432).
     """
 
     weight: Tensor
@@ -271,7 +271,7 @@ class Quantized(nn.Module):
         return (levels - self.zero_point) * self.step
 
     def weight_on_grid(self) -> Tensor:
-        """Return the weights at whole numbers of steps, symmetric around 0."""
+        """Return the weights rounded to multiples of the step, symmetric around 0."""
         most = 2 ** (self.bits - 1) - 1
         levels = torch.clamp(self._round(self.weight / self.weight_step), -most, most)
         if not self.training:
@@ -301,11 +301,11 @@ class QuantizedLinear(Quantized, nn.Linear):
 
 
 QUANTIZED: dict[type[nn.Module], type[Quantized]] = {nn.Conv2d: QuantizedConv2d, nn.Linear: QuantizedLinear}
-"""The layers that can be quantized; one of a subclass may do more than they."""
+"""The layers that can be quantized; their subclasses may compute more, so they are excluded."""
 
 
 def quantize(model: nn.Module, step: Step) -> nn.Module:
-    """Let a layer put its input and its weights on grids; its tensors keep their names."""
+    """Make a layer put its input and its weights on grids; its tensors keep their names."""
     layer = model.get_submodule(step["module"])
     layer.__class__ = QUANTIZED[type(layer)]
     assert isinstance(layer, Quantized)

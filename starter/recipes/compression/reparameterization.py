@@ -1,6 +1,6 @@
-"""Re-parameterisation: branches and batch norms become single convolutions that answer the same.
+"""Re-parameterisation: fold branches and batch norms into single convolutions with the same answers.
 
-Every step is tried on a copy, and kept only where two images of noise are answered as before.
+Every step is tried on a copy, and kept only if the logits of two images of noise stay the same.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from starter.recipes.compression.plugin import Compressed, Original
 from starter.recipes.compression.rebuild import Step, rebuild
 
 _TOLERANCE = 1e-3
-"""Of the largest logit: float32 sums in another order."""
+"""As a share of the largest logit: float32 sums in another order differ."""
 
 
 def reparameterize(original: Original) -> Compressed:
@@ -47,7 +47,7 @@ def reparameterize(original: Original) -> Compressed:
 
 
 def _tried(model: nn.Module, step: Step, images: Tensor, wanted: Tensor) -> nn.Module | None:
-    """Return the changed network, or None where the step cannot be done or changes the answers."""
+    """Return the changed network, or None if the step fails or changes the answers."""
     try:
         with torch.no_grad():
             changed = rebuild(deepcopy(model), [step]).eval()
@@ -63,7 +63,7 @@ def _num_modules(model: nn.Module) -> int:
 
 
 def _followed_by_norms(model: nn.Module, images: Tensor) -> list[tuple[str, str]]:
-    """Return (layer, batch norm) where the one's output goes into the other."""
+    """Return each (layer, batch norm) in which the layer's output goes into the batch norm."""
     made_by: dict[int, tuple[str, Tensor]] = {}
     pairs: list[tuple[str, str]] = []
 

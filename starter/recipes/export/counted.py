@@ -1,6 +1,6 @@
-"""A submission as it was counted: its graph as data, the images it is tried on, and the kit's own answers.
+"""A submission as it was counted: its graph as data, the images that test it, and the kit's own answers.
 
-The submission's code runs in its own process, as for a score; what happens here begins with the graph.
+The submission's code runs in its own process, as for a score; this module starts from the graph.
 """
 
 import shutil
@@ -28,7 +28,7 @@ from starter.submission import transform_records
 from starter.submission.transform_records import TransformRecord
 
 MOST_IMAGES = 64
-"""How many evaluation images an exported file is tried on, at most."""
+"""Most evaluation images that test an exported file."""
 
 Logits = np.ndarray[Any, np.dtype[np.float32]]
 """float32 (images, num_classes)."""
@@ -39,33 +39,33 @@ class Counted:
     """One submission, counted and run."""
 
     name: str
-    """The submission's."""
+    """The submission's name."""
     classes: tuple[str, ...]
     """The names of the logits, in order."""
     walk: Trace
     """The graph."""
     transforms: tuple[TransformRecord, ...]
-    """How an image becomes its input."""
+    """The transforms that turn an image into its input."""
     macs: int
     """Of one image."""
     cost_version: str
-    """The rule that it was counted and run by."""
+    """The cost rule by which it was counted and run."""
     images: torch.Tensor
     """The first evaluation images: float32 (images, C, H, W)."""
     official: Logits
-    """What the runner answers for them, as for a score."""
+    """The runner's logits for them, as for a score."""
     plain: Logits
-    """What the same graph answers in float32, no value rounded."""
+    """The same graph's logits in float32, with no value rounded."""
 
 
 def count(
     source: SubmissionSource, rules: CompetitionFile, dataset: Dataset, isolation: Isolation
 ) -> Counted:
-    """Have a submission exported, counted and run on a few evaluation images; no label is read.
+    """Export, count and run a submission on a few evaluation images, without reading a label.
 
     Raises:
         ParticipantError: the submission is not valid.
-        HostError: a process of ours does not start, or broke.
+        HostError: one of the kit's processes does not start, or broke.
         UsageError: image files are broken.
     """
     ids = tuple(dataset.test_ids()[:MOST_IMAGES])
@@ -100,7 +100,7 @@ def _measured(
     ids: tuple[str, ...],
     kept: tuple[Path, Path],
 ) -> tuple[Measurement, str]:
-    """Return what the runner says, and by which rule; copies of the graph and its weights go to `kept`."""
+    """Return the runner's reply and its cost rule; copies of the graph and its weights go to `kept`."""
     images = Images(dataset.root.resolve(), ids, dataset.competition)
     readable = [source.folder] if source.kind is Kind.ENTRY_POINT else []
     measurer = LocalMeasurer(rules, images, isolation=isolation)

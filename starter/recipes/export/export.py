@@ -1,4 +1,4 @@
-"""What `starter export` does: write the counted program as a file, and keep it if it answers the same."""
+"""Write the counted program as a file, and keep the file if it gives the same answers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,38 +16,38 @@ _LONGEST_REASON = 300
 
 @dataclass(frozen=True)
 class ExportedFile:
-    """A file that was written and compared."""
+    """An exported file that was compared with the kit."""
 
     path: Path
     """Where."""
     kind: Format
-    """What it is."""
+    """Its format."""
     batch: int | None
-    """How many images it takes at once; None: any number."""
+    """Its batch size; None: any."""
     size: int
     """Bytes."""
     parity: Parity
-    """How near its answers are."""
+    """How close its answers are to the kit's."""
     file_ms: float
-    """Median time for a batch in onnxruntime, or in torch for a PT2 file; of one image if it takes any."""
+    """Median time of a batch (of one image if it takes any) in onnxruntime, or in torch for a PT2 file."""
     kit_ms: float
-    """The kit's, for the same batch."""
+    """The kit's median time for the same batch."""
 
 
 def export(
     counted: Counted, kind: Format, path: Path, batch: int | None, *, timed: bool = True
 ) -> ExportedFile:
-    """Write one file for one size of the batch; an error leaves nothing of it.
+    """Write one file for one batch size; after an error, no file is left.
 
     Args:
         counted: the submission.
-        kind: what to write.
-        path: where; a file of that name is replaced.
-        batch: how many images it takes at once; None: any number.
-        timed: whether latencies are measured; else they are 0.
+        kind: the format.
+        path: the file to write; an existing one is replaced.
+        batch: the batch size; None: any.
+        timed: whether to measure latencies; otherwise they are 0.
 
     Raises:
-        ParticipantError: E606, the network cannot be written so; E607, it answers something else.
+        ParticipantError: E606, the network cannot be written this way; E607, the answers differ.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as partial:
@@ -71,10 +71,10 @@ def export(
 def export_any(
     counted: Counted, kind: Format, path: Path, tell: Callable[[str], None], *, timed: bool = True
 ) -> ExportedFile:
-    """Write a file that takes any number of images, or, with a line that says why, one that takes one.
+    """Write a file for any batch size or, if that fails, one for one image, and print the reason.
 
     Raises:
-        ParticipantError: as `export`, for one image.
+        ParticipantError: as in `export`, for one image.
     """
     try:
         return export(counted, kind, path, None, timed=timed)
@@ -95,7 +95,7 @@ def _differs(path: Path, parity: Parity) -> ParticipantError:
 
 
 def _reason(error: Exception) -> str:
-    """Return the first line of the first error of a chain: the others say where it went by."""
+    """Return the first line of the first error in a chain; the later ones only say what it passed through."""
     first: BaseException = error
     while cause := first.__cause__ or first.__context__:
         first = cause

@@ -1,4 +1,4 @@
-"""The two files of an exported network, ONNX and torch's own PT2: how each is written, and run again."""
+"""The two file formats of an exported network, ONNX and torch's PT2: write each, and run it."""
 
 import contextlib
 import io
@@ -21,10 +21,10 @@ from starter.recipes.export.module import module_of
 from starter.submission import transform_records
 
 INPUT, OUTPUT, BATCH = "image", "logits", "batch"
-"""What an ONNX file calls its input, its output, and the size that is not fixed."""
+"""The names of an ONNX file's input, its output, and its dynamic axis."""
 MOST_IN_BATCH = 4096
 _EXTRA = "starter.json"
-"""Where a PT2 file keeps the metadata."""
+"""The place of the metadata in a PT2 file."""
 _ERRORS_ONLY = 3
 
 Run = Callable[[torch.Tensor], Logits]
@@ -32,14 +32,14 @@ Run = Callable[[torch.Tensor], Logits]
 
 
 class Format(StrEnum):
-    """What is written."""
+    """The file format."""
 
     ONNX = "onnx"
     PT2 = "pt2"
 
 
 def metadata(counted: Counted) -> dict[str, str]:
-    """Return what a file says about itself: texts in ASCII, most of them JSON."""
+    """Return the metadata to write into a file: ASCII texts, most of them JSON."""
     records = json.loads(transform_records.dump(counted.transforms))
     said = {
         "submission": counted.name,
@@ -57,10 +57,10 @@ def program_of(counted: Counted, batch: int | None) -> ExportedProgram:
 
     Args:
         counted: the submission.
-        batch: how many images it takes; None: any number.
+        batch: the batch size; None: any.
 
     Raises:
-        BatchError: it takes one image only.
+        BatchError: it takes only one image.
     """
     module = module_of(counted.walk, batched=batch != 1)
     example = torch.zeros(2 if batch is None else batch, *counted.walk.graph.file.input_shape[1:])
@@ -70,7 +70,7 @@ def program_of(counted: Counted, batch: int | None) -> ExportedProgram:
 
 
 def write(program: ExportedProgram, kind: Format, said: Mapping[str, str], path: Path) -> None:
-    """Write a program as one file, the weights and the metadata in it."""
+    """Write a program as one file that holds the weights and the metadata."""
     with _quiet():
         if kind is Format.PT2:
             with path.open("wb") as file:  # a path would have to end in .pt2
@@ -91,7 +91,7 @@ def write(program: ExportedProgram, kind: Format, said: Mapping[str, str], path:
 
 
 def read_metadata(path: Path, kind: Format) -> dict[str, str]:
-    """Return what a file says about itself."""
+    """Return a file's metadata."""
     if kind is Format.ONNX:
         model = onnx.load(path, load_external_data=False)
         return {item.key: item.value for item in model.metadata_props}
@@ -103,7 +103,7 @@ def read_metadata(path: Path, kind: Format) -> dict[str, str]:
 
 
 def opened(path: Path, kind: Format) -> Run:
-    """Return what runs a file: onnxruntime on one thread of the processor, or torch."""
+    """Return a function that runs a file: in onnxruntime on one CPU thread, or in torch."""
     if kind is Format.PT2:
         with path.open("rb") as file, _quiet():
             module = torch.export.load(file).module()
@@ -122,7 +122,7 @@ def opened(path: Path, kind: Format) -> Run:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what the libraries say of their own internals from the terminal."""
+    """Keep the libraries' messages about their own internals off the terminal."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield

@@ -1,9 +1,9 @@
-"""A traced graph as a torch module that takes any batch: what the exported files are made of.
+"""A traced graph as a torch module for any batch size, from which the files are exported.
 
-The counted graph has a batch of one, and its sizes are literal numbers. Here every value is followed at
-a second batch size, without data, to know where the batch lies in it. Sizes that hold it become -1, and
-constants that meet images are repeated for each. An operator that cannot be followed is refused with its
-place; whether the rest means the same is seen from the logits (parity.py).
+The counted graph has a batch of one, and its sizes are literal numbers. This module follows every value
+at a second batch size, without data, to find its batch axis. Sizes that contain the batch become -1, and
+constants that meet images are repeated for each image. An operator that cannot be followed is refused with
+its place; the logits show whether the rest is equivalent (parity.py).
 """
 
 import math
@@ -23,27 +23,27 @@ _META = torch.device("meta")
 _SIZED = frozenset(
     {"aten.view.default", "aten._unsafe_view.default", "aten.reshape.default", "aten.unflatten.int"}
 )
-"""Operators whose sizes are written out, for elements in the same order."""
+"""Operators with literal sizes that keep the order of the elements."""
 _ORDERED = frozenset(
     {*_SIZED, "aten.flatten.using_ints", "aten.squeeze.default", "aten.squeeze.dim", "aten.squeeze.dims"}
 )
-"""Those, and others that can be written as one."""
+"""Those, and others that can be written as a reshape."""
 _RESHAPE = "aten.reshape.default"
 _EXPAND = "aten.expand.default"
 
 
 class BatchError(Exception):
-    """A graph that cannot be followed at another batch size; says the operator and its place."""
+    """A graph that cannot be followed at another batch size; names the operator and its place."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Where the batch lies in a tensor."""
+    """The position of the batch in a tensor."""
 
     axis: int
-    """The axis that it makes longer."""
+    """The axis that grows with the batch."""
     outside: int = 1
-    """Elements of that axis that lie outside of it: 3 where (3, batch) became one axis."""
+    """The factor before the batch in that axis: 3 if (3, batch) became one axis."""
 
 
 ROWS = Batch(0)
@@ -55,19 +55,19 @@ class _Value:
     """A value that depends on the image."""
 
     node: fx.Node
-    """What computes it."""
+    """The fx node that computes it."""
     probe: AtenValue
-    """At the second batch size: a tensor without data, or several."""
+    """Its value at the second batch size: a tensor without data, or several."""
     batch: Batch
-    """Where the batch lies, in the first tensor of several."""
+    """The position of the batch; of several tensors, in the first."""
 
 
 def module_of(walk: Trace, *, batched: bool) -> fx.GraphModule:
     """Return the graph as a module: float32 (batch, C, H, W) to float32 logits (batch, num_classes).
 
     Args:
-        walk: what was counted; what nothing depends on is left out.
-        batched: whether it takes any batch. Else it takes one image, and its operators are the counted ones.
+        walk: the counted graph; unused values are left out.
+        batched: whether it takes any batch; otherwise it takes one image, with the counted operators.
 
     Raises:
         BatchError: it cannot be followed at another batch size.
@@ -115,7 +115,7 @@ class _Writer:
         return module
 
     def _followed(self, node: Node) -> _Value:
-        """Write an operator as it is, with repeated constants, or as a reshape: the first that works."""
+        """Write an operator unchanged, with repeated constants, or as a reshape: whichever works first."""
         found = None
         if node.op not in _SIZED:
             found = self._tried(node) or self._tried(self._with_repeated(node))
@@ -138,7 +138,7 @@ class _Writer:
         return _Value(self._graph.call_function(kernel(node.op), tuple(args), kwargs), probe, batch)
 
     def _probed(self, node: Node) -> AtenValue:
-        """Call an operator at the second batch size; None where torch refuses."""
+        """Call an operator at the second batch size; None if torch raises an error."""
         args, kwargs = substitute(list(node.args), self._probe), substitute(node.kwargs, self._probe)
         try:
             with torch.no_grad():
@@ -147,13 +147,13 @@ class _Writer:
             return None
 
     def _batch(self, node: Node, probe: AtenValue) -> Batch | None:
-        """Return where the batch lies in a result, the first of several; None if not in one axis."""
+        """Return the position of the batch in a result (of several, the first); None if not in one axis."""
         counted, probed = tensors_of(self._walk.shapes[node.name]), tensors_of(probe)
         source = next(self._values[name] for name in node.refs() if name in self._values)
         return _batch_between(counted[0], probed[0], source.batch.outside) if probed else None
 
     def _reshaped(self, node: Node) -> _Value | None:
-        """Write an operator that keeps the order of the elements as a reshape to the sizes it has counted."""
+        """Write an operator that keeps the order of the elements as a reshape to its counted sizes."""
         source = self._values[node.args[0].name]
         before, sizes = self._shape_of(node.args[0]), list(self._walk.shapes[node.name].shape)
         batch = _moved(before, source.batch, sizes)
@@ -171,7 +171,7 @@ class _Writer:
         return self._tried(node.model_copy(update={"args": [node.args[0], sizes]}))
 
     def _with_repeated(self, node: Node) -> Node:
-        """Return a node whose constants hold their values once for each image, where the images lie."""
+        """Return a node whose constants repeat their values for each image, along the batch axis."""
         image = next(name for name in node.refs() if name in self._values)
         axis, rank = self._values[image].batch.axis, len(self._shape_of(Ref(image)))
         names = {name for name in node.refs() if name not in self._values}
@@ -184,7 +184,7 @@ class _Writer:
         return node.model_copy(update={"args": args, "kwargs": kwargs})
 
     def _repeated(self, name: str, axis: int, rank: int) -> str:
-        """Return the name of a constant that is repeated along an axis; its own where it has another rank."""
+        """Return the name of a constant repeated along an axis; its own name if its rank differs."""
         constant = self._walk.constants[name]
         if not isinstance(constant, torch.Tensor) or constant.dim() != rank:
             return name
@@ -230,7 +230,7 @@ def _without_data(value: AtenValue) -> AtenValue:
 
 
 def _batch_between(one: torch.Tensor, many: torch.Tensor, outside: int) -> Batch | None:
-    """Return where the batch lies, from a value for one image and for `_PROBE` of them."""
+    """Return the position of the batch, from a value for one image and one for `_PROBE` images."""
     if one.dim() != many.dim():
         return None
     longer = [axis for axis in range(one.dim()) if one.shape[axis] != many.shape[axis]]
@@ -240,9 +240,9 @@ def _batch_between(one: torch.Tensor, many: torch.Tensor, outside: int) -> Batch
 
 
 def _moved(before: torch.Size, batch: Batch, sizes: list[int]) -> Batch | None:
-    """Return where the batch lies after a reshape, from the sizes for one image; None where it is torn.
+    """Return the position of the batch after a reshape, from the sizes for one image; None if it is split.
 
-    An axis that the batch is not alone in stays what it was for one image: the last one holds features.
+    An axis that the batch shares keeps its size for one image: the last one holds features.
 
     >>> _moved(torch.Size([1, 64, 7, 7]), Batch(0), [1, 3136])
     Batch(axis=0, outside=1)

@@ -1,4 +1,4 @@
-"""Whether an exported file answers as the kit does, and how long both take for it."""
+"""Compare an exported file's answers and latency with the kit's."""
 
 import math
 import statistics
@@ -14,32 +14,32 @@ from starter.recipes.export.counted import Counted, Logits
 from starter.recipes.export.formats import Run
 
 MOST_DIFFERENCE = 1e-4
-"""Of the largest logit: float32 in another order moves an ordinary network by a hundredth of that."""
+"""As a share of the largest logit: float32 sums in another order move an ordinary network by 1 % of this."""
 _LEAST_SCALE = 1e-6
-"""Logits smaller than that are compared as if they were as large."""
+"""Smaller logits are compared as if they were this large."""
 _SOME = 16
 _WARM_UP, _ROUNDS, _SECONDS = 3, 30, 4.0
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How near a file's logits are to the kit's."""
+    """How close a file's logits are to the kit's."""
 
     difference: float
-    """The largest, as a share of the kit's largest logit; both in float32, no value rounded."""
+    """The largest, as a share of the kit's largest logit; both in float32, with no value rounded."""
     agreeing: int
-    """Images that the file gives the same class as the kit's official answer."""
+    """Number of images whose class agrees with the kit's official answer."""
     images: int
-    """How many were compared."""
+    """Number of images compared."""
 
     @property
     def holds(self) -> bool:
-        """Whether it is near enough; a value that is no number never is."""
+        """Whether it is close enough; NaN never is."""
         return self.difference <= MOST_DIFFERENCE
 
 
 def compare(counted: Counted, run: Run, batch: int | None) -> Parity:
-    """Run a file on the images: in batches of its size, or of several sizes if it takes any."""
+    """Run a file on the images, in batches of its size or, if it takes any, of several sizes."""
     logits = np.concatenate([run(part)[:kept] for part, kept in _parts(counted.images, batch)])
     return Parity(
         difference=relative_difference(logits, counted.plain),
@@ -57,7 +57,7 @@ def relative_difference(found: Logits, expected: Logits) -> float:
 
 
 def latencies_ms(counted: Counted, run: Run, batch: int) -> tuple[float, float]:
-    """Return the medians of the file's latency and of the kit's, one thread each, taken in turn."""
+    """Return the median latencies of the file and of the kit, each with one thread, measured alternately."""
     program = Program(counted.walk, batch_size=batch, rounding=None)
     images = counted.images[torch.arange(batch) % len(counted.images)].contiguous()
     threads, taken = torch.get_num_threads(), (list[float](), list[float]())
@@ -86,7 +86,7 @@ def _seconds(function: Callable[[torch.Tensor], Logits], images: torch.Tensor) -
 
 
 def _parts(images: torch.Tensor, batch: int | None) -> Iterator[tuple[torch.Tensor, int]]:
-    """Yield batches of the images, and how many of each are not there to fill it up."""
+    """Yield batches of the images, each with the number of its images that are not padding."""
     if batch is None:
         yield images[:1], 1
         yield from ((part, len(part)) for part in torch.split(images[1:], _SOME) if len(part))

@@ -1,7 +1,7 @@
 """`starter search`: find small networks on the Pareto front of MACs and macro F1.
 
-Optuna proposes (NSGA-II, two objectives), the kit's counter says what a network costs before
-it is trained, and what is outside the budget is not trained at all. Everything is kept: the
+Optuna proposes networks (NSGA-II, two objectives), the kit's counter measures the cost of each before
+training, and a network outside the budget is not trained at all. Everything is kept: the
 study in one SQLite file, each trained network as a plugin folder.
 """
 
@@ -42,24 +42,24 @@ _STUDY = "starter"
 _POPULATION = 20
 _NO_BYTECODE = shutil.ignore_patterns("__pycache__")
 _MOST_REFUSALS = 2000
-"""Proposals outside the budget, one after another, before the search gives up."""
+"""Consecutive proposals outside the budget after which the search gives up."""
 
 
 class SearchSettings(BaseModel):
-    """What is searched."""
+    """The settings of a search."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     trials: int = Field(default=40, ge=1)
-    """How many networks are trained in all, those of earlier calls included."""
+    """Networks to train in total, including those of earlier calls."""
     min_macs: int = Field(default=500_000, ge=1)
-    """The least that an image may cost."""
+    """Fewest MACs per image."""
     max_macs: int = Field(default=20_000_000, ge=1)
-    """The most that an image may cost."""
+    """Most MACs per image."""
     jobs: int = Field(default=1, ge=1)
-    """How many are trained at once, each on its share of the cores."""
+    """Networks trained at once, each on its share of the cores."""
     train: TrainSettings = TrainSettings(epochs=20)
-    """How each is trained."""
+    """The training options of each network."""
 
 
 class Found(BaseModel):
@@ -68,19 +68,19 @@ class Found(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     number: int
-    """Its number in the study."""
+    """The network's number in the study."""
     macs: int
-    """Of one image, by the kit's counter."""
+    """MACs of one image, by the kit's counter."""
     macro_f1: float
-    """On the validation images, after its short training."""
+    """Validation macro F1 after its short training."""
     config: dict[str, Any]
     """Its config.json."""
     folder: str
-    """Its plugin folder, in the search's."""
+    """Its plugin folder, inside the search's."""
 
 
 class StageConfig(TypedDict):
-    """Blocks of one width; the first halves the resolution."""
+    """Blocks of one width; the first one halves the resolution."""
 
     channels: int
     depth: int
@@ -89,7 +89,7 @@ class StageConfig(TypedDict):
 
 
 class NetworkConfig(TypedDict):
-    """What is written as config.json."""
+    """The contents of config.json."""
 
     resolution: int
     stem: int
@@ -115,9 +115,9 @@ def propose(trial: "optuna.Trial") -> NetworkConfig:
 
 
 def contraction_macs(config: NetworkConfig, num_classes: int) -> int:
-    """Return what the convolutions of a network and its linear layer cost; all of it costs more.
+    """Return the cost of a network's convolutions and its linear layer, a lower bound of its MACs.
 
-    Counting a network takes seconds, and most of those that are proposed are too large.
+    Counting a network takes seconds, and most proposals are too large.
     """
     side, channels = -(-config["resolution"] // 2), config["stem"]
     total = side**2 * 27 * channels
@@ -145,7 +145,7 @@ def write_candidate(folder: Path, config: NetworkConfig) -> Path:
 def write_front(folder: Path, found: Sequence[Found]) -> list[Found]:
     """Copy each network of the Pareto front to a plugin folder in front/; return them by rising MACs.
 
-    What was changed there since, as by more training, stays as it is.
+    A folder that has changed since then, for example by more training, is left alone.
     """
     best = []
     for i in pareto_front([(item.macs, item.macro_f1) for item in found]):
@@ -180,13 +180,13 @@ class Search:
     """A study and its folder.
 
     Args:
-        dataset: what is trained on.
-        settings: what is searched.
+        dataset: the data set to train on.
+        settings: the settings of the search.
         study: the SQLite file; an existing one is resumed.
-        folder: where plugins and page go.
+        folder: the folder for the plugins and the page.
 
     Raises:
-        UsageError: U501 without Optuna; U502, the study was trained with other settings or data.
+        UsageError: U501, Optuna is missing; U502, the study was trained with other settings or data.
     """
 
     def __init__(self, dataset: Dataset, settings: SearchSettings, study: Path, folder: Path) -> None:
@@ -263,7 +263,7 @@ class Search:
         return self._folder / "trials" / f"trial-{number:04d}"
 
     def _next(self) -> "optuna.Trial":
-        """Return the next network to train, written as a plugin; one that was killed comes first."""
+        """Return the next network to train, written as a plugin; one that was interrupted comes first."""
         if not self._study.get_trials(deepcopy=False, states=(self._states.WAITING,)):
             self._enqueue()
         trial = self._study.ask()
@@ -271,7 +271,7 @@ class Search:
         return trial
 
     def _enqueue(self) -> None:
-        """Draw networks until one is within the budget, and let it wait for its training."""
+        """Draw networks until one is within the budget, and queue it for training."""
         least, most = self._settings.min_macs, self._settings.max_macs
         for _ in range(_MOST_REFUSALS):
             draft = self._drafts.ask()
@@ -310,7 +310,7 @@ def train_candidate(folder: Path, data: Path, settings: str, threads: int) -> fl
 
 @contextlib.contextmanager
 def _pool(jobs: int) -> Iterator[Callable[..., "Future[float]"]]:
-    """Give what starts a training: in processes of their own, or a single one here and now."""
+    """Yield a function that starts a training: in separate processes, or in this one if there is only one."""
     if jobs > 1:
         # Spawned: a forked torch whose threads have computed can hang.
         with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:

@@ -1,8 +1,8 @@
-"""Augmentation on batches of tensors in memory.
+"""Augmentation of batches of tensors in memory.
 
-A view is drawn first and applied then, so that a teacher at another resolution can be
-shown the same view of an image (Beyer et al. 2022, arXiv:2106.05237: a teacher is
-worth most where it sees what the student sees).
+A view is drawn first and then applied, so that a teacher at another resolution sees the
+same view of an image (Beyer et al. 2022, arXiv:2106.05237: a teacher helps most if it
+sees what the student sees).
 """
 
 import math
@@ -18,18 +18,18 @@ from starter.submission.transform_records import Normalize, TransformRecord
 
 
 class View(NamedTuple):
-    """How each image of a batch is varied; all tensors have one row for each image."""
+    """The augmentation of each image of a batch; all tensors have one row per image."""
 
     mirror: Tensor
-    """float (batch,): -1 where it is mirrored left to right, else 1."""
+    """float (batch,): -1 if mirrored left to right, else 1."""
     matrix: Tensor | None
-    """float (batch, 2, 3): where a pixel comes from, in -1..1; None at strength 0."""
+    """float (batch, 2, 3): the source position of each pixel, in -1..1; None at strength 0."""
     gain: Tensor
     """float (batch, 1, 1, 1): contrast."""
     offset: Tensor
     """float (batch, 1, 1, 1): brightness."""
     boxes: Tensor
-    """float (batch, 4): top, left, bottom, right of what is erased, in 0..1; 0 where nothing is."""
+    """float (batch, 4): top, left, bottom, right of the erased box, in 0..1; 0 if nothing is erased."""
     policy_seeds: Tensor
     """int (batch,), or (0,) without a policy."""
 
@@ -40,7 +40,7 @@ class View(NamedTuple):
 
 
 def draw_view(shape: Sequence[int], strength: float, *, flip: bool, policy: str = "none") -> View:
-    """Draw how a batch of a shape (batch, C, H, W) is varied.
+    """Draw the augmentation of a batch of a shape (batch, C, H, W).
 
     At strength 1: shift 10 %, scale 0.75 to 1.2, rotation 12 degrees, contrast and
     brightness 25 % of a standard deviation, one erased box of up to a quarter of each
@@ -78,7 +78,7 @@ def _draw_boxes(batch: int, height: int, width: int, share: float) -> Tensor:
 
 
 def apply_view(images: Tensor, view: View) -> Tensor:
-    """Vary a batch, on the device it is on: float (batch, C, H, W) in, the same out."""
+    """Augment a batch on its device: float (batch, C, H, W) in, the same out."""
     device = images.device
     if view.matrix is None:
         return torch.where(view.mirror.to(device)[:, None, None, None] < 0, images.flip(3), images)
@@ -94,7 +94,7 @@ def apply_view(images: Tensor, view: View) -> Tensor:
 
 
 class _TrivialAugment(v2.TrivialAugmentWide):  # type: ignore[misc]  # torchvision has no types
-    """As torchvision has it, with shifts in proportion: 32 pixels are meant for ImageNet's 224."""
+    """torchvision's policy with proportional shifts: its 32 pixels are meant for ImageNet's 224."""
 
     _AUGMENTATION_SPACE = v2.TrivialAugmentWide._AUGMENTATION_SPACE | {  # noqa: SLF001 - its only name
         "TranslateX": (lambda bins, _, width: torch.linspace(0.0, width / 7, bins), True),
@@ -106,10 +106,10 @@ _POLICIES = {"randaugment": v2.RandAugment, "trivialaugment": _TrivialAugment}
 
 
 class Policy:
-    """RandAugment (arXiv:1909.13719) or TrivialAugment (arXiv:2103.10158) on images as the network gets them.
+    """RandAugment (arXiv:1909.13719) or TrivialAugment (arXiv:2103.10158) on the network's input.
 
-    The policies are made for pixels of 0 to 255, so what the plugin's Normalize did is
-    undone before and done again after.
+    The policies expect pixels of 0 to 255, so the plugin's Normalize is undone before the
+    policy and applied again after it.
     """
 
     def __init__(self, name: str, records: Sequence[TransformRecord]) -> None:
@@ -119,7 +119,7 @@ class Policy:
         self._policy = _POLICIES[name]()
 
     def __call__(self, images: Tensor, seeds: Tensor) -> Tensor:
-        """Vary float (batch, C, H, W) on the CPU; a seed draws the same at any resolution."""
+        """Augment float (batch, C, H, W) on the CPU; a seed draws the same at any resolution."""
         pixels = ((images * self._std + self._mean) * 255).round().clamp(0, 255).to(torch.uint8)
         with torch.random.fork_rng(devices=[]):
             varied = [self._vary(image, seed) for image, seed in zip(pixels, seeds.tolist(), strict=True)]

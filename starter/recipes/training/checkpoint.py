@@ -1,8 +1,8 @@
-"""What a run needs to repeat itself, and what it writes: checkpoints, weights, TensorBoard's files.
+"""The files and the state of a run: checkpoints, weights, TensorBoard files, random generators.
 
-Checkpoints and weights that were replaced lie in .starter/NAME beside the plugin, never
-among its own files. A kill at any moment leaves the old file or the new one, and never
-touches the plugin's weights: those are put in place once, at the end.
+Checkpoints and replaced weights are in .starter/NAME next to the plugin, never among its own
+files. A kill at any moment leaves the old file or the new one, and never touches the plugin's
+weights, which are replaced once, at the end.
 """
 
 import contextlib
@@ -29,11 +29,11 @@ from starter.data.dataset import Dataset
 from starter.recipes.training.settings import TrainSettings
 
 _FREE = frozenset({"device", "seeds"})
-"""Settings that may change between a kill and its resumption."""
+"""Settings that may change before a killed run is resumed."""
 
 
 Scalars = Callable[[int, dict[str, float]], None]
-"""Takes an epoch and its figures."""
+"""A function that takes an epoch and its figures."""
 
 
 @dataclass(frozen=True)
@@ -41,25 +41,25 @@ class Best:
     """The best weights of a run so far."""
 
     epoch: int | None = None
-    """From 1; 0: none was better than what it went on from; None: there are none yet."""
+    """The epoch, from 1; 0: none was better than the starting weights; None: there are none yet."""
     f1: float = -1.0
     """Their validation macro F1; -1 without validation images."""
     tensors: dict[str, Tensor] | None = None
-    """None where the best are those that it went on from."""
+    """The weights; None if the starting weights are still the best."""
 
 
 class Stateful(Protocol):
-    """What is kept in a checkpoint: a model, an optimizer, a schedule."""
+    """A part of a checkpoint: a model, an optimizer or a schedule."""
 
     def state_dict(self) -> dict[str, object]:
-        """Return the state that it needs to resume."""
+        """Return the state needed to resume."""
 
     def load_state_dict(self, state_dict: dict[str, object], /) -> object:
-        """Go on from there."""
+        """Resume from a state."""
 
 
 class RandomState(TypedDict):
-    """Where the generators of random numbers stand."""
+    """The states of the random number generators."""
 
     python: tuple[object, ...]
     numpy: tuple[str, Tensor, int, int, float]
@@ -82,9 +82,9 @@ class RunFolder:
 
     Args:
         source: the plugin.
-        weights_path: where its weights are.
-        dataset: what it is trained on.
-        teachers: the plugins that it learns from.
+        weights_path: the plugin's weights file.
+        dataset: the data set to train on.
+        teachers: the plugins to learn from.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class RunFolder:
         """Return the checkpoint of a seed, or None if there is none.
 
         Raises:
-            UsageError: U502, it is of another run.
+            UsageError: U502, it belongs to another run.
         """
         path = self._checkpoint(settings)
         if not path.is_file():
@@ -127,7 +127,7 @@ class RunFolder:
             path.unlink()
 
     def install(self, tensors: dict[str, Tensor], made_by: Mapping[str, object]) -> Path | None:
-        """Put weights in their place; return where the ones before are kept, if there were others."""
+        """Put the weights in place; return the path of the previous ones, if they differ."""
         self._weights_path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(self._weights_path) as partial:
             # One entry only: safetensors writes several in an order that differs from run to run.
@@ -151,28 +151,28 @@ class RunFolder:
 
 
 class CheckpointSaver:
-    """Saves a run of one seed, and puts it back: its parts, its epoch, its best, the generators.
+    """Saves and restores a run of one seed: its parts, epoch, best weights and generators.
 
     Args:
-        folder: where the checkpoint lies.
-        settings: those of the run.
-        parts: what has a state, by the name in the checkpoint.
+        folder: the folder of the checkpoint.
+        settings: the settings of the run.
+        parts: the objects with a state, by their name in the checkpoint.
     """
 
     def __init__(self, folder: RunFolder, settings: TrainSettings, parts: Mapping[str, Stateful]) -> None:
         self._folder, self._settings, self._parts = folder, settings, parts
 
     def save(self, epoch: int, best: Best) -> None:
-        """Write the checkpoint after an epoch, over the one before."""
+        """Write the checkpoint after an epoch, replacing the previous one."""
         states = {name: part.state_dict() for name, part in self._parts.items()}
         kept = (best.epoch, best.f1, best.tensors)
         self._folder.save(self._settings, states | {"epoch": epoch, "best": kept, "random": random_state()})
 
     def restore(self) -> tuple[int, Best] | None:
-        """Put the parts and the generators back; return the epoch and the best, or None: no checkpoint.
+        """Restore the parts and the generators; return the epoch and the best, or None without a checkpoint.
 
         Raises:
-            UsageError: U502, the checkpoint is of another run.
+            UsageError: U502, the checkpoint belongs to another run.
         """
         state = self._folder.load(self._settings)
         if state is None:
@@ -192,7 +192,7 @@ def seed_everything(seed: int) -> None:
 
 
 def random_state() -> RandomState:
-    """Return where all generators stand, as what `torch.load` reads without pickle."""
+    """Return the states of all generators, in a form that `torch.load` reads without pickle."""
     state = np.random.get_state()  # noqa: NPY002 - as above
     kind, keys, position, has_gauss, gauss = cast("tuple[str, NDArray[np.uint32], int, int, float]", state)
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
@@ -201,7 +201,7 @@ def random_state() -> RandomState:
 
 
 def set_random_state(state: RandomState) -> None:
-    """Put all generators back."""
+    """Restore all generators."""
     random.setstate(state["python"])
     kind, keys, position, has_gauss, gauss = state["numpy"]
     restored = (kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss)
@@ -213,7 +213,7 @@ def set_random_state(state: RandomState) -> None:
 
 @contextlib.contextmanager
 def repeatable(*, enabled: bool) -> Iterator[None]:
-    """Refuse operators without a repeatable algorithm, for the time of a run."""
+    """Reject operators without a deterministic algorithm during a run."""
     before = torch.are_deterministic_algorithms_enabled()
     if enabled:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to repeat itself
@@ -226,7 +226,7 @@ def repeatable(*, enabled: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def tensorboard_scalars(folder: Path | None, name: str, settings: TrainSettings) -> Iterator[Scalars]:
-    """Give what takes an epoch and its figures, and writes them for TensorBoard where a folder is named."""
+    """Yield a function that writes an epoch's figures for TensorBoard, if a folder is given."""
     if folder is None:
         yield lambda *_: None
         return

@@ -1,4 +1,4 @@
-"""The images of a training run: parted, decoded and transformed once, kept in memory."""
+"""The images of a training run: split, decoded and transformed once, kept in memory."""
 
 import warnings
 from collections import Counter
@@ -10,15 +10,15 @@ from pydantic import BaseModel, ConfigDict
 from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor
 
-from starter.contract.errors import Code, Problem, UsageError, problem, usage_error
+from starter.contract.errors import Code, usage_error
 from starter.data.dataset import Dataset, Labelled
-from starter.data.image_store import ImageError
+from starter.data.image_store import ImageError, broken_images
 from starter.submission import pipeline
 from starter.submission.transform_records import TransformRecord
 
 
 class Split(BaseModel):
-    """Images in memory: float16 (images, C, H, W) as the plugin's transforms give them, and labels."""
+    """Images in memory, float16 (images, C, H, W) from the plugin's transforms, with their labels."""
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
@@ -34,24 +34,24 @@ def load(dataset: Dataset, rows: Sequence[Labelled], records: Sequence[Transform
     """
     transform, shape = pipeline.build(records), pipeline.input_shape(records)
     images = torch.empty(len(rows), *shape, dtype=torch.half)
-    broken: list[Problem] = []
+    broken: list[ImageError] = []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # handing such small pieces to threads takes longer than the work
     for i, row in enumerate(rows):
         try:
             images[i] = transform(dataset.images.open(row.image_id))
         except ImageError as error:
-            broken.append(problem(Code.BROKEN_IMAGES, where=error.image_id, got=error.reason))
+            broken.append(error)
     torch.set_num_threads(threads)
     if broken:
-        raise UsageError(broken)
+        raise broken_images(dataset.root, broken)
     return Split(images=images, labels=torch.tensor([row.label for row in rows], dtype=torch.long))
 
 
 def split(rows: Sequence[Labelled], share: float, seed: int) -> tuple[list[Labelled], list[Labelled]]:
-    """Part the training rows into training and validation, by class, a group never in both.
+    """Split the training rows into training and validation by class, with no group in both.
 
-    Rows that the data set marks for validation are taken as they are; else they are drawn.
+    If the data set marks rows for validation, those are used; otherwise they are drawn.
 
     Raises:
         UsageError: no class has two images.
@@ -78,7 +78,7 @@ def split(rows: Sequence[Labelled], share: float, seed: int) -> tuple[list[Label
 
 
 def epoch_order(labels: Tensor, sampling: str) -> Tensor:
-    """Return which images an epoch shows, in order: each once, or every class equally often."""
+    """Return the order of an epoch's images: each image once, or every class equally often."""
     if sampling == "shuffle":
         return torch.randperm(len(labels))
     counts = torch.bincount(labels).double()
@@ -86,7 +86,7 @@ def epoch_order(labels: Tensor, sampling: str) -> Tensor:
 
 
 def class_weights(labels: Tensor, num_classes: int, balance: str) -> Tensor:
-    """Return float (num_classes,), 1 on average over the images; absent classes get 1."""
+    """Return class weights, float (num_classes,), with mean 1 over the images; absent classes get 1."""
     power = {"none": 0.0, "sqrt": 0.5, "inverse": 1.0}[balance]
     counts = torch.bincount(labels, minlength=num_classes).float()
     weights = torch.where(counts > 0, counts.clamp(min=1).pow(-power), 1.0)

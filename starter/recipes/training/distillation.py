@@ -1,8 +1,8 @@
 """Teachers: trained plugins whose answers a student learns (Hinton et al. 2015, arXiv:1503.02531).
 
-Each teacher sees the view of an image that the student sees, through its own transforms
-and at its own resolution. Asking costs more than the student's own step where teachers
-are large; with a fixed number of views each answer is asked for once and kept.
+Each teacher sees the same view of an image as the student, through its own transforms and at
+its own resolution. A large teacher costs more than the student's own step; with a fixed number
+of views, each answer is computed once and kept.
 """
 
 from collections.abc import Sequence
@@ -34,13 +34,13 @@ class _Teacher:
 
 
 class Teachers:
-    """What the teachers say of the training images.
+    """The teachers' answers for the training images.
 
     Args:
-        dataset: where the images are.
+        dataset: the data set of the images.
         rows: the training images, in the student's order.
-        settings: the switches; its `teachers` are imported here.
-        device: where to compute.
+        settings: the options; its `teachers` are imported here.
+        device: the device to compute on.
 
     Raises:
         ParticipantError: a teacher is not valid, or has no weights.
@@ -75,7 +75,7 @@ class Teachers:
         self._answers: Tensor | None = None
 
     def start_epoch(self, epoch: int, shape: Sequence[int]) -> View | None:
-        """Return how the epoch shows all images (images, C, H, W); None: draw it anew at each step."""
+        """Return the epoch's view of all images (images, C, H, W); None: draw a view at each step."""
         settings = self._settings
         if not settings.teacher_views:
             return None
@@ -84,7 +84,7 @@ class Teachers:
             torch.manual_seed(settings.seed * 10_007 + number)
             view = draw_view(shape, settings.augment, flip=settings.flip, policy=settings.policy)
         if number not in self._known:
-            # In fixed chunks, so that a resumed run is told the same to the last bit.
+            # In fixed chunks, so that a resumed run gets the same answers to the last bit.
             chunks = torch.split(torch.arange(shape[0]), _CHUNK)
             self._known[number] = torch.cat([self._ask(chunk, view.rows(chunk)).cpu() for chunk in chunks])
         self._answers = self._known[number]
@@ -113,7 +113,7 @@ class Teachers:
 def distillation_loss(logits: Tensor, wanted: Tensor, temperature: float) -> Tensor:
     """Return the divergence of the softened answers from `wanted`, times the temperature squared.
 
-    Softened gradients shrink with the square of the temperature; the factor gives it back.
+    Softened gradients shrink with the square of the temperature; the factor compensates for that.
     """
     softened = F.log_softmax(logits.float() / temperature, dim=1)
     return temperature**2 * F.kl_div(softened, wanted, reduction="batchmean")

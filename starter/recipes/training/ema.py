@@ -1,4 +1,4 @@
-"""The exponential moving average (EMA) of the weights: what a run keeps."""
+"""The exponential moving average (EMA) of the weights, which a run keeps."""
 
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -9,13 +9,13 @@ _Tensors = tuple[Tensor, ...] | list[Tensor]
 class ModelEma(AveragedModel):
     """A copy of a model whose weights and buffers follow it slowly.
 
-    A decay of 0.9 moves it by a tenth of the distance. It starts faster: with the full decay
-    the random first weights would stay in for long, and in a short run to the end.
+    With a decay of 0.9, each step covers a tenth of the distance. The average starts faster: with
+    the full decay, the random first weights would remain in it for long, in a short run to the end.
 
     Args:
-        model: what it follows.
-        steps: how many there are in the whole run.
-        decay: how slowly it follows at last.
+        model: the model to follow.
+        steps: the number of steps in the whole run.
+        decay: the final decay.
     """
 
     def __init__(self, model: nn.Module, steps: int, decay: float) -> None:
@@ -33,12 +33,12 @@ class ModelEma(AveragedModel):
 
 
 def quicken_norms(model: nn.Module, steps: int) -> None:
-    """Let batch norms follow fast enough for a short run: torchvision's MobileNetV3 takes 1 % of a step."""
+    """Make batch norms follow fast enough for a short run: torchvision's MobileNetV3 takes 1 % per step."""
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.momentum is not None:  # noqa: SLF001 - the only name for all of them
             module.momentum = min(1.0, max(module.momentum, _share(steps)))
 
 
 def _share(steps: int) -> float:
-    """Return what an average must take of each step, to forget its start in a tenth of the run."""
+    """Return the share of each step with which an average forgets its start in a tenth of the run."""
     return min(1.0, 10 / steps)

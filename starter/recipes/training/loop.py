@@ -1,9 +1,9 @@
 """The training recipe of `starter train`, to read from top to bottom and to change.
 
-The images are decoded and transformed once and kept in memory; the best averaged weights
-by validation macro F1 go beside the plugin as safetensors, when the run is over. The
-switches are in settings.py, their worth in docs/training.md. Measured: the packaged baseline
-reaches the F1 in baseline/reference.json in the time told in baseline/README.md.
+The images are decoded and transformed once and kept in memory; at the end of the run, the
+averaged weights with the best validation macro F1 are written next to the plugin as safetensors.
+The options are in settings.py; docs/training.md measures what each is worth. Measured: the packaged
+baseline reaches the F1 in baseline/reference.json in the time given in baseline/README.md.
 """
 
 import hashlib
@@ -43,9 +43,9 @@ from starter.recipes.training.validate import training_problems, validate
 from starter.submission import pipeline, transforms
 
 Log = Callable[[str], None]
-"""Takes a line."""
+"""A function that takes a line of text."""
 Progress = Callable[[int, int], None]
-"""Takes the number of finished steps and of all steps."""
+"""A function that takes the number of finished steps and of all steps."""
 
 
 def train(
@@ -58,12 +58,12 @@ def train(
     log: Log = print,
     on_progress: Progress = lambda *_: None,
 ) -> TrainReport:
-    """Train a plugin's model and write its weights beside it.
+    """Train a plugin's model and write its weights next to it.
 
     Args:
-        source: the plugin; its code is run in this process.
-        dataset: its training images; the evaluation images are not touched.
-        settings: the switches.
+        source: the plugin; its code runs in this process.
+        dataset: the training images; the evaluation images are not read.
+        settings: the options.
         resume: whether to resume from the checkpoints of a killed run, if there are any.
         tensorboard: a folder for TensorBoard's files.
         log: takes one line for each epoch.
@@ -71,9 +71,9 @@ def train(
 
     Raises:
         ParticipantError: the plugin is not valid, cannot be trained, or its loss is no longer a number.
-        UsageError: image files are broken, there are too few images to part, or the checkpoint is
-            of another run.
-        KeyboardInterrupt: stopped before there were any weights to keep.
+        UsageError: image files are broken, there are too few images to split, or the checkpoint
+            belongs to another run.
+        KeyboardInterrupt: the run was stopped before there were weights to keep.
     """
     started = time.monotonic()
     if tensorboard is not None:
@@ -105,7 +105,7 @@ def train(
 
 
 class _Session:
-    """What all seeds of a call have in common: the images, the teachers, the folder."""
+    """What all seeds of a call share: the images, the teachers, the folder."""
 
     def __init__(self, source: SubmissionSource, dataset: Dataset, settings: TrainSettings) -> None:
         self._source, self._dataset, self._settings = source, dataset, settings
@@ -127,7 +127,7 @@ class _Session:
         self.teachers = Teachers(dataset, rows_train, settings, self.device) if settings.teachers else None
 
     def fit(self, seed: int) -> "_Fit":
-        """Return a run of its own, with a model whose first weights are drawn by the seed."""
+        """Return a run with a model of its own, whose first weights the seed determines."""
         model = self._load(seed).submission.model
         settings = self._settings.model_copy(update={"seed": seed})
         model = place_model(model, self.device, channels_last=settings.channels_last)
@@ -144,7 +144,7 @@ class _Session:
 
 
 class _Fit:
-    """One run: the model, its average, and the best that was seen."""
+    """One run: the model, its average, and its best weights so far."""
 
     def __init__(
         self, model: nn.Module, session: _Session, class_names: Sequence[str], settings: TrainSettings
@@ -177,7 +177,7 @@ class _Fit:
         self.saver = CheckpointSaver(session.folder, settings, parts)
 
     def resumed(self, log: Log) -> bool:
-        """Go on from the checkpoint, if there is one; say whether there was."""
+        """Resume from the checkpoint, if there is one; return whether there was."""
         found = self.saver.restore()
         if found is None:
             log("nothing to resume: starting from the beginning")
@@ -187,7 +187,7 @@ class _Fit:
         return True
 
     def begin(self, log: Log) -> None:
-        """Record the F1 of the starting weights: an epoch must be better to be kept."""
+        """Record the F1 of the starting weights: only a better epoch is kept."""
         if self.settings.from_weights and len(self.validation.labels):
             self.best = Best(0, self._validate()[1])
             log(f"starting weights: validation macro F1 {self.best.f1:.4f}")
@@ -214,7 +214,7 @@ class _Fit:
             log(f"{line}  {seconds:.1f} s, {speed:,.0f} images/s")
 
     def result(self) -> SeedResult:
-        """Say what the run gave."""
+        """Return the result of the run."""
         assert self.best.epoch is not None
         f1 = self.best.f1 if len(self.validation.labels) else None
         return SeedResult(seed=self.settings.seed, best_epoch=self.best.epoch, macro_f1=f1, epochs=self.epoch)
@@ -290,7 +290,7 @@ class _Fit:
 def _report(
     session: _Session, fits: Sequence[_Fit], settings: TrainSettings, *, interrupted: bool, started: float
 ) -> TrainReport:
-    """Put the best weights of all seeds in place and say what the runs gave."""
+    """Put the best weights of all seeds in place and return the results of the runs."""
     done = [fit for fit in fits if fit.best.epoch is not None]
     kept = max(done, key=lambda fit: fit.best.f1)
     replaced = None
@@ -325,5 +325,5 @@ def _report(
 
 
 def _share_of(on_progress: Progress, place: int, runs: int) -> Progress:
-    """Count the steps of one run of several among those of all."""
+    """Count the steps of one run towards those of all runs."""
     return lambda done, total: on_progress(place * total + done, runs * total)

@@ -6,11 +6,11 @@ from torchvision.transforms import v2
 
 
 class Mixing:
-    """Mixes each image with its neighbour in the batch; an epoch's order is random, so any may be that.
+    """Mixes each image with its neighbour in the batch, which is random because an epoch's order is.
 
     Args:
         mixup: the beta distribution's parameter for blending; 0 switches it off.
-        cutmix: the same for pasting a box; where both are on, each has half of the batches.
+        cutmix: the same for pasting a box; if both are on, each gets half of the batches.
     """
 
     def __init__(self, mixup: float, cutmix: float) -> None:
@@ -18,11 +18,11 @@ class Mixing:
         self._mix = v2.RandomChoice([kind(alpha=float(alpha)) for kind, alpha in kinds if alpha])
 
     def __call__(self, images: Tensor, *probabilities: Tensor) -> tuple[Tensor, ...]:
-        """Mix a batch and what is said of it.
+        """Mix a batch and its probabilities.
 
         Args:
             images: float (batch, C, H, W).
-            probabilities: float (batch, classes) each, mixed in the shares of the images.
+            probabilities: float (batch, classes) each, mixed in the same proportions as the images.
 
         Returns:
             The mixed images, and the mixed probabilities in their order.

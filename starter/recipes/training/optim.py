@@ -1,4 +1,4 @@
-"""What moves the weights: optimizer and learning rate; where and in which precision it is computed."""
+"""Optimizer and learning rate, and the device, memory format and precision of the computation."""
 
 import math
 
@@ -23,7 +23,7 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Opt
 def make_schedule(
     optimizer: torch.optim.Optimizer, steps: int, warmup: float
 ) -> torch.optim.lr_scheduler.LambdaLR:
-    """Let the rate rise linearly in the share `warmup` of all steps, then fall to 0 as a cosine."""
+    """Raise the rate linearly over the share `warmup` of all steps, then lower it to 0 along a cosine."""
     warm = max(1, round(warmup * steps))
 
     def factor(step: int) -> float:

@@ -1,7 +1,7 @@
-"""The switches of `starter train` and the report of a run: records only, without torch.
+"""The options of `starter train` and the report of a run: records only, without torch.
 
 The packaged baseline was trained with the defaults. benchmarks/ablation.py measures what each
-switch is worth; docs/training.md shows the results.
+option is worth; docs/training.md shows the results.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class TrainSettings(BaseModel):
-    """Every switch of the recipe; the defaults suit small networks trained from scratch on a CPU.
+    """Every option of the recipe; the defaults suit small networks trained from scratch on a CPU.
 
     The first paragraph below a field is the help of its option in `starter train`.
     """
@@ -158,7 +158,7 @@ class SeedResult(BaseModel):
     best_epoch: int
     """The epoch of its best averaged weights, from 1; 0: none was better than the starting weights."""
     macro_f1: float | None
-    """On the validation images; None without them."""
+    """Validation macro F1; None without validation images."""
     epochs: int
     """Number of epochs run."""
 
@@ -171,13 +171,13 @@ class TrainReport(BaseModel):
     weights: str
     """The file that was written."""
     sha256: str
-    """Its digest."""
+    """The hash of that file."""
     replaced: str | None
-    """Where the replaced weights are kept; None if there were none, or the same ones."""
+    """The path of the replaced weights; None if there were none, or equal ones."""
     best_epoch: int
     """The epoch whose averaged weights were kept, from 1; 0: none was better than the starting weights."""
     macro_f1: float | None
-    """On the validation images; None without them."""
+    """Validation macro F1; None without validation images."""
     runs: tuple[SeedResult, ...]
     """One for each seed."""
     macro_f1_mean: float | None
@@ -199,7 +199,7 @@ class TrainReport(BaseModel):
 
 
 def device_of(name: str) -> "torch.device":
-    """Return the device of a name; `auto` is CUDA where there is one."""
+    """Return the device of a name; `auto` is CUDA if there is a GPU."""
     import torch  # noqa: PLC0415 - as above
 
     if name == "auto":

@@ -1,4 +1,4 @@
-"""How good a model is on the validation images, and whether it can be trained at all."""
+"""Measure a model on the validation images, and check that it can be trained at all."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -31,7 +31,7 @@ def validate(
 def training_problems(
     model: nn.Module, shape: tuple[int, int, int], num_classes: int, source: SubmissionSource
 ) -> list[Problem]:
-    """Try one step on a copy; return what is wrong with the model in training mode."""
+    """Try one step on a copy; return the problems of the model in training mode."""
     if not any(parameter.requires_grad for parameter in model.parameters()):
         expected, where = "a model with trainable parameters", f"{source.file.name}: Submission.model"
         return [problem(Code.BAD_FIELD, where=where, expected=expected, got="no parameter, or all frozen")]

@@ -1,7 +1,7 @@
-"""One page of HTML about a data set: balance, sizes, problems, duplicates, samples. It needs no other file.
+"""The HTML page of a data set: balance, sizes, problems, duplicates, samples. It needs no other file.
 
 Names are strangers' texts: everything is escaped, and the content security policy allows
-the page's own style and the pictures inside it, and nothing else.
+only the page's own style, script and embedded pictures.
 """
 
 import io
@@ -52,7 +52,7 @@ def _uri(picture: Image.Image) -> str:
 
 
 def _histogram(values: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Return (from, up to, images) of equal steps over the longer sides; one step if all are alike."""
+    """Return (from, to, images) for equal steps of the longer side; one step if all are equal."""
     if not values:
         return []
     low, high = min(values), max(values)

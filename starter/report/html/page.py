@@ -1,8 +1,8 @@
-"""Every HTML page of the kit: its frame, its escaping and its policy for the browser.
+"""The frame, the escaping and the content security policy of every HTML page.
 
 A page needs no server, no network and no other file. Names are strangers' texts:
 everything is escaped, control characters are replaced, and a content security policy
-names the only script and style that a browser may use, by their hashes; pictures are part of the page.
+names by hash the only script and style that a browser may use; pictures are embedded.
 """
 
 import base64
@@ -34,9 +34,9 @@ def render(
     Args:
         template: a file of this folder that extends page.html.
         kind: the command that makes such pages; the page names it as its generator.
-        styles: style sheets of this folder that the page needs beyond base.css.
+        styles: style sheets of this folder that the page needs besides base.css.
         scripts: scripts of this folder, which share one scope.
-        values: what the template shows; every text is escaped.
+        values: values for the template; every text is escaped.
     """
     css, js = "".join(map(source, ("base.css", *styles))), "".join(map(source, scripts))
     allowed = f"script-src {_hash(js)}; " if js else ""
@@ -47,7 +47,7 @@ def render(
 
 
 def picture_uri(data: bytes, kind: str) -> str:
-    """Return a picture as part of the page: `kind` is its media type, for instance image/jpeg."""
+    """Return a picture as a data URI; `kind` is its media type, such as image/jpeg."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
@@ -57,7 +57,7 @@ def _hash(text: str) -> str:
 
 @cache
 def environment() -> jinja2.Environment:
-    """Return what renders the templates."""
+    """Return the environment that renders the templates."""
     made = jinja2.Environment(
         loader=jinja2.FunctionLoader(source),
         autoescape=True,

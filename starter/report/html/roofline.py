@@ -1,4 +1,4 @@
-"""The picture of a roofline as an SVG: intensity against speed, both logarithmic."""
+"""Draw a roofline as SVG: intensity against speed, both logarithmic."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ _LEFT, _BOTTOM, _TOP, _RIGHT = 60, 52, 34, 16
 
 
 class _Scale:
-    """A logarithmic axis from the least of the values to the most, with a little more at both ends."""
+    """A logarithmic axis from the smallest value to the largest, with a margin at both ends."""
 
     def __init__(self, values: Sequence[float], start: float, end: float) -> None:
         self._low, self._high = math.log10(min(values)) - 0.1, math.log10(max(values)) + 0.1
@@ -29,7 +29,7 @@ class _Scale:
 
 
 def roofline_picture(drawn: Roofline) -> Markup:
-    """Draw the machine's limit as a line, and each layer as a circle as large as its share of the time."""
+    """Draw the machine's limit as a line, and each layer as a circle whose area is its share of the time."""
     right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
     x = _Scale([place for place, _ in drawn.roof] + [p.layer.intensity for p in drawn.points], _LEFT, right)
     y = _Scale([speed for _, speed in drawn.roof] + [p.gflops for p in drawn.points], bottom, _TOP)

@@ -13,7 +13,7 @@ from starter.report.html.svg import HEIGHT, WIDTH, Axes, front_line, grid
 
 
 def write_page(found: Sequence[Found], best: Sequence[Found], folder: Path, title: str) -> Path:
-    """Write index.html into the search's folder; a kill leaves the old page or the new one."""
+    """Write index.html into the search's folder; after a kill, the old page or the new one remains."""
     text = render(
         "search.html",
         "search",
@@ -28,7 +28,7 @@ def write_page(found: Sequence[Found], best: Sequence[Found], folder: Path, titl
 
 
 def _shape(item: Found) -> str:
-    """Return a network in one line: stem, then channels x depth, kernel and expansion of each stage."""
+    """Return a network as one line: stem, then channels x depth, kernel and expansion of each stage."""
     stages = ", ".join(
         f"{s['channels']} x {s['depth']} (k{s['kernel']} e{s['expansion']})" for s in item.config["stages"]
     )

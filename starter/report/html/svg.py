@@ -1,4 +1,4 @@
-"""The picture of MACs against macro F1: axes, grid and Pareto front, as parts of an SVG."""
+"""Draw MACs against macro F1: axes, grid and Pareto front, as parts of an SVG."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -16,12 +16,12 @@ Point = tuple[float, float]
 
 
 class Axes:
-    """Where MACs (logarithmic) and F1 lie in the picture.
+    """The positions of MACs (logarithmic) and F1 in the picture.
 
     Args:
-        macs: of all points.
-        f1: of all points.
-        floor: the F1 below which nothing is ranked; shown where points come near it.
+        macs: the MACs of all points.
+        f1: the macro F1 of all points.
+        floor: the F1 below which nothing is ranked; shown if points are near it.
     """
 
     def __init__(self, macs: Sequence[float], f1: Sequence[float], floor: float) -> None:
@@ -33,22 +33,22 @@ class Axes:
         self.top = min(1.0, max(f1) + 0.03)
 
     def x(self, macs: float) -> float:
-        """Return the place of a number of MACs, in pixels."""
+        """Return the x position of a number of MACs, in pixels."""
         share = (math.log10(macs) - self.low) / (self.high - self.low)
         return LEFT + share * (WIDTH - LEFT - RIGHT)
 
     def y(self, f1: float) -> float:
-        """Return the place of an F1, in pixels from the top."""
+        """Return the y position of an F1, in pixels from the top."""
         share = (f1 - self.bottom) / (self.top - self.bottom)
         return HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP)
 
     def holds(self, x: float) -> bool:
-        """Say whether a place is inside the picture."""
+        """Return whether an x position is inside the picture."""
         return LEFT <= x <= WIDTH - RIGHT
 
 
 def front_line(points: Sequence[Point], axes: Axes) -> Markup:
-    """Draw the front as steps: the best F1 within each number of MACs, from the least to the right edge."""
+    """Draw the front as steps: the best F1 at up to each number of MACs, to the right edge."""
     path = ""
     for x, y in ((axes.x(points[i][0]), axes.y(points[i][1])) for i in pareto_front(points)):
         path += f"H{x:.1f}V{y:.1f}" if path else f"M{x:.1f} {HEIGHT - BOTTOM}V{y:.1f}"
@@ -56,7 +56,7 @@ def front_line(points: Sequence[Point], axes: Axes) -> Markup:
 
 
 def grid(axes: Axes, label: str = "MACs") -> Iterable[Markup]:
-    """Draw lines at round numbers, and what they are: `label` against F1."""
+    """Draw lines at round numbers with their values, and name the axes: `label` and F1."""
     line = Markup('<path class="grid" d="M{:.1f} {:.1f}L{:.1f} {:.1f}"/>')
     text = Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}">{}</text>')
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT

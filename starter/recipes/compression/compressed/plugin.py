@@ -1,9 +1,9 @@
 """A network made smaller by `starter compress`: original/, changed as plan.json says.
 
-    starter train THIS_FOLDER --from-weights --lr 0.001     trains on
+    starter train THIS_FOLDER --from-weights --lr 0.001     trains it further
 
-plan.json names the layers and what became of them; rebuild.py applies it. The weights are
-beside this file, those of the original are not needed.
+plan.json lists the changed layers and their changes; rebuild.py applies it. The weights are
+next to this file; the original's are not needed.
 """
 
 import importlib.util
