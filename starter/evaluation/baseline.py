@@ -57,7 +57,8 @@ def measure(
         result, versions, cost_version = measured.result, evaluator.versions, evaluator.cost_version
         if result.problems or measured.predictions is None:
             raise ParticipantError(result.problems)
-        by_usage = {usage: evaluator.labelled(usage).f1(measured.predictions).macro for usage in USAGES}
+        parts = {usage: evaluator.labelled(usage) for usage in USAGES}  # a public copy has no Private image
+        by_usage = {usage: part.f1(measured.predictions).macro for usage, part in parts.items() if part}
     reference = Reference(
         name=source.name,
         macs=result.macs,

@@ -48,11 +48,14 @@ def _safe(value: object) -> object:
 def show_board(console: Console, board: Board) -> None:
     """Print a leaderboard."""
     images = f"{board.num_images:,} {board.usage.lower()} images"
+    phase = f", phase {board.phase}" if board.phase else ""
     print_line(
         console,
-        f"{board.competition}: {board.num_teams} teams, {board.num_entries} entries, {images}",
+        f"{board.competition}{phase}: {board.num_teams} teams, {board.num_entries} entries, {images}",
         "bold",
     )
+    if board.reveal_at is not None:
+        print_line(console, f"private figures from {board.reveal_at:%Y-%m-%d %H:%M:%S} UTC")
     if board.agreement is not None:
         print_line(
             console, f"agreement of the public and the private ranking: Kendall's tau {board.agreement:.2f}"

@@ -73,7 +73,8 @@ def solution_of(dataset: Dataset, reference: Reference, usage: str) -> Any:
 
 
 def submission_of(dataset: Dataset, labels: list[int], counts: Counts, rules: CompetitionFile) -> Any:
-    columns = {"image_id": dataset.test_ids(), "label": [dataset.info.classes[i] for i in labels]}
+    columns: dict[str, Any] = {"image_id": dataset.test_ids()}
+    columns["label"] = [dataset.info.classes[i] for i in labels]
     costs = {name: getattr(counts, name) for name in claimed_costs(rules)}
     return pd.DataFrame({**columns, **costs, "submission": HASH})
 
@@ -211,6 +212,11 @@ def test_the_metrics_own_example_holds_with_the_competitions_constants(kaggle: M
     [
         ({"score": {"cost": {"macs": 0.5, "speed": 0.5}}}, "competition.toml, for Kaggle"),
         ({"budget": {"latency_ratio": 2.0}}, "competition.toml, for Kaggle"),
+        ({"score": {"preset": "rank-average"}}, "competition.toml: score.preset, for Kaggle"),
+        (
+            {"score": {"preset": "ntire", "cost": {"macs": 0.5, "params": 0.5}}},
+            "competition.toml: score.preset, for Kaggle",
+        ),
     ],
 )
 def test_a_rule_that_a_table_cannot_hold_is_refused(

@@ -30,6 +30,7 @@ from starter.organizer.bundles.public import (
     DATA,
     check,
     copy_baseline,
+    refuse_ranks,
     write_info,
     write_local_data,
     write_rules,
@@ -114,6 +115,7 @@ def write(
     """
     refuse_existing(target)
     rules = rules.counted_as(reference)
+    refuse_ranks(rules, "Codabench")
     check(rules, dataset, reference, "Codabench")
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="starter-") as place, atomic_write(target) as partial:
@@ -179,7 +181,7 @@ def _write_texts(
         "columns": columns(rules),
         "seconds": round(max(limits.wall_seconds, limits.evaluate_seconds) + _SLACK_SECONDS),
         "max_per_day": rules.leaderboard.max_per_day or _ANY_NUMBER,
-        "max_submissions": _ANY_NUMBER,
+        "max_submissions": rules.leaderboard.max_total or _ANY_NUMBER,
         "score": rules.score,
         "formula": _formula(rules, reference),
         "budget": rules.budget.model_dump(exclude_none=True),

@@ -21,6 +21,7 @@ from starter.organizer.bundles.public import (
     DATA,
     check,
     copy_baseline,
+    refuse_ranks,
     write_local_data,
     write_questions,
     write_rules,
@@ -118,11 +119,13 @@ def _template(name: str) -> str:
 
 def _check(rules: CompetitionFile, dataset: Dataset) -> None:
     """Refuse what the metric would get wrong."""
+    refuse_ranks(rules, "Kaggle")
     default = ScoreRules()
+    expressed = _EXPRESSED if rules.score.exponential else {*_EXPRESSED, "preset"}
     others = [
         name
         for name in ScoreRules.model_fields
-        if name not in _EXPRESSED and getattr(rules.score, name) != getattr(default, name)
+        if name not in expressed and getattr(rules.score, name) != getattr(default, name)
     ]
     if others:
         raise usage_error(

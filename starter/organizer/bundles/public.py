@@ -52,6 +52,22 @@ def check(rules: CompetitionFile, dataset: Dataset, reference: Reference, platfo
     )
 
 
+def refuse_ranks(rules: CompetitionFile, platform: str) -> None:
+    """Refuse rules by which an entry's place depends on the others, for a board that is not the kit's.
+
+    Raises:
+        UsageError: U450.
+    """
+    if rules.score.averages_ranks:
+        raise usage_error(
+            Code.NOT_EXPRESSIBLE,
+            where=f"{FILE_NAME}: score.preset, for {platform}",
+            expected="a score of one entry alone",
+            got="rank-average, the mean of ranks among all teams",
+            hint="Publish the board yourself: starter leaderboard --html SITE",
+        )
+
+
 def write_rules(folder: Path, rules: CompetitionFile) -> None:
     """Write competition.toml, with data and baseline beside it, and the cost rules that it names."""
     names = [f"cost_rules/{number}.py" for number in range(len(rules.operator_costs))]

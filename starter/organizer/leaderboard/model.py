@@ -112,6 +112,10 @@ class Board(Record):
     """How many entries there are."""
     agreement: float | None = None
     """On a revealed board: Kendall's tau of the public and the private order."""
+    phase: str = Field(default="", exclude_if=lambda name: not name)
+    """Which phase's; empty where the competition has none."""
+    reveal_at: datetime | None = Field(default=None, exclude_if=lambda at: at is None)
+    """On a public board: when the private figures are shown, UTC; None where no rule says it."""
 
 
 class Details(Record):
