@@ -248,13 +248,16 @@ def test_a_selected_entry_is_of_the_next_phase_as_well(rules: Rules) -> None:
     read = rules(PHASES)
     own = [entry(at, selected=at != "2026-03-04") for at in ("2026-03-02", "2026-03-03", "2026-03-04")]
     refused = Entry("blue", "late", "sha256:late", own[0].submitted_at, selected=True, refused="E140")
+    cheat = Entry("red", "cheat", "sha256:cheat", own[2].submitted_at, selected=True, disqualified="copied")
     final = entry("2026-05-03", selected=True)
-    everything = [*own, refused, final]
+    everything = [*own, refused, cheat, final]
 
     def names(phase: str, at: datetime | None = None) -> dict[str, bool]:
         return {e.name: e.selected for e in of_phase(everything, read.in_phase(phase), at).values()}
 
-    assert names("practice") == {"2026-03-02": True, "2026-03-03": True, "2026-03-04": False, "late": True}
+    assert names("practice") == {"2026-03-02": True, "2026-03-03": True, "2026-03-04": False} | dict.fromkeys(
+        ["late", "cheat"], True
+    )
     assert names("final") == {"2026-03-03": False, "2026-05-03": True}
     assert names("final", own[1].submitted_at) == {"2026-03-03": False}
 
