@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from starter.contract.rules.calendar import placed
 from starter.data.dataset import Dataset
 from starter.data.writer import Description, Item, Split, write_dataset
 from starter.organizer.admission import of_phase, rulings
+from starter.organizer.arrivals import Arrivals
 from starter.organizer.entries import find
 from starter.organizer.store.model import Entry
 
@@ -271,6 +273,10 @@ def test_a_time_of_the_index_without_an_offset_is_in_the_competitions_zone(place
     assert found["one"].submitted_at == datetime(2026, 3, 1, 0, tzinfo=UTC)
     assert found["two"].submitted_at == datetime(2026, 3, 1, 9, tzinfo=UTC)
     assert [name for name, source in found.items() if source.is_zone_assumed] == ["one"]
+    watched = Arrivals([place / "entries"], index, every=0, zone=SEOUL).look(time.time())
+    assert {source.name: source.submitted_at for source in watched} == {
+        name: source.submitted_at for name, source in found.items()
+    }
     index = write_index(place, "red/one.py,2026-10-25T02:30:00")
     with pytest.raises(UsageError) as caught:
         find([place / "entries"], index, ZoneInfo("Europe/Berlin"))
