@@ -53,6 +53,7 @@ class Code(StrEnum):
     NAME_LOOKS_ALIKE = "E117"
     OUTSIDE_CALENDAR = "E140"
     TOO_MANY_ENTRIES = "E141"
+    PACKAGE_NOT_ALLOWED = "E180"
     WEIGHTS_MISSING = "E201"
     WEIGHTS_UNREADABLE = "E202"
     WEIGHTS_MISFIT = "E203"
@@ -107,6 +108,8 @@ class Code(StrEnum):
     BAD_COST_RULE = "U107"
     STORE_HELD = "U130"
     NO_PHASE = "U140"
+    OTHER_ENVIRONMENT = "U180"
+    LOCK_FAILED = "U181"
     NO_DATASET = "U201"
     BAD_DATASET = "U202"
     BROKEN_IMAGES = "U203"
@@ -127,6 +130,11 @@ class Code(StrEnum):
     NO_CLUSTER = "U406"
     NOT_EXPRESSIBLE = "U450"
     FILE_TOO_LARGE = "U460"
+    NO_ENTRY = "U470"
+    ENTRY_CHANGED = "U471"
+    TRAIL_BROKEN = "U472"
+    TEAM_TAKEN = "U473"
+    NO_SUCH_RESULT = "U474"
     MISSING_EXTRA = "U501"
     OTHER_RUN = "U502"
     NOT_SMALLER = "U503"
@@ -143,6 +151,7 @@ class Code(StrEnum):
     STORE_FULL = "H202"
     STORE_READ_ONLY = "H203"
     STORE_NEWER = "H204"
+    TRAIL_EMPTY = "H270"
 
 
 @dataclass(frozen=True)

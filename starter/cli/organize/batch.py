@@ -36,6 +36,7 @@ from starter.cli.organize.batch_options import (
     WatchOption,
 )
 from starter.cli.organize.batch_output import Results, as_json, show_end, show_left_out, show_plan
+from starter.cli.organize.env import AnyEnvironmentOption, in_environment
 from starter.cli.organize.phases import PhaseOption, planned
 from starter.cli.organize.watch import watch_entries
 from starter.cli.organize.workers import Contest, Engines
@@ -67,6 +68,7 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     data: DataOption = None,
     competition: RulesOption = None,
     isolation: IsolationOption = None,
+    any_environment: AnyEnvironmentOption = False,
     json_to: JsonOption = None,
 ) -> int:
     """Evaluate many entries, each one once, and keep the results in a store."""
@@ -76,7 +78,7 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     from starter.organizer.store.store import Store
 
     _check_together(watch, html_to is not None, dry_run, limit is not None, json_to is not None)
-    rules = load_competition(competition).in_phase(phase)
+    rules = in_environment(load_competition(competition).in_phase(phase), any_environment=any_environment)
     reference = read_reference(rules.path(rules.baseline))
     rules = in_force(rules, reference)
     contest = Contest(rules, open_data(data, rules), reference)

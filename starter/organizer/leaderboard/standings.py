@@ -25,7 +25,8 @@ from starter.organizer.leaderboard.rows import (
     trends_of,
 )
 from starter.organizer.store.model import Standing
-from starter.organizer.store.store import Labels, Store
+from starter.organizer.store.rows import Labels
+from starter.organizer.store.store import Store
 
 MOST_OTHERS = 500
 """How many unranked and stale entries a board shows."""
@@ -88,14 +89,12 @@ class Standings:
             )
             for place, entry in enumerate(competing, 1)
         ]
-        baselines = [
-            self._reference_row(usage),
-            *(
-                row_of(entry, entry.figures(usage), params=entry.params, is_baseline=True)
-                for entry in best
-                if entry.team in names
-            ),
-        ]
+        shown = (
+            row_of(entry, entry.figures(usage), params=entry.params, is_baseline=True)
+            for entry in best
+            if entry.team in names
+        )
+        baselines = [self._reference_row(usage), *shown]
         before = (
             [row_of(entry, entry.public) for entry in public if entry.team not in names] if reveal else []
         )
@@ -116,6 +115,7 @@ class Standings:
             baseline_f1=self._reference.f1_on(usage),
             rules=self._competition.score,
             cost_version=self._reference.cost_version,
+            grouped_by=self._dataset.grouped_by,
             rows=tuple(merged(rows, baselines)),
             others=tuple(others),
             more_others=hidden,
@@ -160,7 +160,11 @@ class Standings:
             yield Details(
                 row=row,
                 result=copy.result,
-                scores={usage: score for usage, score in record.scores.items() if usage in usages},
+                scores={
+                    usage: score.model_copy(update={"f1_by_group": None} if withheld else {})
+                    for usage, score in record.scores.items()
+                    if usage in usages
+                },
                 confusion=confusion,
                 evaluated_at=record.evaluated_at,
                 versions=record.versions,
@@ -185,7 +189,7 @@ class Standings:
         """Add the costs, the intervals, the tie groups and, on the public board, the chance to stay ahead."""
         answers = self._store.answers(self.context, [row.submission for row in rows])
         kept = [self._store.record(self.context, row.submission) for row in rows]
-        costs = [found[0].result.costs if found else None for found in kept]
+        records = [found[0] if found else None for found in kept]
         images = LabelledImages.of(self._dataset, usage)
         unseen = len(LabelledImages.of(self._dataset, "Private")) if usage == "Public" else 0
         scores = list(self._drawn(rows, answers, images, None))
@@ -196,12 +200,13 @@ class Standings:
             row.model_copy(
                 update={
                     "interval": interval(scores[i]),
-                    "costs": costs[i],
+                    "costs": record.result.costs if record else None,
+                    "worst_group_f1": record.scores[usage].worst_group_f1 if record else None,
                     "tie_group": groups[i],
                     "holds": holds[i] if futures else None,
                 }
             )
-            for i, row in enumerate(rows)
+            for i, (row, record) in enumerate(zip(rows, records, strict=True))
         ]
 
     def _drawn(
