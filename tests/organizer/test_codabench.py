@@ -124,7 +124,7 @@ def test_a_score_of_ranks_is_refused_and_other_formulas_stand_on_the_page(
     with pytest.raises(UsageError, match="U450"):
         write(tmp_path / "ranks.zip", ranks, easy_dataset, reference, **when)
     (tmp_path / "plugin.py").write_text(GOOD, encoding="utf-8")
-    formulas = {
+    formulas: dict[str, dict[str, Any]] = {
         "exp(2 x macs / 201) + f1_term\nf1_term = 0 ": {"score": {"preset": "ntire", "cost": {"macs": 1}}},
         "score   = f1_term\nf1_term = 1 ": {"score": {"preset": "budget"}, "budget": {"macs": 300}},
     }
