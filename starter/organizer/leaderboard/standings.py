@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 from itertools import pairwise, starmap
 
 from starter.contract.competition import CompetitionFile
+from starter.contract.errors import Code, usage_error
 from starter.contract.results import Reference
-from starter.data.dataset import Dataset
+from starter.data.dataset import SOLUTION_NAME, Dataset
 from starter.evaluation.bootstrap import Floats, Resampling, chance_ahead, interval, tie_groups
 from starter.evaluation.labelled import LabelledImages, Usage
 from starter.evaluation.records import Context, EvaluationRecord, Evidence
@@ -64,8 +65,20 @@ class Standings:
         self.context = store.known_context(self._holds_under) or _NO_CONTEXT
 
     def board(self, *, reveal: bool = False) -> Board:
-        """Return the public board, or the final one on the private images."""
+        """Return the public board, or the final one on the private images.
+
+        Raises:
+            UsageError: U202, the data set has no such image.
+        """
         usage: Usage = "Private" if reveal else "Public"
+        if usage not in self._reference.macro_f1_by_usage:
+            raise usage_error(
+                Code.BAD_DATASET,
+                where=f"{self._dataset.root / SOLUTION_NAME}, for the {usage} board",
+                expected=f"{usage} images",
+                got="a data set without one",
+                hint="A bundle holds the Public images only: reveal in the organizer's own folder.",
+            )
         counts = self._store.entry_counts()
         copies = self._store.duplicates()
         ranked = self._store.ranked(self.context)
