@@ -65,20 +65,8 @@ class Standings:
         self.context = store.known_context(self._holds_under) or _NO_CONTEXT
 
     def board(self, *, reveal: bool = False) -> Board:
-        """Return the public board, or the final one on the private images.
-
-        Raises:
-            UsageError: U202, the data set has no such image.
-        """
-        usage: Usage = "Private" if reveal else "Public"
-        if usage not in self._reference.macro_f1_by_usage:
-            raise usage_error(
-                Code.BAD_DATASET,
-                where=f"{self._dataset.root / SOLUTION_NAME}, for the {usage} board",
-                expected=f"{usage} images",
-                got="a data set without one",
-                hint="A bundle holds the Public images only: reveal in the organizer's own folder.",
-            )
+        """Return the public board, or the final one on the private images."""
+        usage = self._usage(reveal=reveal)
         counts = self._store.entry_counts()
         copies = self._store.duplicates()
         ranked = self._store.ranked(self.context)
@@ -136,6 +124,23 @@ class Standings:
             num_entries=sum(counts.values()),
             agreement=agreement,
         )
+
+    def _usage(self, *, reveal: bool) -> Usage:
+        """Return whose images a board is of.
+
+        Raises:
+            UsageError: U202, the data set has none of them.
+        """
+        usage: Usage = "Private" if reveal else "Public"
+        if usage not in self._reference.macro_f1_by_usage:
+            raise usage_error(
+                Code.BAD_DATASET,
+                where=f"{self._dataset.root / SOLUTION_NAME}, for the {usage} board",
+                expected=f"{usage} images",
+                got="a data set without one",
+                hint="A bundle holds the Public images only: reveal in the organizer's own folder.",
+            )
+        return usage
 
     def standing(self, team: str) -> Standing | None:
         """Return a team's place on the public board; None where it has none."""
