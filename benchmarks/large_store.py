@@ -206,7 +206,8 @@ def rate(store: Store, context: int, made: Sequence[Made], name: str, threads: i
     seconds, used = time.perf_counter() - started, time.process_time() - used
     print(
         f"{name:12} {threads:4} threads  {len(made) / seconds:6,.0f} results a second,"
-        f" {1e3 * seconds / len(made):5.1f} ms each, {1e3 * used / len(made):.2f} ms of the driver's processor",
+        f" {1e3 * seconds / len(made):5.1f} ms each,"
+        f" {1e3 * used / len(made):.2f} ms of processor in the driver",
         flush=True,
     )
 

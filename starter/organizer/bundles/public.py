@@ -14,6 +14,7 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 from starter.contract.competition import FILE_NAME, CompetitionFile
 from starter.contract.errors import Code, usage_error
 from starter.contract.results import Reference
+from starter.contract.rules.calendar import Calendar
 from starter.contract.submissions import SubmissionSource, discover_one
 from starter.contract.system.files import write_table
 from starter.data.dataset import INFO_NAME, SOLUTION_NAME, TEST_NAME, TRAIN_NAME, Dataset, DatasetInfo
@@ -53,7 +54,7 @@ def check(rules: CompetitionFile, dataset: Dataset, reference: Reference, platfo
 
 
 def refuse_ranks(rules: CompetitionFile, platform: str) -> None:
-    """Refuse rules by which an entry's place depends on the others, for a board that is not the kit's.
+    """Refuse a score that is the mean of ranks: a platform scores one entry without the others.
 
     Raises:
         UsageError: U450.
@@ -69,13 +70,19 @@ def refuse_ranks(rules: CompetitionFile, platform: str) -> None:
 
 
 def write_rules(folder: Path, rules: CompetitionFile) -> None:
-    """Write competition.toml, with data and baseline beside it, and the cost rules that it names."""
+    """Write competition.toml, with data and baseline beside it, and the cost rules that it names.
+
+    A bundle is of one phase: its calendar is the competition's.
+    """
     names = [f"cost_rules/{number}.py" for number in range(len(rules.operator_costs))]
     for name, own in zip(names, rules.operator_costs, strict=True):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(rules.path(own), folder / name)
     moved = {"dataset": DATA, "baseline": BASELINE, "operator_costs": names}
-    values = rules.model_dump(mode="json", exclude_none=True, exclude={"submissions"}) | moved
+    values = rules.model_dump(mode="json", exclude_none=True, exclude={"submissions", "phases"}) | moved
+    values["calendar"] = {
+        name: at for name, at in values["calendar"].items() if name in Calendar.model_fields
+    }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FILE_NAME).write_text(_toml(values), encoding="utf-8", newline="\n")
 
@@ -144,11 +151,15 @@ def write_public_data(folder: Path, dataset: Dataset) -> None:
     """Write a data set without its Private images: the training images, and the Public ones with labels."""
     classes = dataset.info.classes
     public = [row for row in dataset.solution() if row.usage == "Public"]
-    _write(folder, dataset, [row.image_id for row in [*dataset.train(), *public]])
+    _write(folder, dataset, [*(row.image_id for row in dataset.train()), *(row.image_id for row in public)])
     shutil.copyfile(dataset.root / TRAIN_NAME, folder / TRAIN_NAME)
     write_table(folder / TEST_NAME, ("image_id",), [(row.image_id,) for row in public])
-    solution = [(row.image_id, classes[row.label], row.usage, row.group) for row in public]
-    write_table(folder / SOLUTION_NAME, ("image_id", "label", "Usage", "group"), solution)
+    by = (dataset.grouped_by,) if dataset.grouped_by else ()
+    solution = [
+        (row.image_id, classes[row.label], row.usage, row.group, *([row.f1_group] if by else []))
+        for row in public
+    ]
+    write_table(folder / SOLUTION_NAME, ("image_id", "label", "Usage", "group", *by), solution)
 
 
 def write_whole_data(folder: Path, dataset: Dataset) -> None:
