@@ -32,6 +32,7 @@ COMMANDS = {
     "convert": ("convert", "Convert the weights of a checkpoint to a safetensors file."),
     "pack": ("pack", "Pack a submission into a zip and show what it contains."),
     "batch": ("organize.batch", "Evaluate many entries, each one once, and keep the results in a store."),
+    "env": ("organize.env", "Show what a plugin may import, or lock the versions that are installed."),
     "leaderboard": (
         "organize.leaderboard",
         "Show the leaderboard of the entries that `starter batch` evaluated.",

@@ -22,6 +22,7 @@ from starter.contract.errors import Code, Record, UsageError, problem, usage_err
 from starter.contract.isolation import Level
 from starter.contract.results import Reference
 from starter.contract.rules.calendar import Calendar, Phase, Verdict, check_phases
+from starter.contract.rules.environment import EnvironmentRules
 from starter.contract.rules.presets import PRESETS, PresetName
 from starter.contract.text import read_text
 
@@ -64,6 +65,8 @@ class ScoreRules(Record):
     """How often `starter batch` times an entry beside the baseline, where a speed is asked for."""
     f1_floor: float = Field(default=0.5, ge=0, le=1)
     """Below this macro F1 an entry is unranked."""
+    group_floor: float | None = Field(default=None, ge=0, le=1, exclude_if=lambda floor: floor is None)
+    """An entry whose F1 is below this on any group of images is unranked; left out: no rule."""
     penalty: float = Field(default=1.0, ge=0)
     """Weight of the F1 that is missing to the baseline."""
     reward: float = Field(default=0.5, ge=0)
@@ -189,6 +192,8 @@ class CompetitionFile(Record):
     """The most that an entry may cost."""
     limits: Limits = Limits()
     """The resources that one submission may use."""
+    environment: EnvironmentRules = EnvironmentRules()
+    """The packages that it finds installed."""
     leaderboard: Leaderboard = Leaderboard()
     """Which teams and entries appear on the leaderboard."""
     calendar: Calendar = Field(default_factory=Calendar)

@@ -144,7 +144,7 @@ def _ruled(
 ) -> dict[Key, Ruling]:
     """Return the entries that have no place by their names, the calendar or their teams' limits.
 
-    An entry counts for the team that handed it in (`teams`): what two teams were allowed, a merged one keeps.
+    An entry counts for the team that handed it in (`teams`): merged teams keep what each was allowed.
     """
     taken = [entry for entry in known.values() if not entry.refused]
     by_name = _badly_named(new.values(), taken)

@@ -18,6 +18,7 @@ import pytest
 from conftest import Command
 from crowd import stored, told
 
+from starter.cli.app import load
 from starter.contract.errors import Code, Status, UsageError
 from starter.data.dataset import Dataset
 from starter.organizer.arrivals import Arrivals
@@ -440,3 +441,18 @@ def test_a_store_has_one_holder_at_a_time(url: str) -> None:
 def test_a_store_in_memory_is_nobody_elses() -> None:
     with held("sqlite://", "a"), held("sqlite://", "b"), held("sqlite:///file:x?mode=memory&uri=true", "c"):
         pass
+
+
+def test_the_unit_and_the_compose_file_call_the_command_with_options_that_it_has() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "watch.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```(?:ini|yaml)\n(.*?)```", text, re.DOTALL)
+    calls = [
+        " ".join(found.split())
+        for block in blocks
+        for found in re.findall(r"\bbatch [^[]*?(?=\n\w|\n {4}\w)", block)
+    ]
+    assert len(calls) == 2
+    options = {option for parameter in load("batch").params for option in parameter.opts}
+    for call in calls:
+        words = {word for word in call.split() if word.startswith("--")}
+        assert {"--watch", "--html", "--retry"} <= words <= options

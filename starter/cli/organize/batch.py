@@ -11,8 +11,6 @@ from starter.cli.common import (
     JsonOption,
     RulesOption,
     StoreOption,
-    in_force,
-    open_data,
     progress,
     store_url,
     write_json,
@@ -36,6 +34,7 @@ from starter.cli.organize.batch_options import (
     WatchOption,
 )
 from starter.cli.organize.batch_output import Results, as_json, show_end, show_left_out, show_plan
+from starter.cli.organize.env import AnyEnvironmentOption, in_environment
 from starter.cli.organize.phases import PhaseOption, planned
 from starter.cli.organize.watch import watch_entries
 from starter.cli.organize.workers import Contest, Engines
@@ -67,19 +66,22 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     data: DataOption = None,
     competition: RulesOption = None,
     isolation: IsolationOption = None,
+    any_environment: AnyEnvironmentOption = False,
     json_to: JsonOption = None,
 ) -> int:
     """Evaluate many entries, each one once, and keep the results in a store."""
-    from starter.evaluation.evaluate import read_reference
     from starter.organizer.entries import find
     from starter.organizer.store.holding import held
     from starter.organizer.store.store import Store
 
     _check_together(watch, html_to is not None, dry_run, limit is not None, json_to is not None)
-    rules = load_competition(competition).in_phase(phase)
-    reference = read_reference(rules.path(rules.baseline))
-    rules = in_force(rules, reference)
-    contest = Contest(rules, open_data(data, rules), reference)
+    whole = load_competition(competition)
+
+    def contest_now() -> Contest:
+        return Contest.of(in_environment(whole.in_phase(phase), any_environment=any_environment), data)
+
+    contest = contest_now()
+    rules = contest.rules
     engines = Engines(engine, jobs, isolation, cache_mb, cluster, cpus, gpus)
     again = retry.takes if retry else lambda _: False
     sources = [] if watch else find(paths, index, rules.calendar.timezone)
@@ -89,7 +91,8 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
 
     with Store(store_url(store, rules)) as kept:
         if watch:
-            return watch_entries(contest, kept, engines, paths, index, every, html_to, again)
+            following = None if phase else contest_now
+            return watch_entries(contest, following, kept, engines, paths, index, every, html_to, again)
         if dry_run:
             return show_plan(plan(kept), json_to)
         with held(kept.url, "starter batch"):

@@ -151,11 +151,15 @@ def write_public_data(folder: Path, dataset: Dataset) -> None:
     """Write a data set without its Private images: the training images, and the Public ones with labels."""
     classes = dataset.info.classes
     public = [row for row in dataset.solution() if row.usage == "Public"]
-    _write(folder, dataset, [row.image_id for row in [*dataset.train(), *public]])
+    _write(folder, dataset, [*(row.image_id for row in dataset.train()), *(row.image_id for row in public)])
     shutil.copyfile(dataset.root / TRAIN_NAME, folder / TRAIN_NAME)
     write_table(folder / TEST_NAME, ("image_id",), [(row.image_id,) for row in public])
-    solution = [(row.image_id, classes[row.label], row.usage, row.group) for row in public]
-    write_table(folder / SOLUTION_NAME, ("image_id", "label", "Usage", "group"), solution)
+    by = (dataset.grouped_by,) if dataset.grouped_by else ()
+    solution = [
+        (row.image_id, classes[row.label], row.usage, row.group, *([row.f1_group] if by else []))
+        for row in public
+    ]
+    write_table(folder / SOLUTION_NAME, ("image_id", "label", "Usage", "group", *by), solution)
 
 
 def write_whole_data(folder: Path, dataset: Dataset) -> None:

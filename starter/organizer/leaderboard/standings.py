@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 from itertools import pairwise, starmap
 
 from starter.contract.competition import CompetitionFile
+from starter.contract.errors import Code, usage_error
 from starter.contract.results import Reference
-from starter.data.dataset import Dataset
+from starter.data.dataset import SOLUTION_NAME, Dataset
 from starter.evaluation.bootstrap import Floats, Resampling, chance_ahead, interval, tie_groups
 from starter.evaluation.labelled import LabelledImages, Usage
 from starter.evaluation.records import Context, EvaluationRecord, Evidence
@@ -68,7 +69,7 @@ class Standings:
 
     def board(self, *, reveal: bool = False) -> Board:
         """Return the public board, or the final one on the private images."""
-        usage: Usage = "Private" if reveal else "Public"
+        usage = self._usage(reveal=reveal)
         counts = self._ranking.counts()
         copies = self._store.duplicates()
         ranked = self._ranking.ranked()
@@ -89,14 +90,12 @@ class Standings:
             )
             for place, entry in enumerate(competing, 1)
         ]
-        baselines = [
-            self._reference_row(usage),
-            *(
-                row_of(entry, entry.figures(usage), params=entry.params, is_baseline=True)
-                for entry in best
-                if entry.team in names
-            ),
-        ]
+        shown = (
+            row_of(entry, entry.figures(usage), params=entry.params, is_baseline=True)
+            for entry in best
+            if entry.team in names
+        )
+        baselines = [self._reference_row(usage), *shown]
         before = (
             [row_of(entry, entry.public) for entry in public if entry.team not in names] if reveal else []
         )
@@ -117,6 +116,7 @@ class Standings:
             baseline_f1=self._reference.f1_on(usage),
             rules=self._competition.score,
             cost_version=self._reference.cost_version,
+            grouped_by=self._dataset.grouped_by,
             rows=tuple(merged(rows, baselines)),
             others=tuple(others),
             more_others=hidden,
@@ -126,6 +126,23 @@ class Standings:
             phase=phase.name if (phase := self._competition.phase) else "",
             reveal_at=None if reveal else self._reveal_at(),
         )
+
+    def _usage(self, *, reveal: bool) -> Usage:
+        """Return whose images a board is of.
+
+        Raises:
+            UsageError: U202, the data set has none of them.
+        """
+        usage: Usage = "Private" if reveal else "Public"
+        if usage not in self._reference.macro_f1_by_usage:
+            raise usage_error(
+                Code.BAD_DATASET,
+                where=f"{self._dataset.root / SOLUTION_NAME}, for the {usage} board",
+                expected=f"{usage} images",
+                got="a data set without one",
+                hint="A bundle holds the Public images only: reveal in the organizer's own folder.",
+            )
+        return usage
 
     def _reveal_at(self) -> datetime | None:
         """Return when the private figures will be shown, if that is to come."""
@@ -161,7 +178,11 @@ class Standings:
             yield Details(
                 row=row,
                 result=copy.result,
-                scores={usage: score for usage, score in record.scores.items() if usage in usages},
+                scores={
+                    usage: score.model_copy(update={"f1_by_group": None} if withheld else {})
+                    for usage, score in record.scores.items()
+                    if usage in usages
+                },
                 confusion=confusion,
                 evaluated_at=record.evaluated_at,
                 versions=record.versions,
@@ -186,7 +207,7 @@ class Standings:
         """Add the costs, the intervals, the tie groups and, on the public board, the chance to stay ahead."""
         answers = self._store.answers(self.context, [row.submission for row in rows])
         kept = [self._store.record(self.context, row.submission) for row in rows]
-        costs = [found[0].result.costs if found else None for found in kept]
+        records = [found[0] if found else None for found in kept]
         images = LabelledImages.of(self._dataset, usage)
         unseen = len(LabelledImages.of(self._dataset, "Private")) if usage == "Public" else 0
         scores = list(self._drawn(rows, answers, images, None))
@@ -197,12 +218,13 @@ class Standings:
             row.model_copy(
                 update={
                     "interval": interval(scores[i]),
-                    "costs": costs[i],
+                    "costs": record.result.costs if record else None,
+                    "worst_group_f1": record.scores[usage].worst_group_f1 if record else None,
                     "tie_group": groups[i],
                     "holds": holds[i] if futures else None,
                 }
             )
-            for i, row in enumerate(rows)
+            for i, (row, record) in enumerate(zip(rows, records, strict=True))
         ]
 
     def _drawn(

@@ -91,4 +91,8 @@ def _reason(record: EvaluationRecord) -> str:
         return f"{error.code} {error.got}"[:300]
     if public is None:
         return "no score"
-    return "" if public.ranked else f"F1 {public.macro_f1:.4f} is below the floor"
+    if public.ranked:
+        return ""
+    if public.branch != "below_floor" and public.worst_group_f1 is not None:
+        return f"the worst group's F1 {public.worst_group_f1:.4f} is below the group floor"
+    return f"F1 {public.macro_f1:.4f} is below the floor"
