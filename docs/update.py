@@ -1,17 +1,21 @@
 """Write the generated parts of the documents: `tox -e docs`, after changing what they show.
 
 A part stands between `<!-- begin: NAME -->` and `<!-- end -->`. tests/test_docs.py
-compares all of them with the code; the scoreboard and the profiles are only written
-with --runs, because they take runs of `starter score` and `starter profile`.
+compares all of them with the code, apart from the output of commands that score, profile
+or compress: only --runs writes it, in a few minutes. Latencies need a machine that runs nothing else.
 """
 
 import argparse
 import ast
+import atexit
 import inspect
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 from starter.contract.errors import Language, explanations
@@ -34,8 +38,10 @@ FILES = (
     "README.ko.md",
     "docs/ko/errors.md",
     "docs/ko/plugin.md",
+    "docs/ko/first-score.md",
     "docs/profile.md",
     "docs/security.md",
+    "docs/smaller.md",
 )
 BLOCK = re.compile(r"<!-- begin: (\w+) -->\n(.*?)<!-- end -->", re.DOTALL)
 
@@ -122,22 +128,34 @@ def plugin() -> str:
     return "```python\n" + (ROOT / "submissions/shufflenet.py").read_text(encoding="utf-8") + "```"
 
 
-def printed(*arguments: str) -> str:
-    """Return what a command of ours prints."""
+@cache
+def printed(*arguments: str, folder: Path = ROOT) -> str:
+    """Return what a command of ours prints: its results, and lines about the files that it writes."""
     command = [sys.executable, "-m", "starter", *arguments]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603 - our own
-    return f"```text\n{run.stdout.rstrip()}\n```"
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)  # noqa: S603 - our own
+    told = [line for line in run.stderr.splitlines() if "MACs before" in line]
+    return "\n".join([*told, run.stdout.rstrip()])
+
+
+def block(text: str) -> str:
+    """Return a text as a block of code."""
+    return f"```text\n{text}\n```"
 
 
 def board() -> str:
     """Return the scoreboard alone, without the explanations under it."""
-    return printed("score").split("\n\n")[0] + "\n```"
+    return block(printed("score").split("\n\n")[0])
+
+
+def explained(name: str) -> str:
+    """Return the explanation of one score."""
+    return block(next(part for part in printed("score").split("\n\n") if re.match(rf"{name}\b.*: ", part)))
 
 
 def profiles() -> str:
     """Return the profiles of the baseline and the examples, and draw their picture."""
     names = ("baseline", "submissions/shufflenet.py", "submissions/separable", "submissions/pruned")
-    texts = [printed("profile", name) for name in names]
+    texts = [block(printed("profile", name)) for name in names]
     printed("profile", *names, "--png", "docs/profile.png")
     return "\n\n".join(
         f"<details><summary>starter profile {name}</summary>\n\n{text}\n\n</details>"
@@ -145,10 +163,42 @@ def profiles() -> str:
     )
 
 
-def comparison() -> str:
-    """Return the table under two profiles."""
+def comparison(*, timed: bool = True) -> str:
+    """Return the table under two profiles, with or without the latencies of this machine."""
     text = printed("profile", "submissions/separable", "--compare", "baseline")
-    return "```text\n" + text[text.index("                ", text.rindex("G4 ")) :].lstrip("\n")
+    table = text[text.index("                ", text.rindex("G4 ")) :].strip("\n").splitlines()
+    rows = [line.rstrip() for line in table if line.strip() and (timed or "latency" not in line)]
+    return block("\n".join(rows))
+
+
+@cache
+def copy() -> Path:
+    """Return a copy of the packaged competition, in which docs/smaller.md writes its own plugins."""
+    folder = Path(tempfile.mkdtemp(prefix="starter-docs-"))
+    atexit.register(shutil.rmtree, folder)
+    printed("new", "smaller", folder=folder)
+    return folder / "smaller"
+
+
+def lower() -> str:
+    """Return the score of the baseline at 64 pixels, before any training."""
+    folder = copy() / "lower"
+    folder.mkdir()
+    shutil.copy(ROOT / "baseline/weights.safetensors", folder)
+    text = (ROOT / "baseline/plugin.py").read_text(encoding="utf-8").replace("(112, 112)", "(64, 64)")
+    (folder / "plugin.py").write_text(text, encoding="utf-8")
+    return block("\n\n".join(printed("score", "lower", folder=copy()).split("\n\n")[:2]))
+
+
+def folded() -> str:
+    """Return what folding the batch norms of an example prints, without the explanations."""
+    told = printed("compress", "submissions/distilled.py", "--out", "folded", folder=copy())
+    return block(told.split("\n\n")[0])
+
+
+def folded_costs() -> str:
+    """Return the costs of the folded example."""
+    return block(printed("validate", "folded", folder=copy()).split("\n\n")[0])
 
 
 PARTS: dict[str, Callable[[], str]] = {
@@ -166,15 +216,23 @@ PARTS: dict[str, Callable[[], str]] = {
 
 
 RUNS: dict[str, Callable[[], str]] = {
-    "scoreboard": lambda: printed("score"),
+    "scoreboard": lambda: block(printed("score")),
     "board": board,
-    "profiles": profiles,
+    "score_baseline": partial(explained, "baseline"),
+    "score_distilled": partial(explained, "distilled"),
+    "score_pruned": partial(explained, "pruned"),
+    "score_separable": partial(explained, "separable"),
     "comparison": comparison,
+    "comparison_costs": partial(comparison, timed=False),
+    "lower": lower,
+    "folded": folded,
+    "folded_costs": folded_costs,
+    "profiles": profiles,
 }
 
 
 def updated(text: str, parts: dict[str, Callable[[], str]]) -> str:
-    """Return a document with the given parts written anew, and all others as they are."""
+    """Return a document with the given parts written again, and all others unchanged."""
 
     def write(found: re.Match[str]) -> str:
         name = found[1]
@@ -187,8 +245,15 @@ def updated(text: str, parts: dict[str, Callable[[], str]]) -> str:
 def main() -> None:
     """Write all documents."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", action="store_true", help="also run score and profile, and paste them")
-    parts = PARTS | (RUNS if parser.parse_args().runs else {})
+    parser.add_argument(
+        "--runs",
+        nargs="*",
+        metavar="NAME",
+        choices=[*RUNS, []],
+        help="also run the commands: all, or these parts",
+    )
+    runs = parser.parse_args().runs
+    parts = PARTS | {name: RUNS[name] for name in (RUNS if runs == [] else runs or ())}
     for name in FILES:
         path = ROOT / name
         path.write_text(updated(path.read_text(encoding="utf-8"), parts), encoding="utf-8")

@@ -33,7 +33,7 @@ def doctor(data: DataOption = None, competition: RulesOption = None) -> None:
     for package in ("torch", "torchvision", "thop", "scikit-learn"):
         print_line(out, f"ok    {package} {importlib.metadata.version(package)}")
     _threads()
-    works = _isolation(rules)
+    works = _environment(rules) & _isolation(rules)
     for what, check in (("data set", lambda: _data(data, rules)), ("baseline", lambda: _baseline(rules))):
         works &= _try(what, check)
     if not works:
@@ -50,6 +50,26 @@ def _threads() -> None:
     print_line(
         out, f"ok    threads wait {how}: {' '.join(f'{name}={value}' for name, value in chosen.items())}"
     )
+
+
+def _environment(rules: CompetitionFile) -> bool:
+    """Say which packages the rules name, and what is installed of them; say whether the rules can be read."""
+    from starter.organizer.environment import differing, overview
+
+    try:
+        wrong = {found.name: found for found in differing(rules)}
+        named = [row for row in overview(rules) if row[2] is not None]
+    except StarterError as error:
+        for line in _lines(error):
+            print_line(out, f"FAIL  environment: {line}")
+        return False
+    for package, version, asked in named:
+        print_line(out, f"{'no  ' if package in wrong else 'ok  '}  {package} {version} ({asked or 'any'})")
+    if wrong:
+        print_line(
+            out, "      the rules name other versions; to get them: pip install 'NAME==VERSION', or the lock"
+        )
+    return True
 
 
 def _isolation(rules: CompetitionFile) -> bool:

@@ -57,8 +57,9 @@ def speed(  # noqa: PLR0913, PLR0917 - options of the command line
     json_to: JsonOption = None,
 ) -> int:
     """Measure how much faster than the baseline plugins run."""
+    from starter.contract.system.processors import machine
     from starter.evaluation.evaluate import COSTS, Evaluator
-    from starter.evaluation.measure import LocalMeasurer, machine
+    from starter.evaluation.measure import LocalMeasurer
     from starter.evaluation.runner.speed import SpeedPlan
 
     rules = load_competition(competition)

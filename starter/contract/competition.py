@@ -5,8 +5,9 @@ plugin may see; data/dataset.py reads the data set.
 """
 
 import tomllib
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     Field,
@@ -20,6 +21,9 @@ from pydantic import (
 from starter.contract.errors import Code, Record, UsageError, problem, usage_error
 from starter.contract.isolation import Level
 from starter.contract.results import Reference
+from starter.contract.rules.calendar import Calendar, Phase, Verdict, check_phases
+from starter.contract.rules.environment import EnvironmentRules
+from starter.contract.rules.presets import PRESETS, PresetName
 from starter.contract.text import read_text
 
 FILE_NAME = "competition.toml"
@@ -46,29 +50,6 @@ CostName = Literal[
 """A cost of one image, under its name in evaluation.scoring.Counts."""
 
 
-PresetName = Literal["boostcamp-2021", "ntire", "rank-average", "budget"]
-"""A published way to score; docs/scoring.md shows the formulas and their sources."""
-
-
-class Preset(NamedTuple):
-    """What a preset decides of the score."""
-
-    fixed: dict[str, Any]
-    """Fields of `ScoreRules` that make the formula up: competition.toml may not say otherwise."""
-    cost: dict[CostName, float]
-    """The costs and their weights, unless competition.toml names others."""
-
-
-PRESETS: dict[PresetName, Preset] = {
-    "boostcamp-2021": Preset(
-        {"counter": "ptflops", "cost": {}, "f1_floor": 0.5, "penalty": 1.0, "reward": 0.5}, {}
-    ),
-    "ntire": Preset({"penalty": 0.0, "reward": 0.0}, {"speed": 0.8, "macs": 0.1, "params": 0.1}),
-    "rank-average": Preset({"penalty": 1.0, "reward": 1.0}, {"macs": 1.0, "params": 1.0}),
-    "budget": Preset({"cost": {}, "penalty": 1.0, "reward": 1.0}, {}),
-}
-
-
 class ScoreRules(Record):
     """The constants of the score; the formula is in evaluation/scoring.py."""
 
@@ -84,6 +65,8 @@ class ScoreRules(Record):
     """How often `starter batch` times an entry beside the baseline, where a speed is asked for."""
     f1_floor: float = Field(default=0.5, ge=0, le=1)
     """Below this macro F1 an entry is unranked."""
+    group_floor: float | None = Field(default=None, ge=0, le=1, exclude_if=lambda floor: floor is None)
+    """An entry whose F1 is below this on any group of images is unranked; left out: no rule."""
     penalty: float = Field(default=1.0, ge=0)
     """Weight of the F1 that is missing to the baseline."""
     reward: float = Field(default=0.5, ge=0)
@@ -177,7 +160,11 @@ class Leaderboard(Record):
     selected: int = Field(default=2, gt=0)
     """Entries of a team that count on the private images: those it selected, otherwise its best."""
     max_per_day: int = Field(default=0, ge=0)
-    """Most entries that a team may submit on one day (UTC); 0: any number."""
+    """How many entries a team may hand in on one day, in the calendar's zone; 0: any number."""
+    max_total: int = Field(default=0, ge=0)
+    """How many entries a team may hand in altogether; 0: any number."""
+    surplus: Verdict = "refuse"
+    """Whether an entry beyond these numbers is evaluated, though never ranked."""
     withhold_predictions: bool = False
     """Whether to keep predictions.csv and the confusion matrix from participants."""
 
@@ -205,8 +192,14 @@ class CompetitionFile(Record):
     """The most that an entry may cost."""
     limits: Limits = Limits()
     """The resources that one submission may use."""
+    environment: EnvironmentRules = EnvironmentRules()
+    """The packages that it finds installed."""
     leaderboard: Leaderboard = Leaderboard()
     """Which teams and entries appear on the leaderboard."""
+    calendar: Calendar = Field(default_factory=Calendar)
+    """When entries are taken and the private figures are shown; `in_phase` puts a phase here."""
+    phases: tuple[Phase, ...] = ()
+    """Parts with boards of their own, one after another."""
 
     _root: Path = PrivateAttr(default=Path())
 
@@ -217,6 +210,28 @@ class CompetitionFile(Record):
         if score is not None and score.preset == "budget" and not budget.model_fields_set:
             raise ValueError('the preset "budget" needs a limit, such as macs = 30_000_000')
         return budget
+
+    @field_validator("phases", mode="before")
+    @classmethod
+    def _completed(cls, phases: Any, info: ValidationInfo) -> Any:
+        """Give each phase what it leaves out: the competition's."""
+        if not isinstance(phases, list):
+            return phases
+        if not info.data.keys() >= {"dataset", "baseline", "calendar", "leaderboard"}:
+            return ()  # what is wrong there is a problem of its own
+        calendar, limits = info.data["calendar"], info.data["leaderboard"]
+        if phases and (calendar.opens or calendar.closes):
+            raise ValueError("`opens` and `closes` in each phase, and not under [calendar]")
+        known = {name: info.data[name] for name in ("dataset", "baseline")}
+        known |= {name: getattr(calendar, name) for name in ("timezone", "reveal", "outside")}
+        known |= {name: getattr(limits, name) for name in ("max_per_day", "max_total")}
+        return [known | phase if isinstance(phase, dict) else phase for phase in phases]
+
+    @field_validator("phases")
+    @classmethod
+    def _one_after_another(cls, phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
+        check_phases(phases)
+        return phases
 
     @property
     def root(self) -> Path:
@@ -230,6 +245,34 @@ class CompetitionFile(Record):
         version = self.score.cost_version or known.get(measured, NEWEST_COST_VERSION)
         score = self.score.model_copy(update={"cost_version": version})
         return self.model_copy(update={"score": score})
+
+    @property
+    def phase(self) -> Phase | None:
+        """The phase that these rules are of; None where the competition has none, or before `in_phase`."""
+        return self.calendar if isinstance(self.calendar, Phase) else None
+
+    def phase_at(self, at: datetime) -> Phase | None:
+        """Return the phase that a time is of: the last that has opened, or else the first."""
+        opened = [phase for phase in self.phases if phase.opens <= at]
+        return opened[-1] if opened else next(iter(self.phases), None)
+
+    def in_phase(self, name: str | None = None, at: datetime | None = None) -> "CompetitionFile":
+        """Return the rules of one phase: of a name, or else of a time, or else of now.
+
+        Raises:
+            UsageError: U140, no phase has this name.
+        """
+        phase = self.phase_at(at or datetime.now(UTC))
+        if name is not None:
+            phase = next((phase for phase in self.phases if phase.name == name), None)
+            if phase is None:
+                names = ", ".join(phase.name for phase in self.phases) or "no [[phases]] in competition.toml"
+                raise usage_error(Code.NO_PHASE, where="--phase", expected=names, got=name)
+        if phase is None:
+            return self
+        limits = {"max_per_day": phase.max_per_day, "max_total": phase.max_total}
+        own = {"dataset": phase.dataset, "baseline": phase.baseline, "calendar": phase}
+        return self.model_copy(update=own | {"leaderboard": self.leaderboard.model_copy(update=limits)})
 
     @property
     def asks_for_speed(self) -> bool:
@@ -275,8 +318,8 @@ def load_competition(path: Path | None = None) -> CompetitionFile:
                 problem(
                     Code.BAD_COMPETITION,
                     where=f"{path}: {'.'.join(map(str, item['loc']))}",
-                    expected=item["msg"],
-                    got=repr(item["input"]),
+                    expected=item["msg"].removeprefix("Value error, "),
+                    got=str(item["input"]) if isinstance(item["input"], date) else repr(item["input"]),
                 )
                 for item in error.errors()
             ]

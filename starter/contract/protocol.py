@@ -41,6 +41,8 @@ class WorkerJob(Record):
     """Most files in its scratch folder, MiB."""
     output_mb: int
     """Largest reply, MiB."""
+    hidden: tuple[str, ...] = ()
+    """Installed modules that it cannot import."""
     files: dict[str, int]
     """The plugin's files by relative path, with their lengths; the bytes follow."""
 
@@ -82,6 +84,8 @@ class RunnerSetup(Record):
     """The cost rule by which graphs are counted and run."""
     cost_rules: tuple[Path, ...] = ()
     """The organizer's files with cost rules."""
+    packages: tuple[str, ...] = ()
+    """Requirements whose installed versions it reports."""
     readable: tuple[Path, ...] = ()
     """What it may read besides the Python environment, once it is in its sandbox."""
     locked: bool = True
@@ -174,6 +178,6 @@ class RunnerHello(Record):
     cost_version: str = ""
     """The version of the cost rule."""
     versions: dict[str, str] = Field(default_factory=dict)
-    """Python, torch and torchvision."""
+    """Python, torch and torchvision, and the packages that it is asked for."""
     problems: tuple[Problem, ...] = ()
     """Why it refuses to count: a failed self test, or a cost rule that is not valid."""

@@ -59,6 +59,10 @@ class EvaluationResult(Record):
     """F1 by class name."""
     accuracy: float | None = None
     """Share of correctly classified images; shown, not scored."""
+    f1_by_group: dict[str, float] | None = Field(default=None, exclude_if=lambda groups: groups is None)
+    """F1 of each group of images, over the classes it has; only if solution.csv has groups."""
+    worst_group_f1: float | None = Field(default=None, exclude_if=lambda f1: f1 is None)
+    """The lowest of them."""
     absent_classes: tuple[str, ...] = ()
     """Classes without an evaluation image; each counts as 0."""
     macs_ratio: float | None = None
@@ -120,6 +124,10 @@ class UsageScore(Record):
     """95 % bootstrap interval of the score."""
     ranked: bool
     """Whether the entry is ranked."""
+    f1_by_group: dict[str, float] | None = Field(default=None, exclude_if=lambda groups: groups is None)
+    """F1 of each group of images, over the classes it has; only if solution.csv has groups."""
+    worst_group_f1: float | None = Field(default=None, exclude_if=lambda f1: f1 is None)
+    """The lowest of them."""
 
 
 class Reference(Record):

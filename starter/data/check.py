@@ -9,11 +9,15 @@ from pathlib import Path
 from statistics import median
 
 from starter.contract.errors import Code, Problem, UsageError, problem
+from starter.contract.names import skeleton
 from starter.data.dataset import Dataset, ImageError, ImageStore, decode_image, open_dataset
 from starter.data.near_duplicates import Look, alike_pairs, look
 from starter.data.writer import TRAINED
 
 NAMED_AT_MOST = 10
+
+FEW_IMAGES = 5
+"""With fewer images of a class in a group, one image more or less that is right moves that group's F1 far."""
 
 _MORE_OF_IT = (
     "Collect more photographs of the class, skip it in the --mapping file, or change --test-share and "
@@ -29,6 +33,15 @@ class ClassRow:
     train: int
     """In train.csv, those marked for validation included."""
     validation: int
+    public: int
+    private: int
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """How many evaluation images of one group are in each half."""
+
+    name: str
     public: int
     private: int
 
@@ -77,6 +90,12 @@ class CheckReport:
     duplicates: list[Duplicates] = field(default_factory=list)
     """Exact ones first. Those that only look alike, and those on one side, are no problem of the set's
     files; near ones of one group are left out."""
+    grouped_by: str = ""
+    """The header of the column of solution.csv that makes groups; empty without one."""
+    groups: list[GroupRow] = field(default_factory=list)
+    """One row per group."""
+    warnings: list[str] = field(default_factory=list)
+    """What is no error, but makes a figure say little: groups with few images of a class."""
     fingerprint: str = ""
     """Empty if the data set is not valid or an image is missing."""
 
@@ -145,6 +164,7 @@ def _range(values: Sequence[int]) -> SizeRange:
 def _check_rows(dataset: Dataset, report: CheckReport) -> None:
     split_of = {image_id: split for image_id, (split, _, _) in _placed(dataset).items()}
     report.classes = _class_table(dataset)
+    _check_groups(dataset, report)
     present = set(dataset.images.ids())
     missing = sorted(set(split_of) - present)
     report.problems += [
@@ -168,6 +188,30 @@ def _class_table(dataset: Dataset) -> list[ClassRow]:
         ClassRow(name, train[label], marked[label], test[label, "Public"], test[label, "Private"])
         for label, name in enumerate(dataset.info.classes)
     ]
+
+
+def _check_groups(dataset: Dataset, report: CheckReport) -> None:
+    """Count the images of each group that has an F1 of its own, and warn where they are few."""
+    if not dataset.grouped_by:
+        return
+    answers, classes = dataset.solution(), dataset.info.classes
+    images = Counter((row.f1_group, row.usage) for row in answers)
+    of_class = Counter((row.f1_group, row.usage, row.label) for row in answers)
+    names = sorted({row.f1_group for row in answers})
+    report.grouped_by = dataset.grouped_by
+    report.groups = [GroupRow(name, images[name, "Public"], images[name, "Private"]) for name in names]
+    for (name, usage), count in sorted(images.items()):
+        counts = {classes[i]: of_class[name, usage, i] for i in range(len(classes))}
+        few = [f"{found} of {class_name}" for class_name, found in counts.items() if 0 < found < FEW_IMAGES]
+        none = [class_name for class_name, found in counts.items() if not found]
+        said = [*few, *([f"none of {_some(none)}"] if none else [])]
+        if said:
+            where = f"{dataset.grouped_by} {name}, {count:,} {usage} images"
+            report.warnings.append(f"{where}: {_some(said)}")
+    looks = Counter(map(skeleton, names))
+    alike = [name for name in names if looks[skeleton(name)] > 1]
+    if alike:
+        report.warnings.append(f"{dataset.grouped_by}: names that look alike: {_some(alike)}")
 
 
 def _empty_classes(rows: Iterable[ClassRow]) -> Iterator[Problem]:

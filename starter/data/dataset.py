@@ -1,27 +1,26 @@
 """The data set on disk: what its files must be, and reading them.
 
-Owned here: the schema of dataset.toml and the three CSV files, and the fingerprint.
-The images are read by image_store.py. Writing is in writer.py, importing a folder in
+Owned here: the schema of dataset.toml and the fingerprint. The CSV files are read by
+tables.py, the images by image_store.py. Writing is in writer.py, importing a folder in
 folders.py, the full check with every image decoded in check.py.
 """
 
-import csv
 import hashlib
 import tomllib
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from starter.contract.errors import Code, Problem, UsageError, problem, usage_error
 from starter.contract.hookspecs import Competition
 from starter.contract.names import skeleton
-from starter.contract.text import Table, read_text
-from starter.data.image_store import ImageError, ImageStore, broken_images, decode_image, id_problem
+from starter.contract.text import read_text
+from starter.data.image_store import ImageError, ImageStore, broken_images, decode_image
+from starter.data.tables import SOLUTION_NAME, TEST_NAME, TRAIN_NAME, Labelled, Solution, Tables
 
 __all__ = [
     "INFO_NAME", "SOLUTION_NAME", "TEST_NAME", "TRAIN_NAME",
@@ -29,7 +28,7 @@ __all__ = [
     "decode_image", "open_dataset", "read_info", "read_questions",
 ]  # fmt: skip
 
-INFO_NAME, TRAIN_NAME, TEST_NAME, SOLUTION_NAME = "dataset.toml", "train.csv", "test.csv", "solution.csv"
+INFO_NAME = "dataset.toml"
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -76,34 +75,6 @@ class DatasetInfo(BaseModel):
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """One row of train.csv."""
-
-    image_id: str
-    """Path of the image inside images/."""
-    label: int
-    """Position of its class in DatasetInfo.classes."""
-    group: str = ""
-    """Images of one group (one photograph) belong into one split; empty if not known."""
-    is_validation: bool = False
-    """Whether it is marked for choosing among models rather than for training."""
-
-
-@dataclass(frozen=True)
-class Solution:
-    """One row of solution.csv."""
-
-    image_id: str
-    """Path of the image inside images/."""
-    label: int
-    """Position of its class in DatasetInfo.classes."""
-    usage: Literal["Public", "Private"]
-    """Which leaderboard it counts for."""
-    group: str = ""
-    """As in Labelled."""
-
-
-@dataclass(frozen=True)
 class Dataset:
     """A data set whose dataset.toml and CSV files are valid. Made by `open_dataset`."""
 
@@ -116,6 +87,8 @@ class Dataset:
     _train: tuple[Labelled, ...] = field(repr=False)
     _test: tuple[str, ...] = field(repr=False)
     _solution: tuple[Solution, ...] = field(repr=False)
+    grouped_by: str = ""
+    """The header of the column of solution.csv that makes groups with an F1 of their own; else empty."""
 
     @property
     def competition(self) -> Competition:
@@ -137,7 +110,7 @@ class Dataset:
     def fingerprint(self) -> str:
         """Hash of what the data set says: "sha256:" and 64 hex digits; the images are read the first time.
 
-        It covers the classes, the rows and the images' bytes, and not how they are stored:
+        It covers the classes, the rows with their groups, and the images' bytes, and not how they are stored:
         images/ and images.zip of one content, or other line ends, give the same. What is marked
         for validation does not count: it moves no score.
 
@@ -160,7 +133,8 @@ class Dataset:
         for row in self._train:
             yield repr((row.image_id, names[row.label], row.group)).encode()
         for answer in self._solution:
-            yield repr((answer.image_id, names[answer.label], answer.usage, answer.group)).encode()
+            said = (answer.image_id, names[answer.label], answer.usage, answer.group)
+            yield repr((*said, self.grouped_by, answer.f1_group) if self.grouped_by else said).encode()
         broken = []
         for image_id in sorted([row.image_id for row in self._train] + list(self._test)):
             try:
@@ -182,7 +156,7 @@ def open_dataset(path: Path) -> Dataset:
         raise usage_error(Code.NO_DATASET, where=str(path), got=f"no {INFO_NAME}")
     problems: list[Problem] = []
     info = _read_info(path / INFO_NAME, problems)
-    tables = _Tables(path, info.classes if info else None, problems)
+    tables = Tables(path, info.classes if info else None, problems)
     train, test, solution = tables.train(), tables.test(), tables.solution()
     tables.compare(train, test, solution)
     try:
@@ -193,7 +167,7 @@ def open_dataset(path: Path) -> Dataset:
         raise UsageError(problems)
     place = {image_id: position for position, image_id in enumerate(test)}
     ordered = sorted(solution, key=lambda row: place[row.image_id])
-    return Dataset(path, info, images, tuple(train), tuple(test), tuple(ordered))
+    return Dataset(path, info, images, tuple(train), tuple(test), tuple(ordered), tables.grouped_by)
 
 
 def read_info(folder: Path) -> DatasetInfo:
@@ -218,7 +192,7 @@ def read_questions(folder: Path) -> tuple[str, ...]:
         UsageError: it is not valid (U202).
     """
     problems: list[Problem] = []
-    tables = _Tables(folder, None, problems)
+    tables = Tables(folder, None, problems)
     ids = tables.test()
     tables.compare([], ids, [])
     problems = [found for found in problems if found.where.startswith(TEST_NAME)]
@@ -241,82 +215,3 @@ def _read_info(path: Path, problems: list[Problem]) -> DatasetInfo | None:
                 )
             )
     return None
-
-
-class _Tables:
-    """Reads the CSV files and notes what is wrong with them."""
-
-    def __init__(self, root: Path, classes: tuple[str, ...] | None, problems: list[Problem]) -> None:
-        self.root, self.problems = root, problems
-        self.labels = {name: label for label, name in enumerate(classes)} if classes else None
-
-    def note(self, where: str, got: str, expected: str = "") -> None:
-        self.problems.append(problem(Code.BAD_DATASET, where=where, got=got, expected=expected))
-
-    def rows(self, name: str, needed: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
-        """Yield (where, row) for every row that is well formed, with an id that may be used."""
-        try:
-            table = Table(read_text(self.root / name))
-            if missing := [column for column in needed if column not in (table.rows.fieldnames or ())]:
-                self.note(name, f"no column {', '.join(missing)}", f"the columns {','.join(needed)}")
-                return
-            for row in table.rows:
-                where = f"{name}:{table.line}"
-                if None in row:
-                    self.note(where, "more fields than the header has")
-                elif reason := id_problem(row["image_id"]):
-                    self.note(where, f"image_id {row['image_id']!r}: {reason}")
-                else:
-                    yield where, row
-        except FileNotFoundError:
-            self.note(name, "no such file")
-        except (csv.Error, UnicodeDecodeError) as error:
-            self.note(name, str(error))
-
-    def label(self, where: str, name: str) -> int:
-        """The label of class `name`; without a valid dataset.toml every name will do."""
-        if self.labels is None:
-            return 0
-        if name not in self.labels:
-            self.note(where, f"label {name!r}", f"one of {', '.join(self.labels)}")
-        return self.labels.get(name, 0)
-
-    def train(self) -> list[Labelled]:
-        rows = self.rows(TRAIN_NAME, ("image_id", "label"))
-        trained = []
-        for where, row in rows:
-            split = row.get("split", "") or "train"
-            if split not in {"train", "validation"}:
-                self.note(where, f"split {split!r}", "train or validation")
-            label, group = self.label(where, row["label"]), row.get("group", "")
-            trained.append(Labelled(row["image_id"], label, group, split == "validation"))
-        return trained
-
-    def test(self) -> list[str]:
-        return [row["image_id"] for _, row in self.rows(TEST_NAME, ("image_id",))]
-
-    def solution(self) -> list[Solution]:
-        answers = []
-        for where, row in self.rows(SOLUTION_NAME, ("image_id", "label", "Usage")):
-            label = self.label(where, row["label"])
-            usage: Literal["Public", "Private"] = "Public" if row["Usage"] == "Public" else "Private"
-            if row["Usage"] != usage:
-                self.note(where, f"Usage {row['Usage']!r}", "Public or Private")
-            answers.append(Solution(row["image_id"], label, usage, row.get("group", "")))
-        return answers
-
-    def compare(self, train: list[Labelled], test: list[str], solution: list[Solution]) -> None:
-        """Note ids that stand twice, in the wrong file, or in one file only."""
-        trained, answered = [row.image_id for row in train], [row.image_id for row in solution]
-        for name, ids in ((TRAIN_NAME, trained), (TEST_NAME, test), (SOLUTION_NAME, answered)):
-            self._list_ids(name, "listed twice", {i for i, count in Counter(ids).items() if count > 1})
-            if not ids:
-                self.note(name, "no valid row")
-        self._list_ids(TEST_NAME, f"also in {TRAIN_NAME}", set(trained) & set(test))
-        if test and answered:
-            self._list_ids(TEST_NAME, f"not in {SOLUTION_NAME}", set(test) - set(answered))
-            self._list_ids(SOLUTION_NAME, f"not in {TEST_NAME}", set(answered) - set(test))
-
-    def _list_ids(self, name: str, complaint: str, ids: set[str]) -> None:
-        for image_id in sorted(ids):
-            self.note(f"{name}: {image_id}", complaint)

@@ -287,8 +287,9 @@ class Evaluator:
             return {}
         f1 = images.f1(predictions)
         fields = {"num_images": len(images), **f1_fields(f1)}
-        score = self._scorer and self._scorer.score(counts, f1.macro, usage)
-        return fields | ({**score._asdict(), "ranked": score.ranked} if score else {})
+        if self._scorer is None or (score := self._scorer.score(counts, f1.macro, usage)) is None:
+            return fields
+        return fields | score._asdict() | {"ranked": self._scorer.ranked(score, f1)}
 
 
 def _warnings(found: Measurement) -> tuple[str, ...]:

@@ -30,6 +30,8 @@ class LabelledImages:
     """What each was cropped from: draws take whole groups."""
     classes: tuple[str, ...]
     """The names of all classes."""
+    f1_groups: tuple[str, ...] = ()
+    """The group of each that has an F1 of its own; empty where the data set has none."""
 
     @classmethod
     def of(cls, dataset: Dataset, usage: Usage | None = None, *, first: int | None = None) -> Self:
@@ -45,6 +47,7 @@ class LabelledImages:
             tuple(row.label for _, row in rows),
             tuple(row.group for _, row in rows),
             dataset.info.classes,
+            tuple(row.f1_group for _, row in rows if dataset.grouped_by),
         )
 
     def __len__(self) -> int:
@@ -58,9 +61,30 @@ class LabelledImages:
 
     def f1(self, predictions: Sequence[int]) -> F1:
         """Return the macro F1 of predictions for all images on these images."""
-        return macro_f1(self.labels, self.own(predictions), self.classes)
+        own = self.own(predictions)
+        by_group = group_f1(self.labels, own, self.f1_groups) if self.f1_groups else None
+        return macro_f1(self.labels, own, self.classes)._replace(by_group=by_group)
 
     @cached_property
     def draws(self) -> Resampling:
         """Bootstrap draws of these images, the same in each run."""
         return Resampling(list(self.labels), len(self.classes), groups=list(self.groups))
+
+
+def group_f1(labels: Sequence[int], predictions: Sequence[int], groups: Sequence[str]) -> dict[str, float]:
+    """Return the macro F1 of each group's images, by the groups' names.
+
+    The mean is over the classes that the group has: nobody can be right about others, and a floor holds for
+    all groups. An answer of another class is a miss all the same.
+    """
+    from sklearn.metrics import f1_score  # noqa: PLC0415 - a second of import
+
+    rows: dict[str, list[tuple[int, int]]] = {name: [] for name in sorted(set(groups))}
+    for group, label, prediction in zip(groups, labels, predictions, strict=True):
+        rows[group].append((label, prediction))
+    found = {}
+    for name, pairs in rows.items():
+        right, answered = zip(*pairs, strict=True)
+        classes = sorted(set(right))
+        found[name] = float(f1_score(right, answered, labels=classes, average="macro", zero_division=0.0))
+    return found

@@ -6,8 +6,6 @@ exported. evaluate.py compares the answers with the labels; on a cluster, on ano
 """
 
 import contextlib
-import os
-import platform
 import shutil
 import tempfile
 import threading
@@ -16,7 +14,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,6 +33,7 @@ from starter.contract.protocol import (
     WorkerReport,
 )
 from starter.contract.submissions import Kind, SubmissionSource
+from starter.contract.system.processors import machine
 from starter.evaluation.runner.client import Exported, export
 from starter.evaluation.runner.process import Keeper, Runner
 from starter.evaluation.runner.speed import SpeedMeasurer, SpeedPlan
@@ -239,7 +237,10 @@ class LocalMeasurer:
         if problems := source.problems(limits):
             return Exported(WorkerReport(problems=tuple(problems)), folder, "")
         with self._speed.quiet if self._speed else contextlib.nullcontext():
-            exported = export(source, self._images.competition, limits, folder, sandbox, stop=stop)
+            packages = self._competition.environment.packages
+            exported = export(
+                source, self._images.competition, limits, folder, sandbox, stop=stop, packages=packages
+            )
         runs = exported.is_complete and not exported.report.problems
         if self._keeper is not None and self._images.kept is not None and runs:
             images, kept = self._images, self._images.kept
@@ -309,18 +310,6 @@ class LocalMeasurer:
             weights_header=_safetensors_header(request.weights),
             logits=np.load(logits, allow_pickle=False) if image_ids else None,
         )
-
-
-@cache
-def machine() -> str:
-    """Return the processor's name and how many cores it has."""
-    name = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return f"{name}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
 
 
 def _safetensors_header(path: Path) -> bytes:

@@ -96,10 +96,16 @@ class EvaluationRecord(Record):
         """Return the copy for its author: without private figures and without the organizer's paths.
 
         The time is left out too, because a network can take longer for some images than for others.
-        `withhold_predictions` also leaves out the hash of the predictions.
+        `withhold_predictions` also leaves out the hash of the predictions,
+        and the F1 of each group: that of a small group tells which of its images are right.
         """
-        result = self.result.model_copy(update={"path": self.result.name, "seconds": 0.0})
-        scores = {usage: score for usage, score in self.scores.items() if usage == "Public"}
+        hidden = {"f1_by_group": None} if withhold_predictions else {}
+        result = self.result.model_copy(update={"path": self.result.name, "seconds": 0.0, **hidden})
+        scores = {
+            usage: score.model_copy(update=hidden)
+            for usage, score in self.scores.items()
+            if usage == "Public"
+        }
         predictions = "" if withhold_predictions else self.predictions
         return self.model_copy(update={"result": result, "scores": scores, "predictions": predictions})
 

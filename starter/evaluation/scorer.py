@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from starter.contract.competition import ScoreRules
+from starter.contract.errors import Code, usage_error
 from starter.contract.results import Reference, UsageScore
+from starter.data.dataset import Dataset
 from starter.evaluation.bootstrap import Floats, interval
 from starter.evaluation.labelled import LabelledImages, Usage
 from starter.evaluation.scoring import F1, Counts, Score, compute_score, f1_terms
@@ -42,6 +44,11 @@ class Scorer:
             rules=self._rules,
         )
 
+    def ranked(self, score: Score, f1: F1) -> bool:
+        """Say whether an entry is ranked: its F1 and that of its worst group, if any, reach the floors."""
+        floor, worst = self._rules.group_floor, f1.worst_group
+        return score.ranked and (floor is None or worst is None or worst >= floor)
+
     def drawn(self, macs_ratio: float, f1: Floats, usage: Usage | None = None) -> Floats:
         """Return the score of each bootstrap draw of the F1."""
         terms = f1_terms(f1, baseline_f1=self._reference.f1_on(usage), rules=self._rules)
@@ -69,7 +76,7 @@ class Scorer:
             num_images=len(images),
             f1_interval=interval(drawn),
             score_interval=interval(self.drawn(score.macs_ratio, drawn, images.usage)),
-            ranked=score.ranked,
+            ranked=self.ranked(score, f1),
             **f1_fields(f1),
             **score._asdict(),
         )
@@ -82,4 +89,24 @@ def f1_fields(f1: F1) -> dict[str, Any]:
         "f1_per_class": f1.per_class,
         "absent_classes": f1.absent,
         "accuracy": f1.accuracy,
+        "f1_by_group": f1.by_group,
+        "worst_group_f1": f1.worst_group,
     }
+
+
+def require_groups(rules: ScoreRules, dataset: Dataset) -> None:
+    """See that a floor for groups has groups to apply to, where it decides about places.
+
+    A participant's own data may have none.
+
+    Raises:
+        UsageError: the data set's solution.csv has no column of groups.
+    """
+    if rules.group_floor is not None and not dataset.grouped_by:
+        raise usage_error(
+            Code.BAD_COMPETITION,
+            where="competition.toml: score.group_floor",
+            expected="a column of groups in solution.csv, such as camera",
+            got="none",
+            hint="Add the column to solution.csv, or remove group_floor.",
+        )

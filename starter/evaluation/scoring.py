@@ -69,6 +69,13 @@ class F1(NamedTuple):
     """Classes without an image; each counts as 0."""
     accuracy: float
     """Share of correctly classified images; shown, not scored."""
+    by_group: dict[str, float] | None = None
+    """Of each group of images, the mean over the classes that it has; None where there are no groups."""
+
+    @property
+    def worst_group(self) -> float | None:
+        """The lowest F1 of a group."""
+        return min(self.by_group.values()) if self.by_group else None
 
 
 def compute_score(

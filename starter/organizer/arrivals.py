@@ -11,6 +11,7 @@ import stat
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from itertools import islice
 from pathlib import Path
 
@@ -45,10 +46,13 @@ class Arrivals:
         paths: as `entries.find` takes them.
         index: as `entries.find` takes it; while it changes nothing is taken.
         every: seconds between two looks.
+        zone: as `entries.find` takes it.
     """
 
-    def __init__(self, paths: Sequence[Path], index: Path | None, *, every: float) -> None:
-        self._paths, self._index = paths, index
+    def __init__(
+        self, paths: Sequence[Path], index: Path | None, *, every: float, zone: tzinfo = UTC
+    ) -> None:
+        self._paths, self._index, self._zone = paths, index, zone
         self.every = every
         self._taken: dict[str, bytes] = {}
         self._seen: dict[str, _Seen] = {}
@@ -73,7 +77,7 @@ class Arrivals:
         before, self._index_state, self._tree = self._index_state, index, b""
         if index != before and now - written < self.every:
             return []
-        sources = find(self._paths, self._index, partial=True)
+        sources = find(self._paths, self._index, self._zone, partial=True)
         arrived, self.unreadable = [], []
         there: dict[str, _Seen] = {}
         for source in sources:

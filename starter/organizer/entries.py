@@ -11,14 +11,15 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from starter.contract.competition import Limits
 from starter.contract.errors import Code, Problem, problem, usage_error
 from starter.contract.names import entry_fault, normalized
+from starter.contract.rules.calendar import placed
 from starter.contract.submissions import PLUGIN_FILE, Kind, SubmissionSource
 from starter.contract.text import Table, read_text
 from starter.organizer.unpacking import extract_in_child
@@ -38,6 +39,8 @@ class EntrySource:
     """When its file was last written, or what the index says."""
     selected: bool = False
     """Whether the index says so."""
+    is_zone_assumed: bool = False
+    """Whether the index gives its time without an offset."""
     below: Path = Path()
     """The folder that was named, or the entry itself where it was."""
 
@@ -72,23 +75,36 @@ class _IndexRow(BaseModel):
     submitted: datetime | None = None
     selected: bool | None = None
 
-    def applied_to(self, source: EntrySource) -> EntrySource:
+    @field_validator("submitted")
+    @classmethod
+    def _shown_once(cls, at: datetime | None, info: ValidationInfo) -> datetime | None:
+        zone = info.context
+        assert isinstance(zone, tzinfo)
+        if at is not None:
+            placed(at, zone)
+        return at
+
+    def applied_to(self, source: EntrySource, zone: tzinfo) -> EntrySource:
         at = self.submitted or source.submitted_at
         return replace(
             source,
             team=normalized(self.team or source.team),
-            submitted_at=(at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC),
+            submitted_at=placed(at, zone),
+            is_zone_assumed=at.tzinfo is None,
             selected=source.selected if self.selected is None else self.selected,
         )
 
 
-def find(paths: Sequence[Path], index: Path | None = None, *, partial: bool = False) -> list[EntrySource]:
+def find(
+    paths: Sequence[Path], index: Path | None = None, zone: tzinfo = UTC, *, partial: bool = False
+) -> list[EntrySource]:
     """Find entries: what a path is, or else what lies in it or in its folders, which are teams.
 
     Args:
         paths: zips, plugins, folders of them, or folders of teams' folders of them.
         index: a CSV file with a column `path`, relative to it, and any of `team`,
             `submitted` (ISO 8601) and `selected` (yes or no).
+        zone: what times of the index without an offset are of.
         partial: whether more may come: then it is no error that there is no entry yet, or not yet one
             that the index names.
 
@@ -103,9 +119,9 @@ def find(paths: Sequence[Path], index: Path | None = None, *, partial: bool = Fa
             sources.setdefault(file, EntrySource(team, file, _written_at(file), below=path.resolve()))
     if not sources and not partial:
         raise usage_error(Code.NO_SUBMISSIONS, where=", ".join(map(str, paths)), got="no entry")
-    for path, row in _read_index(index, partial=partial).items() if index else ():
+    for path, row in _read_index(index, zone, partial=partial).items() if index else ():
         if path in sources:
-            sources[path] = row.applied_to(sources[path])
+            sources[path] = row.applied_to(sources[path], zone)
     return sorted(sources.values(), key=lambda s: (s.submitted_at, s.team, s.name))
 
 
@@ -139,7 +155,7 @@ def _written_at(path: Path) -> datetime:
     return datetime.fromtimestamp(file.lstat().st_mtime, UTC)
 
 
-def _read_index(index: Path, *, partial: bool) -> dict[Path, _IndexRow]:
+def _read_index(index: Path, zone: tzinfo, *, partial: bool) -> dict[Path, _IndexRow]:
     """Return what an index says of each path."""
     rows: dict[Path, _IndexRow] = {}
     line = 1
@@ -147,7 +163,8 @@ def _read_index(index: Path, *, partial: bool) -> dict[Path, _IndexRow]:
         table = Table(read_text(index))
         for fields in table.rows:
             line = table.line
-            row = _IndexRow.model_validate({name: text for name, text in fields.items() if text})
+            told = {name: text for name, text in fields.items() if text}
+            row = _IndexRow.model_validate(told, context=zone)
             path = (index.resolve().parent / row.path).resolve()
             if not (path.exists() or partial):
                 raise usage_error(Code.BAD_INDEX, where=f"{index}:{line}", got=f"no entry {row.path}")

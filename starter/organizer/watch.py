@@ -84,7 +84,7 @@ class Watch:
         self._has_looked = False
         self._next_look = self._next_page = 0.0
         self._is_stale = True
-        self._done = 0
+        self._shown: tuple[int, list[PlannedEntry]] = 0, []
 
     def run(self, workers: Workers) -> Progress:
         """Evaluate what arrives until the watch is stopped; return how it went.
@@ -169,19 +169,22 @@ class Watch:
 
     def _write_page_if_stale(self) -> None:
         began = time.monotonic()
-        if (self._is_stale or self._batch.progress.done != self._done) and began >= self._next_page:
+        if (self._is_stale or self._shown != self._state()) and began >= self._next_page:
             self._write_page()
             now = time.monotonic()
             self._next_page = now + (now - began)  # where results come faster, one page shows several
 
+    def _state(self) -> tuple[int, list[PlannedEntry]]:
+        """Return how many results there are, and what is being evaluated: a page shows both."""
+        return self._batch.progress.done, self._batch.unfinished()[0]
+
     def _write_page(self) -> None:
-        progress = self._batch.progress
-        self._is_stale, self._done = False, progress.done
+        self._is_stale, self._shown = False, self._state()
         queue = Queue.of(
             self._batch.unfinished(),
-            durations=list(progress.seconds),
+            durations=list(self._batch.progress.seconds),
             jobs=self._jobs,
-            evaluated=self._done,
+            evaluated=self._shown[0],
             now=datetime.now(UTC),
             is_running=not self._is_stopped(),
         )

@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, NoReturn
 from starter.contract.errors import Code, ParticipantError, Problem, problem
 from starter.contract.protocol import EXIT_OUTPUT, MAX_REPORT, PARTS, WorkerJob, WorkerReport
 from starter.contract.submissions import PICKLES, Kind, SubmissionSource
+from starter.contract.system.hiding import hide
 
 if TYPE_CHECKING:
     import torch
@@ -133,6 +134,8 @@ def _evaluate(
 
     torch.compile = _not_compiled  # type: ignore[assignment]
     opened = _opened_pickles(job)
+    if job.hidden:
+        hide(job.hidden, beside=source.path if source.kind is Kind.FOLDER else None)
     try:
         plugin = load_plugin(source, job.competition, strict=False)
     except ParticipantError as error:

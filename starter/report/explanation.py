@@ -98,9 +98,11 @@ def explain_score(result: EvaluationResult, reference: Reference, rules: ScoreRu
         values.append(result.f1_term or 0)
     total = " + ".join(f"{value:.4f}" for value in values).replace("+ -", "- ")
     steps = [" + ".join(terms), *([total] if len(values) > 1 else []), f"{result.score:.4f}"]
+    if result.branch != "below_floor" and not result.ranked:
+        why = f"the F1 of a group is below the floor for groups of {rules.group_floor:g}: unranked"
     ranks = "; places on the board follow the mean of ranks" if rules.averages_ranks else ""
     prices = _prices(result, reference, rules)
-    return f"{' = '.join(steps)}\n  {why}{_absent(result)}{ranks}\n  {prices}\n  {seen}"
+    return f"{' = '.join(steps)}\n  {why}{_absent(result)}{ranks}\n{_groups(result)}  {prices}\n  {seen}"
 
 
 def _f1_term(result: EvaluationResult, reference: Reference, rules: ScoreRules) -> tuple[str, str]:
@@ -191,6 +193,15 @@ def heaviest_layers(layers: Sequence[NodeCost], count: int = 3) -> list[tuple[st
 
 def _distance(difference: float) -> str:
     return f"{abs(difference):.4f} {'above' if difference >= 0 else 'below'}"
+
+
+def _groups(result: EvaluationResult) -> str:
+    """Return a line with the worst and the best group; nothing where there are none."""
+    if not result.f1_by_group:
+        return ""
+    ordered = sorted(result.f1_by_group.items(), key=lambda item: item[1])
+    worst, best = (f"{inline(name)} {f1:.4f}" for name, f1 in (ordered[0], ordered[-1]))
+    return f"  F1 of {len(ordered)} groups: worst {worst}, best {best}\n"
 
 
 def _absent(result: EvaluationResult) -> str:

@@ -15,7 +15,7 @@ from starter.report.terminal import print_line, print_wrapped
 
 _COLUMNS = (
     "place", "team", "name", "score", "interval_low", "interval_high", "tie_group", "holds", "public_place",
-    "macs", "macs_ratio", "macro_f1", "f1_term", "branch", "params",
+    "macs", "macs_ratio", "macro_f1", "worst_group_f1", "f1_term", "branch", "params",
     *GraphCosts.model_fields, "entries", "submitted_at", "baseline",
     "reason", "stale", "duplicates", "submission",
 )  # fmt: skip
@@ -48,11 +48,14 @@ def _safe(value: object) -> object:
 def show_board(console: Console, board: Board) -> None:
     """Print a leaderboard."""
     images = f"{board.num_images:,} {board.usage.lower()} images"
+    phase = f", phase {board.phase}" if board.phase else ""
     print_line(
         console,
-        f"{board.competition}: {board.num_teams} teams, {board.num_entries} entries, {images}",
+        f"{board.competition}{phase}: {board.num_teams} teams, {board.num_entries} entries, {images}",
         "bold",
     )
+    if board.reveal_at is not None:
+        print_line(console, f"private figures from {board.reveal_at:%Y-%m-%d %H:%M:%S} UTC")
     if board.agreement is not None:
         print_line(
             console, f"agreement of the public and the private ranking: Kendall's tau {board.agreement:.2f}"
@@ -83,7 +86,12 @@ def _line(row: LeaderboardRow) -> str:
     return (
         f"{place}  {team}{inline(row.name)}  score {row.score:.4f} ({low:.4f} to {high:.4f})"
         f"  MACs {row.macs:,}  macro-F1 {row.macro_f1:.4f}"
+        + ("" if row.worst_group_f1 is None else f"  worst group {row.worst_group_f1:.4f}")
     )
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
 def _table(board: Board) -> Table:
@@ -100,7 +108,7 @@ def _table(board: Board) -> Table:
         "ahead",
         "MACs",
     ]
-    for heading in [*headings, "macro F1"]:
+    for heading in [*headings, "macro F1", "worst group" if board.grouped_by else ""]:
         if heading:
             left = heading in {"team", "entry"}
             table.add_column(heading, justify="left" if left else "right", overflow="fold", no_wrap=not left)
@@ -117,6 +125,7 @@ def _table(board: Board) -> Table:
             "" if row.holds is None else f"{row.holds:.0%}",
             f"{row.macs:,}",
             f"{row.macro_f1:.4f}",
+            *([_figure(row.worst_group_f1)] if board.grouped_by else []),
         ]
         table.add_row(*(Text(cell) for cell in cells), style="dim" if row.is_baseline else "")
     return table

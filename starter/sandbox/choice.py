@@ -70,6 +70,8 @@ def missing(level: Level, *, user: int | None, limits: Limits) -> str:
         return lacks
     if level is Level.BOX and shutil.which("bwrap") is None:
         return "bubblewrap is not installed"
+    if user is not None and os.getuid() == 0 and (lacks := lockdown.cannot_become_another()):
+        return lacks
     with open_sandbox(Isolation(level, user), limits=limits, forks=False, preload=False) as trial:
         return trial.failure()
 

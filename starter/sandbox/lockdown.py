@@ -51,6 +51,7 @@ _ACTION_AVAILABLE, _SET_FILTER, _EVERY_THREAD = 2, 1, 1
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _MOST_CAPABILITIES = 64
 _READ_SEARCH = 1 << 2  # CAP_DAC_READ_SEARCH
+_TO_BECOME_ANOTHER = {"CAP_CHOWN": 1 << 0, "CAP_SETGID": 1 << 6, "CAP_SETUID": 1 << 7}
 
 _READ_FILE, _READ_DIR = 1 << 2, 1 << 3
 _WRITE_FILE, _TRUNCATE, _REFER = 1 << 1, 1 << 14, 1 << 13
@@ -82,6 +83,21 @@ def missing(*, boxed: bool = False) -> str:
     if _libc.syscall(MACHINES[platform.machine()].seccomp, _ACTION_AVAILABLE, 0, kill) < 0:
         return "this kernel has no seccomp filters"
     return ""
+
+
+def capabilities() -> int:
+    """Return what this process may do beyond its user, a bit for each; a container's root lacks much."""
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("CapEff:"):
+            return int(line.split()[1], 16)
+    return 0
+
+
+def cannot_become_another() -> str:
+    """Say what keeps root from having a worker become another user; nothing if nothing does."""
+    own = capabilities()
+    lacking = [name for name, bit in _TO_BECOME_ANOTHER.items() if not own & bit]
+    return f"this container's root lacks {', '.join(lacking)} to become another user" if lacking else ""
 
 
 def lock_down(
@@ -122,7 +138,7 @@ def lock_down(
     _libc.syscall(machine.keyctl, _JOIN_SESSION_KEYRING, None, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (512, 512))
-    _drop_capabilities(machine, _READ_SEARCH if ours and os.geteuid() == 0 else 0)
+    _drop_capabilities(machine, _READ_SEARCH & capabilities() if ours else 0)
     _check(_libc.prctl(_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "PR_SET_NO_NEW_PRIVS")
     if not boxed or _landlock_version() >= LEAST_LANDLOCK:
         _restrict_files(readable, scratch)

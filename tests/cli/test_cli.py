@@ -380,7 +380,7 @@ def test_a_broken_image_is_named_and_nothing_is_scored(competition: Path, tmp_pa
     assert f"data set data: {broken}: image files are missing or cannot be decoded" in run.stderr
 
 
-@pytest.mark.parametrize("command", ["score", "train"])
+@pytest.mark.parametrize("command", ["score", pytest.param("train", marks=pytest.mark.slow)])
 def test_missing_images_are_summed_up_with_the_command_that_lists_them(
     competition: Path, tmp_path: Path, command: str
 ) -> None:

@@ -481,3 +481,57 @@ def test_the_packaged_csv_files_have_kaggles_columns() -> None:
     assert headers["train"][:2] == ["image_id", "label"]
     assert headers["test"] == ["image_id"]
     assert headers["solution"][:3] == ["image_id", "label", "Usage"]
+
+
+def add_column(data: Path, header: str, values: tuple[str, ...]) -> None:
+    """Add a column to solution.csv."""
+    path = data / "solution.csv"
+    first, *rows = path.read_text(encoding="utf-8").splitlines()
+    lines = [f"{first},{header}", *(f"{row},{value}" for row, value in zip(rows, values, strict=True))]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def test_one_more_column_of_the_solution_makes_groups(data: Path) -> None:
+    add_column(data, "camera", ("front", " rear ", "front", "rear"))
+    dataset = open_dataset(data)
+
+    assert dataset.grouped_by == "camera"
+    assert [row.f1_group for row in dataset.solution()] == ["front", "rear", "front", "rear"]
+    assert [row.group for row in dataset.solution()] == ["photo 02", "photo 03", "photo 12", "photo 13"]
+
+
+def test_the_fingerprint_changes_with_the_groups_alone(data: Path) -> None:
+    """Without groups it is what earlier references hold: test_docs.py has that of the packaged data set."""
+    plain = open_dataset(data)
+    found = {plain.fingerprint()}
+    text = (data / "solution.csv").read_text(encoding="utf-8")
+    for header, values in (("camera", "abab"), ("camera", "abba"), ("place", "abab")):
+        (data / "solution.csv").write_text(text, encoding="utf-8")
+        add_column(data, header, tuple(values))
+        found.add(open_dataset(data).fingerprint())
+    (data / "solution.csv").write_text(text, encoding="utf-8")
+
+    assert len(found) == 4
+    assert open_dataset(data).fingerprint() == plain.fingerprint()
+    assert (plain.grouped_by, {row.f1_group for row in plain.solution()}) == ("", {""})
+
+
+def test_an_image_without_a_group_and_a_second_column_are_refused(data: Path) -> None:
+    add_column(data, "camera", ("front", "", "front", "rear"))
+    assert complaints(data) == "solution.csv:3: no camera (expected the name of the image's group)"
+    add_column(data, "season", ("a", "b", "a", "b"))
+    assert "the columns camera, season (expected at most one column of groups)" in complaints(data)
+
+
+def test_the_check_counts_the_images_of_each_group_and_warns_of_few(data: Path) -> None:
+    add_column(data, "camera", ("front", "rear", "front", "front"))
+    report = check(data)
+
+    assert report.problems == []
+    assert report.grouped_by == "camera"
+    assert [(row.name, row.public, row.private) for row in report.groups] == [("front", 2, 1), ("rear", 0, 1)]
+    assert report.warnings == [
+        "camera front, 1 Private images: 1 of Flasche ü, none of can",
+        "camera front, 2 Public images: 1 of can, 1 of Flasche ü",
+        "camera rear, 1 Private images: 1 of can, none of Flasche ü",
+    ]

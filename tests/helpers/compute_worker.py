@@ -78,7 +78,7 @@ class Competition:
         for solution in values["solutions"]:
             assert (self.folder / solution["path"]).is_file()
             assert set(solution["tasks"]) <= set(tasks)
-        ends = []
+        ends: list[datetime] = []
         for phase in sorted(values["phases"], key=lambda phase: phase["index"]):
             assert set(phase["tasks"]) <= set(tasks)
             assert (self.folder / phase["starting_kit"]).is_dir()
@@ -118,7 +118,6 @@ class Worker:
         place: where runs are made.
         copies: whether files of a submission without `metadata` are copied into the output, as workers of
             today do.
-        bare: whether each program runs in an imitated container, or with these paths as they are.
     """
 
     def __init__(self, place: Path, *, copies: bool = True) -> None:
@@ -224,23 +223,24 @@ def container(command: str, mounts: dict[Path, str], root: Path) -> subprocess.C
     quoted = shlex.quote(str(root))
     lines += [
         f"cd {quoted} && mkdir -p proc tmp root opt",
-        "mount -t proc proc proc && mount -t tmpfs -o mode=1777 tmpfs tmp",
+        "mkdir dev/shm && mount -t proc proc proc",
+        "mount -t tmpfs -o mode=1777 tmpfs tmp && mount -t tmpfs -o mode=1777 tmpfs dev/shm",
         f"cp {shlex.quote(str(WEAKEN))} opt/weaker_host.py",
     ]
-    words = ["exec", "chroot", str(root), "/usr/bin/env", "--chdir=/app/program"]
-    words += ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
-    words += [sys.executable, "/opt/weaker_host.py", "docker", "/usr/bin/env"]
-    lines.append(f"{shlex.join(words)} {command}")
-    root.mkdir()
     variables = {
         "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
         "PYTHONUNBUFFERED": "1",
         "HOME": "/root",
         **{name: value for name, value in os.environ.items() if name == "OMP_NUM_THREADS"},
     }
+    words = ["exec", "chroot", str(root), "/usr/bin/env", "--chdir=/app/program"]
+    words += ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
+    words += [sys.executable, "/opt/weaker_host.py", "docker", "/usr/bin/env", "-i"]
+    words += [f"{name}={value}" for name, value in variables.items()]
+    lines.append(f"{shlex.join(words)} {command}")
+    root.mkdir()
     return subprocess.run(
         ["unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "bash", "-c", "\n".join(lines)],
-        env=variables,
         capture_output=True,
         text=True,
         check=False,

@@ -193,3 +193,17 @@ def test_a_box_that_fails_is_never_replaced_by_less(works: int, place: Path) -> 
     assert not ran.has_run
     tried_as_root_too = works == 0 and isolations.IS_ROOT  # after the worker's own user could not
     assert (folder / "count").read_text().count("x") == works + 1 + tried_as_root_too
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not isolations.IS_ROOT, reason="only root has capabilities to lose: run the tests as root"
+)
+def test_a_containers_root_without_capabilities_still_locks_in_and_counts(place: Path) -> None:
+    """Root that may not become another user keeps the level; the process that counts needs no capability."""
+    without = [str(shutil.which("setpriv")), "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"]
+    command = [*without, *WEAKEN, "docker", *STARTER, "validate", "net.py", "--json", "-"]
+    run = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False, timeout=300)
+    assert run.returncode == 0, run.stderr
+    (result,) = json.loads(run.stdout)["results"]
+    assert (result["isolation"], result["status"]) == (expected_level("docker"), "ok")

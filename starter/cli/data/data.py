@@ -15,7 +15,7 @@ from starter.cli.exits import EXIT_OK, EXIT_USAGE
 from starter.contract.errors import StarterError
 from starter.contract.system.files import write_table
 from starter.contract.text import inline, typed
-from starter.report.problems import list_problems, print_few, print_problems
+from starter.report.problems import MOST_TOLD, list_problems, print_few, print_problems
 from starter.report.terminal import pad, print_line
 
 if TYPE_CHECKING:  # the command line starts without them
@@ -197,6 +197,7 @@ def print_check(report: "CheckReport") -> None:
     for row in report.classes:
         train = f"{row.train - row.validation:7,} {row.validation:10,}" if validation else f"{row.train:7,}"
         print_line(out, f"{pad(inline(row.class_name), 16)} {train} {row.public:7,} {row.private:7,}")
+    _print_groups(report, " " * (7 + len(heading)))
     if report.width and report.height:
         w, h = report.width, report.height
         sizes = f"{w.least} x {h.least} to {w.most} x {h.most}, median {w.median:g} x {h.median:g}"
@@ -212,3 +213,15 @@ def print_check(report: "CheckReport") -> None:
     if report.fingerprint:
         print_line(out, report.fingerprint)
     print_problems(err, report.problems, str(report.path), list_problems(report.problems, report.path))
+
+
+def _print_groups(report: "CheckReport", training: str) -> None:
+    """Print the images of each group, of which none is in training, and where they are few."""
+    rows = [(report.grouped_by, "public", "private")] if report.groups else []
+    rows += [(group.name, f"{group.public:,}", f"{group.private:,}") for group in report.groups]
+    for name, public, private in rows:
+        print_line(out, f"{pad(inline(name), 16)} {training} {public:>7} {private:>7}")
+    for warning in report.warnings[:MOST_TOLD]:
+        print_line(err, f"warning: {inline(warning)}")
+    if more := report.warnings[MOST_TOLD:]:
+        print_line(err, f"... and {len(more):,} more warnings of this kind")

@@ -27,11 +27,15 @@ baseline_app = typer.Typer(
 BaselinePath = Annotated[
     Path | None, typer.Argument(help="Folder of the baseline; default: the competition's.")
 ]
+PhaseOption = Annotated[
+    str | None, typer.Option("--phase", help="Use the baseline and the data set of this phase.")
+]
 
 
 @baseline_app.command("measure")
 def measure(
     path: BaselinePath = None,
+    phase: PhaseOption = None,
     data: DataOption = None,
     competition: RulesOption = None,
     isolation: OwnIsolationOption = None,
@@ -39,7 +43,7 @@ def measure(
     """Measure the baseline on all images and write its reference.json."""
     from starter.evaluation.baseline import changes, write_reference
 
-    rules = load_competition(competition)
+    rules = _rules(competition, phase)
     folder = path or rules.path(rules.baseline)
     old = _old_reference(folder)
     reference = _measured("baseline measure", folder, data, rules, isolation)
@@ -57,6 +61,7 @@ def measure(
 @baseline_app.command("check")
 def check(
     path: BaselinePath = None,
+    phase: PhaseOption = None,
     data: DataOption = None,
     competition: RulesOption = None,
     isolation: OwnIsolationOption = None,
@@ -66,7 +71,7 @@ def check(
     from starter.evaluation.baseline import check as check_again
     from starter.evaluation.evaluate import REFERENCE_FILE, read_reference
 
-    rules = load_competition(competition)
+    rules = _rules(competition, phase)
     folder = path or rules.path(rules.baseline)
     reference = read_reference(folder)
     measured = _measured("baseline check", folder, data, rules.counted_as(reference), isolation)
@@ -77,6 +82,12 @@ def check(
         out, f"ok  macro_f1  {measured.macro_f1:.4f}, reference {reference.macro_f1:.4f} +- {F1_TOLERANCE}"
     )
     print_line(out, f"{folder}: matches {REFERENCE_FILE}")
+
+
+def _rules(competition: Path | None, phase: str | None) -> CompetitionFile:
+    """Return the rules of a phase; without a name the competition's own, whatever has opened."""
+    rules = load_competition(competition)
+    return rules if phase is None else rules.in_phase(phase)
 
 
 def _measured(

@@ -36,6 +36,8 @@ from starter.cli.organize.batch_options import (
     WatchOption,
 )
 from starter.cli.organize.batch_output import Results, as_json, show_end, show_left_out, show_plan
+from starter.cli.organize.env import AnyEnvironmentOption, in_environment
+from starter.cli.organize.phases import PhaseOption, planned
 from starter.cli.organize.watch import watch_entries
 from starter.cli.organize.workers import Contest, Engines
 from starter.contract.competition import load_competition
@@ -62,39 +64,38 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     cluster: ClusterOption = "auto",
     cpus: CpusOption = 1,
     gpus: GpusOption = 0,
+    phase: PhaseOption = None,
     data: DataOption = None,
     competition: RulesOption = None,
     isolation: IsolationOption = None,
+    any_environment: AnyEnvironmentOption = False,
     json_to: JsonOption = None,
 ) -> int:
     """Evaluate many entries, each one once, and keep the results in a store."""
     from starter.evaluation.evaluate import read_reference
     from starter.organizer.entries import find
-    from starter.organizer.plan import plan
     from starter.organizer.store.holding import held
     from starter.organizer.store.store import Store
 
     _check_together(watch, html_to is not None, dry_run, limit is not None, json_to is not None)
-    rules = load_competition(competition)
+    rules = in_environment(load_competition(competition).in_phase(phase), any_environment=any_environment)
     reference = read_reference(rules.path(rules.baseline))
     rules = in_force(rules, reference)
     contest = Contest(rules, open_data(data, rules), reference)
     engines = Engines(engine, jobs, isolation, cache_mb, cluster, cpus, gpus)
     again = retry.takes if retry else lambda _: False
-    sources = [] if watch else find(paths, index)
+    sources = [] if watch else find(paths, index, rules.calendar.timezone)
 
-    def planned(kept: Store) -> "list[PlannedEntry]":
-        context = kept.context_id(contest.holds_under)
-        with progress("reading") as tick:
-            return plan(sources, rules, kept, context, retry=again, limit=limit, on_progress=tick)
+    def plan(kept: Store) -> "list[PlannedEntry]":
+        return planned(sources, rules, kept, kept.context_id(contest.holds_under), retry=again, limit=limit)
 
     with Store(store_url(store, rules)) as kept:
         if watch:
             return watch_entries(contest, kept, engines, paths, index, every, html_to, again)
         if dry_run:
-            return show_plan(planned(kept), json_to)
+            return show_plan(plan(kept), json_to)
         with held(kept.url, "starter batch"):
-            return _evaluate(contest, kept, engines, planned(kept), json_to)
+            return _evaluate(contest, kept, engines, plan(kept), json_to)
 
 
 def _check_together(watch: bool, html: bool, dry_run: bool, limit: bool, json: bool) -> None:

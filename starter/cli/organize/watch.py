@@ -3,6 +3,7 @@
 import contextlib
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -60,7 +61,7 @@ def watch_entries(  # noqa: PLR0913, PLR0917 - what the command was told
         batch.progress.seconds.extend(last_durations(kept, number, _DURATIONS))
         watch = Watch(
             batch,
-            Arrivals(paths, index, every=every),
+            Arrivals(paths, index, every=every, zone=contest.rules.calendar.timezone),
             partial(plan, competition=contest.rules, store=kept, context=number, retry=retry),
             _Display(contest, kept, site),
             jobs=engines.jobs or 1,
@@ -113,17 +114,20 @@ class _Display:
         if self._site is not None:
             contest = self._contest
             standings = Standings(self._kept, contest.rules, contest.dataset, contest.reference)
-            board = standings.board()
+            board = standings.board(reveal=contest.rules.calendar.is_revealed(datetime.now(UTC)))
             write_board(board, self._site, standings.details(board), queue)
 
     def show_planned(self, entries: "Sequence[PlannedEntry]") -> None:
-        """Say what is left out of zips, and who is refused."""
-        from starter.organizer.plan import Action
+        """Say whose times have no offset, what is left out of zips, and who has no place."""
+        from starter.organizer.plan import Action, zone_note
 
+        for note in zone_note(entries, self._contest.rules):
+            print_line(err, note)
         show_left_out(entry for entry in entries if entry.action is not Action.DONE)
         for entry in entries:
             if entry.refused:
-                print_line(err, f"{entry_name(entry)}  refused: {inline(entry.refused)}")
+                verdict = "refused" if entry.action is Action.REFUSED else "not ranked"
+                print_line(err, f"{entry_name(entry)}  {verdict}: {inline(entry.refused)}")
 
     def show_trouble(self, error: Exception) -> None:
         """Say why nothing, or not all, can be taken for now; each reason once."""

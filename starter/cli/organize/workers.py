@@ -34,6 +34,16 @@ class Contest:
     reference: "Reference"
     """The baseline's figures."""
 
+    def __post_init__(self) -> None:
+        """See that the rules can be applied to the data set.
+
+        Raises:
+            UsageError: a floor for groups, and no groups.
+        """
+        from starter.evaluation.scorer import require_groups
+
+        require_groups(self.rules.score, self.dataset)
+
     @cached_property
     def holds_under(self) -> "Context":
         """What results hold under."""

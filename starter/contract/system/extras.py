@@ -13,6 +13,7 @@ EXTRAS = {
     "tensorboard": "tensorboard",
     "tensorly": "compress",
     "torch_pruning": "compress",
+    "uv": "lock",
 }
 """Optional modules, and the extra that installs each."""
 

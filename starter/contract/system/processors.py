@@ -8,9 +8,11 @@ that only slow each other down.
 import contextlib
 import math
 import os
+import platform
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "0"}
@@ -145,3 +147,15 @@ def _quota_of(cgroup: Path) -> float | None:
 
 def _plural(count: int) -> str:
     return f"{count} processor{'s' if count != 1 else ''}"
+
+
+@cache
+def machine() -> str:
+    """Return the processor's name and how many cores it has."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        name = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return f"{name}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"

@@ -7,6 +7,7 @@ import mmap
 import signal
 import tempfile
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -26,6 +27,7 @@ from starter.contract.protocol import (
 from starter.contract.submissions import Kind, SubmissionSource
 from starter.contract.system.files import is_full
 from starter.evaluation.runner.claims import read_report
+from starter.evaluation.runner.imports import explained, hidden_from
 from starter.sandbox.protocol import LimitExceeded, Payload, Sandbox, SandboxError
 from starter.submission.content import submission_files
 
@@ -65,6 +67,7 @@ def export(
     sandbox: Sandbox,
     *,
     stop: threading.Event | None = None,
+    packages: Sequence[str] | None = None,
 ) -> Exported:
     """Load and export one submission in a sandbox.
 
@@ -75,13 +78,14 @@ def export(
         folder: where the parts of the reply are written; exists and is empty.
         sandbox: where its code runs.
         stop: once it is set, its process is ended; nobody waits for the answer any more.
+        packages: what it may import beyond the kit's own; None: whatever is installed.
 
     Raises:
         HostError: the sandbox does not start, or broke.
     """
     with tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True) as place:
         payload, reply, log = (Path(place) / name for name in ("payload", "reply", "log"))
-        packed = _pack(source, competition, limits, payload)
+        packed = _pack(source, competition, limits, payload, hidden=hidden_from(source, packages))
         try:
             verdict = sandbox.run(packed, reply, log, limits, stop or threading.Event())
         except SandboxError as error:
@@ -96,7 +100,9 @@ def export(
     if found is not None:
         return Exported(WorkerReport(problems=(found,)), folder, printed, used)
     report = sandbox.without_names((folder / "report").read_bytes()) if (folder / "report").exists() else b""
-    exported = Exported(read_report(report), folder, printed, used)
+    said = read_report(report)
+    problems = tuple(explained(one, packages) for one in said.problems)
+    exported = Exported(said.model_copy(update={"problems": problems}), folder, printed, used)
     if exported.report.problems or exported.is_complete:
         return exported
     got = f"no {' and no '.join(part for part in PARTS if not (folder / part).is_file())}"
@@ -104,7 +110,9 @@ def export(
     return Exported(WorkerReport(problems=(wrong,)), folder, printed, used)
 
 
-def _pack(source: SubmissionSource, competition: Competition, limits: Limits, path: Path) -> Payload:
+def _pack(
+    source: SubmissionSource, competition: Competition, limits: Limits, path: Path, *, hidden: tuple[str, ...]
+) -> Payload:
     """Write a job and the bytes of the submission's files to a file."""
     files = {} if source.kind is Kind.ENTRY_POINT else submission_files(source)
     sizes = {name: file.stat().st_size for name, file in files.items()}
@@ -118,6 +126,7 @@ def _pack(source: SubmissionSource, competition: Competition, limits: Limits, pa
         threads=limits.threads,
         scratch_mb=limits.scratch_mb,
         output_mb=limits.output_mb,
+        hidden=hidden,
         files=sizes,
     )
     with path.open("xb") as packed:

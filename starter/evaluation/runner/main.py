@@ -20,6 +20,7 @@ import torchvision
 from starter.contract.competition import NEWEST_COST_VERSION
 from starter.contract.errors import Code, ParticipantError, UsageError, participant_error, problem
 from starter.contract.protocol import RunnerHello, RunnerReply, RunnerRequest, RunnerSetup
+from starter.contract.system.packages import installed_versions
 from starter.evaluation.runner.image_batches import image_batches
 from starter.graph.analysis import trace
 from starter.graph.cost_rules import load_rules, rule_in_force
@@ -45,6 +46,8 @@ def main() -> None:
         _lock(setup)
     cost_version = setup.cost_version
     hello, operators = _hello(cost_version, setup.cost_rules)
+    versions = {**hello.versions, **installed_versions(setup.packages)}
+    hello = hello.model_copy(update={"versions": versions})
     print(hello.model_dump_json(), file=replies, flush=True)
     for line in sys.stdin.buffer:
         request = RunnerRequest.model_validate_json(line)

@@ -52,6 +52,7 @@ class Runner:
         cost_version: the cost rule that graphs are counted and run by.
         readable: what it reads beside its requests: the images, and where decoded ones are kept.
         device: what graphs are run on; where that is a GPU, nothing is locked.
+        packages: requirements whose installed versions it says.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Runner:
         cost_version: CostVersion | None = None,
         readable: Sequence[Path] = (),
         device: str = "cpu",
+        packages: Sequence[str] = (),
     ) -> None:
         self._limits = limits
         self._threads = threads or available().threads
@@ -76,6 +78,7 @@ class Runner:
         self._setup = RunnerSetup(
             cost_version=cost_version or NEWEST_COST_VERSION,
             cost_rules=rules,
+            packages=tuple(packages),
             readable=(self._given, *rules, *(path.resolve() for path in readable)),
             locked=device == "cpu" and can_lock(),
         )
@@ -112,6 +115,7 @@ class Runner:
             cost_version=competition.score.cost_version,
             readable=[*readable(dataset, kept), *([beside] if beside else ())],
             device=device,
+            packages=competition.environment.packages or (),
         )
 
     def __enter__(self) -> Self:

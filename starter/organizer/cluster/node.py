@@ -12,7 +12,7 @@ import stat
 import tempfile
 import threading
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -27,6 +27,7 @@ from starter.contract.system.files import atomic_write
 from starter.data.dataset import Dataset
 from starter.evaluation.measure import Images, LocalMeasurer, Measurement
 from starter.evaluation.runner.speed import SpeedPlan
+from starter.organizer.environment import installed_here, require_versions
 from starter.sandbox.choice import choose
 from starter.submission.content import submission_files
 
@@ -68,6 +69,8 @@ class Work:
     """What graphs are run on: cpu or cuda."""
     baseline: "Sent | None" = None
     """What entries are timed beside; None: they are not timed."""
+    installed: dict[str, str] = field(default_factory=dict)
+    """The versions, on the driver, of the packages that the rules name."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ def work_of(
         cache_mb=cache_mb,
         device=device,
         baseline=Sent.of(plan.baseline) if plan else None,
+        installed=installed_here(rules),
     )
 
 
@@ -156,6 +160,7 @@ class Worker:
             self._hello = self._hello.model_copy(update={"problems": error.problems})
 
     def _start(self, work: Work) -> None:
+        require_versions(work.installed)
         node = node_folder()
         self._place = tempfile.TemporaryDirectory(prefix="starter-", ignore_cleanup_errors=True)
         root = Path(self._place.name)

@@ -59,6 +59,8 @@ class LeaderboardRow(Record):
     """Over the baseline's."""
     macro_f1: float | None = None
     """Of the board's images."""
+    worst_group_f1: float | None = Field(default=None, exclude_if=lambda f1: f1 is None)
+    """The lowest F1 of a group of them; only where the data set has groups."""
     f1_term: float | None = None
     """What the F1 adds to the score."""
     branch: Branch | None = None
@@ -110,8 +112,14 @@ class Board(Record):
     """How many teams have an entry."""
     num_entries: int
     """How many entries there are."""
+    grouped_by: str = Field(default="", exclude_if=lambda name: not name)
+    """What makes the groups: the header of a column of solution.csv; empty where there are none."""
     agreement: float | None = None
     """On a revealed board: Kendall's tau of the public and the private order."""
+    phase: str = Field(default="", exclude_if=lambda name: not name)
+    """Which phase's; empty where the competition has none."""
+    reveal_at: datetime | None = Field(default=None, exclude_if=lambda at: at is None)
+    """On a public board: when the private figures are shown, UTC; None where no rule says it."""
 
 
 class Details(Record):

@@ -14,6 +14,7 @@ from starter.evaluation.records import Context, EvaluationRecord, Evidence
 from starter.evaluation.scorer import Scorer
 from starter.evaluation.scoring import Counts
 from starter.organizer.leaderboard.model import Board, Details, LeaderboardRow
+from starter.organizer.leaderboard.ranking import Ranking
 from starter.organizer.leaderboard.ranks import RankAverage, by_score, scored
 from starter.organizer.leaderboard.rows import (
     compared,
@@ -24,8 +25,9 @@ from starter.organizer.leaderboard.rows import (
     row_of,
     trends_of,
 )
-from starter.organizer.store.model import RankedEntry, Standing
-from starter.organizer.store.store import Labels, Store
+from starter.organizer.store.model import Standing
+from starter.organizer.store.rows import Labels
+from starter.organizer.store.store import Store
 
 MOST_OTHERS = 500
 """How many unranked and stale entries a board shows."""
@@ -42,7 +44,7 @@ class Standings:
         competition: the rules.
         dataset: the images' labels.
         reference: the baseline's figures.
-        now: when the board is made; None: now.
+        now: when the board is made; later entries are left out. None: now, and all entries.
     """
 
     def __init__(
@@ -63,17 +65,18 @@ class Standings:
         self._now = now or datetime.now(UTC)
         self._holds_under = Context.of(competition, dataset.fingerprint(), reference)
         self.context = store.known_context(self._holds_under) or _NO_CONTEXT
+        self._ranking = Ranking(store, self.context, competition, now)
 
     def board(self, *, reveal: bool = False) -> Board:
         """Return the public board, or the final one on the private images."""
         usage = self._usage(reveal=reveal)
-        counts = self._store.entry_counts()
+        counts = self._ranking.counts()
         copies = self._store.duplicates()
-        ranked = self._store.ranked(self.context)
+        ranked = self._ranking.ranked()
         trends = {} if self._rules.averages_ranks else trends_of(ranked)
         names = self._competition.leaderboard.baseline_teams
-        public = self._store.best(self.context)
-        best = self._final(public, ranked) if reveal else public
+        public = self._ranking.public(ranked)
+        best = self._ranking.final(ranked) if reveal else public
         competing = [entry for entry in best if entry.team not in names]
         rows = [
             row_of(
@@ -87,14 +90,12 @@ class Standings:
             )
             for place, entry in enumerate(competing, 1)
         ]
-        baselines = [
-            self._reference_row(usage),
-            *(
-                row_of(entry, entry.figures(usage), params=entry.params, is_baseline=True)
-                for entry in best
-                if entry.team in names
-            ),
-        ]
+        shown = (
+            row_of(entry, entry.figures(usage), params=entry.params, is_baseline=True)
+            for entry in best
+            if entry.team in names
+        )
+        baselines = [self._reference_row(usage), *shown]
         before = (
             [row_of(entry, entry.public) for entry in public if entry.team not in names] if reveal else []
         )
@@ -102,9 +103,7 @@ class Standings:
             baselines = [scored([*rows, row], self._ranks([*rows, row]))[-1] for row in baselines]
             rows, before = (by_score(scored(some, self._ranks(some))) for some in (rows, before))
         rows = self._with_uncertainty(rows, usage)
-        agreement = None
-        if reveal:
-            rows, agreement = compared(rows, before)
+        rows, agreement = compared(rows, before) if reveal else (rows, None)
         others, hidden = self._others({(entry.team, entry.name) for entry in ranked})
         return Board(
             competition=self._competition.name,
@@ -117,12 +116,15 @@ class Standings:
             baseline_f1=self._reference.f1_on(usage),
             rules=self._competition.score,
             cost_version=self._reference.cost_version,
+            grouped_by=self._dataset.grouped_by,
             rows=tuple(merged(rows, baselines)),
             others=tuple(others),
             more_others=hidden,
             num_teams=len(counts),
             num_entries=sum(counts.values()),
             agreement=agreement,
+            phase=phase.name if (phase := self._competition.phase) else "",
+            reveal_at=None if reveal else self._reveal_at(),
         )
 
     def _usage(self, *, reveal: bool) -> Usage:
@@ -142,11 +144,16 @@ class Standings:
             )
         return usage
 
-    def standing(self, team: str) -> Standing | None:
-        """Return a team's place on the public board; None where it has none."""
+    def _reveal_at(self) -> datetime | None:
+        """Return when the private figures will be shown, if that is to come."""
+        calendar = self._competition.calendar
+        return None if calendar.is_revealed(self._now) else calendar.reveal
+
+    def standing(self, team: str, *, reveal: bool = False) -> Standing | None:
+        """Return a team's place on the public board, or on the final one; None where it has none."""
         if not self._rules.averages_ranks:
-            return self._store.standing(self.context, team)
-        rows = [row for row in self.board().rows if row.place is not None]
+            return self._ranking.standing(team, reveal=reveal)
+        rows = [row for row in self.board(reveal=reveal).rows if row.place is not None]
         own = (row for row in rows if row.team == team)
         return next((Standing(row.place or 0, len(rows), row.score or 0) for row in own), None)
 
@@ -171,7 +178,11 @@ class Standings:
             yield Details(
                 row=row,
                 result=copy.result,
-                scores={usage: score for usage, score in record.scores.items() if usage in usages},
+                scores={
+                    usage: score.model_copy(update={"f1_by_group": None} if withheld else {})
+                    for usage, score in record.scores.items()
+                    if usage in usages
+                },
                 confusion=confusion,
                 evaluated_at=record.evaluated_at,
                 versions=record.versions,
@@ -187,31 +198,16 @@ class Standings:
 
     def reports(self) -> Iterator[tuple[str, tuple[EvaluationRecord, Evidence | None]]]:
         """Yield TEAM/NAME and the result of every entry that has one which holds."""
-        for entry in self._store.entries():
+        for entry in self._ranking.own(self._store.entries()):
             kept = self._store.record(self.context, entry.submission)
             if kept is not None:
                 yield f"{file_name(entry.team)}/{file_name(entry.name)}", kept
-
-    def _final(self, public: Sequence[RankedEntry], ranked: Sequence[RankedEntry]) -> list[RankedEntry]:
-        """Return each team's best entry on the private images, of those that count, in order."""
-        most = self._competition.leaderboard.selected
-        teams: dict[str, list[RankedEntry]] = {entry.team: [] for entry in public}
-        for entry in ranked:
-            teams[entry.team].append(entry)
-        best = []
-        for own in teams.values():
-            chosen = [entry for entry in own if entry.selected] or own
-            counted = sorted(chosen, key=lambda entry: entry.rank_key("Public"))[:most]
-            final = [entry for entry in counted if entry.private is not None and entry.private.ranked]
-            if final:
-                best.append(min(final, key=lambda entry: entry.rank_key("Private")))
-        return sorted(best, key=lambda entry: entry.rank_key("Private"))
 
     def _with_uncertainty(self, rows: list[LeaderboardRow], usage: Usage) -> list[LeaderboardRow]:
         """Add the costs, the intervals, the tie groups and, on the public board, the chance to stay ahead."""
         answers = self._store.answers(self.context, [row.submission for row in rows])
         kept = [self._store.record(self.context, row.submission) for row in rows]
-        costs = [found[0].result.costs if found else None for found in kept]
+        records = [found[0] if found else None for found in kept]
         images = LabelledImages.of(self._dataset, usage)
         unseen = len(LabelledImages.of(self._dataset, "Private")) if usage == "Public" else 0
         scores = list(self._drawn(rows, answers, images, None))
@@ -222,12 +218,13 @@ class Standings:
             row.model_copy(
                 update={
                     "interval": interval(scores[i]),
-                    "costs": costs[i],
+                    "costs": record.result.costs if record else None,
+                    "worst_group_f1": record.scores[usage].worst_group_f1 if record else None,
                     "tie_group": groups[i],
                     "holds": holds[i] if futures else None,
                 }
             )
-            for i, row in enumerate(rows)
+            for i, (row, record) in enumerate(zip(rows, records, strict=True))
         ]
 
     def _drawn(
@@ -278,12 +275,13 @@ class Standings:
         """Return the unranked and the stale entries that are shown, and how many more there are."""
         rows = [
             row_of(entry, entry.public, params=entry.params, reason=entry.reason)
-            for entry in self._store.unranked(self.context)
+            for entry in self._ranking.own(self._store.unranked(self.context))
         ]
         contexts = self._store.contexts()
         current = ranked | {(row.team, row.name) for row in rows}
         stale = {}
-        for entry in self._store.stale(self.context):  # the latest result of each entry is the last
+        # Of each entry the latest result is the last.
+        for entry in self._ranking.own(self._store.stale(self.context)):
             if (entry.team, entry.name) in current:
                 continue  # its team has handed in another content since
             changed = contexts[entry.context].changed(self._holds_under)

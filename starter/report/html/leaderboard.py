@@ -105,6 +105,7 @@ def _index(board: Board, linked: set[str], queue: Queue | None) -> str:
         ("MACs", ""),
         ("of baseline", "more"),
         ("macro F1", ""),
+        *([("worst group", "more")] if board.grouped_by else []),
         ("branch", "extra t"),
         ("params", "extra"),
         *((COST_LABELS[name], "extra") for name in FURTHER),

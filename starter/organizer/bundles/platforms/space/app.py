@@ -147,7 +147,7 @@ async def written(request: Request, partial: Path) -> int:
 
 
 def too_often(team: str) -> bool:
-    """Say whether a team, or all together, have handed in as often as they may in an hour; if not, count it."""
+    """Say whether a team, or all together, may hand in nothing more in this hour; if they may, count it."""
     now, limits = time.monotonic(), {team: PER_HOUR, "": 10 * PER_HOUR}
     for who, most in limits.items():
         lately = [then for then in recent.get(who, ()) if then > now - 3600]
