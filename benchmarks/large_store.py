@@ -1,15 +1,23 @@
 """How long a large store takes: 100,000 results of 2,000 teams, made up, on the packaged images.
 
     python benchmarks/large_store.py [--teams 2000] [--results 100000] [--keep FOLDER]
+    python benchmarks/large_store.py --rate [--results 4000] [--store URL]
 
 Prints the time to write one result, to find one team's rank, and to make the page, and the page's size.
+With --rate: how many results a second are stored by 1, 16 and 64 threads, as a driver of so many workers
+does; each has returned from `put`, so it is durable. Then the trail is proved. Without --store it uses
+SQLite, and PostgreSQL where that is installed.
 """
 
 import argparse
 import hashlib
 import statistics
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -31,6 +39,10 @@ from starter.report.html.leaderboard import write_board
 from starter.report.leaderboard import to_csv
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "helpers"))
+THREADS = (1, 16, 64)
+"""How many store results at the same time: as many as a cluster has workers."""
+
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
 
@@ -130,16 +142,68 @@ class Inventor:
         )
 
 
+@contextmanager
+def servers(given: str | None) -> Iterator[dict[str, str]]:
+    """Yield the URLs of new databases by what they are: the one that is given, or those that can be had."""
+    import organizing
+
+    if given is not None:
+        yield {"the given store": given}
+        return
+    with tempfile.TemporaryDirectory() as place:
+        urls = {"SQLite": f"sqlite:///{Path(place) / 'rate.sqlite'}"}
+        programs = organizing.postgresql_folder()
+        if programs is None:
+            print("PostgreSQL           not installed")
+            yield urls
+            return
+        with organizing.postgresql(programs) as (url, _):
+            yield urls | {"PostgreSQL": url.format("postgres")}
+
+
+def rates(inventor: Inventor, count: int, given: str | None) -> None:
+    """Print how many results a second are stored."""
+    with servers(given) as urls:
+        for name, url in urls.items():
+            with Store(url) as store:
+                context = store.context_id(inventor.context)
+                for turn, threads in enumerate(THREADS):
+                    made = [inventor.entry(turn * 100_000 + i, 0) for i in range(count)]
+                    started = time.perf_counter()
+                    store.add(context, [entry for entry, _, _ in made])
+                    added = time.perf_counter() - started
+                    started = time.perf_counter()
+                    with ThreadPoolExecutor(threads) as pool:
+                        list(pool.map(lambda one: store.put(context, one[1], one[2]), made))  # noqa: B023
+                    rate = count / (time.perf_counter() - started)
+                    print(
+                        f"{name:12} {threads:3} threads  {rate:6,.0f} results a second, {1e3 / rate:.1f} ms"
+                        f" each; entries before: {added / count * 1e3:.2f} ms each",
+                        flush=True,
+                    )
+                started = time.perf_counter()
+                proof = store.prove()
+                seconds = time.perf_counter() - started
+                assert not proof.breaks, proof.breaks[:3]
+                print(f"{name:12} proved: {proof.rows:,} rows of the trail in {seconds:.1f} s")
+
+
 def main() -> None:
     """Fill a store and time it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--teams", type=int, default=2000)
-    parser.add_argument("--results", type=int, default=100_000)
+    parser.add_argument("--results", type=int, help="default: 100,000; with --rate 4,000 of each")
+    parser.add_argument("--rate", action="store_true", help="print only how many results a second are stored")
+    parser.add_argument("--store", help="with --rate: an empty database")
     parser.add_argument("--keep", type=Path, help="where the store and the page are left")
     arguments = parser.parse_args()
     rules = load_competition(ROOT / "competition.toml")
     dataset, reference = open_dataset(ROOT / "data" / "waste"), read_reference(ROOT / "baseline")
     inventor = Inventor(rules, dataset, reference)
+    if arguments.rate:
+        rates(inventor, arguments.results or 4000, arguments.store)
+        return
+    arguments.results = arguments.results or 100_000
     with tempfile.TemporaryDirectory() as place:
         folder = arguments.keep or Path(place)
         with Store(f"sqlite:///{folder / 'results.sqlite'}") as store:

@@ -67,8 +67,8 @@ COLUMNS = (
     "site",
     "store",
 )
-HEAD = """memory and disk in MiB; "others" are the command's other processes,
-files and threads are those of the command that are open"""
+HEAD = """memory and disk in MiB; "others" are the command's other processes, and what they share counts once;
+files and threads are those of the command"""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Sizes:
         others = 0
         for child in process.children(recursive=True):
             try:
-                others += child.memory_info().rss
+                others += child.memory_full_info().pss
             except psutil.Error:
                 continue
         kept = place / ".starter"

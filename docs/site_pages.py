@@ -16,7 +16,9 @@ from typing import Any, get_args
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 from pydantic import BaseModel
+from pymdownx.slugs import slugify
 from update import fields
 
 from starter.cli.app import COMMANDS, load
@@ -33,6 +35,14 @@ EXTERNAL = re.compile(
 KOREAN = ("first-score", "plugin", "scoring", "training", "troubleshooting", "errors")
 """Pages of docs/ko, in the order in which they are read."""
 
+KOREAN_LABELS = {
+    "Next": "다음",
+    "Previous": "이전",
+    "Table of contents": "목차",
+    "Skip to content": "본문으로 건너뛰기",
+}
+"""The theme's own words around a Korean page."""
+
 RECORDS: dict[str, type[BaseModel]] = {
     "competition.toml": CompetitionFile,
     "A result: `--json`, the store, the report": EvaluationResult,
@@ -47,12 +57,13 @@ ADDRESSES = {
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Take the URLs from pyproject.toml, and put the Korean pages into the navigation."""
+    """Take the URLs from pyproject.toml; put the Korean pages into the navigation, with Hangul in anchors."""
     urls = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
     config.site_url, config.repo_url = urls["Documentation"], urls["Homepage"]
     pages = [f"ko/{name}.md" for name in KOREAN if (ROOT / "docs/ko" / f"{name}.md").is_file()]
     if pages and config.nav is not None:
         config.nav.append({"한국어": pages})
+    config.mdx_configs["toc"]["slugify"] = slugify(case="lower")
     return config
 
 
@@ -68,6 +79,19 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, content in pages.items():
         files.append(File.generated(config, f"reference/{name}.md", content=content))
     return files
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Mark a Korean page as Korean, and keep the theme from asking the repository's host for its stars."""
+    del config
+    output = output.replace(' data-md-component="source"', "")
+    if not page.file.src_uri.startswith("ko/"):
+        return output
+    output = output.replace('<html lang="en"', '<html lang="ko"', 1)
+    for english, korean in KOREAN_LABELS.items():
+        output = re.sub(rf"(>\s*){english}(\s*<)", rf"\g<1>{korean}\g<2>", output)
+        output = output.replace(f'aria-label="{english}', f'aria-label="{korean}')
+    return output
 
 
 def on_post_build(config: MkDocsConfig) -> None:
@@ -94,7 +118,7 @@ def _command(words: str, command: Any, level: int) -> list[str]:
     lines = [f"{'#' * level} {words}", "", command.help or "", ""]
     parameters = [p for p in command.params if p.name != "help" and not getattr(p, "hidden", False)]
     if parameters:
-        lines += ["| | |", "|---|---|", *map(_parameter, parameters), ""]
+        lines += ["| argument or option | meaning |", "|---|---|", *map(_parameter, parameters), ""]
     for name, child in getattr(command, "commands", {}).items():
         lines += _command(f"{words} {name}", child, level + 1)
     return lines
@@ -115,7 +139,7 @@ def _parameter(parameter: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    return str(getattr(value, "value", value))
+    return "on" if value is True else str(getattr(value, "value", value))
 
 
 def python() -> str:

@@ -32,6 +32,8 @@ from starter.evaluation.baseline import measure, write_reference
 from starter.sandbox.choice import absent
 from starter.sandbox.protocol import Sandbox
 
+pytest_plugins = ["databases"]
+
 LINUX_ONLY = [
     "graph/test_fuzz.py",
     "sandbox/probes",
@@ -48,6 +50,7 @@ collect_ignore = LINUX_ONLY if absent() else []
 
 NEED_PACKAGES = {
     "probes",
+    "test_audit.py",
     "test_cluster.py",
     "test_demanding.py",
     "test_layout.py",

@@ -37,10 +37,17 @@ COMMANDS = {
         "organize.leaderboard",
         "Show the leaderboard of the entries that `starter batch` evaluated.",
     ),
-    "verify": (
-        "organize.leaderboard",
-        "Check results by recomputing them from their predictions and programs.",
+    "verify": ("appeals.verify", "Check reports by recomputing them, and a store by its audit trail."),
+    "rejudge": (
+        "appeals.judge",
+        "Evaluate chosen entries again, with a reason; the old results are kept.",
     ),
+    "diff": (
+        "appeals.judge",
+        "Show what differs between two results: data, rules, code, machine, figures.",
+    ),
+    "entry": ("appeals.decisions", "Disqualify and reinstate entries, and show what became of one."),
+    "team": ("appeals.decisions", "Rename and merge teams."),
     "bundle": ("organize.bundle", "Write a competition as a platform takes it."),
     "train": ("recipes.train", "Train your plugin's model. Its code runs here, without a sandbox."),
     "compress": (
@@ -67,6 +74,7 @@ TEMPORARY = {
     "pack",
     "batch",
     "verify",
+    "rejudge",
     "compress",
     "export",
     "search",

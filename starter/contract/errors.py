@@ -130,6 +130,11 @@ class Code(StrEnum):
     NO_CLUSTER = "U406"
     NOT_EXPRESSIBLE = "U450"
     FILE_TOO_LARGE = "U460"
+    NO_ENTRY = "U470"
+    ENTRY_CHANGED = "U471"
+    TRAIL_BROKEN = "U472"
+    TEAM_TAKEN = "U473"
+    NO_SUCH_RESULT = "U474"
     MISSING_EXTRA = "U501"
     OTHER_RUN = "U502"
     NOT_SMALLER = "U503"
@@ -146,6 +151,7 @@ class Code(StrEnum):
     STORE_FULL = "H202"
     STORE_READ_ONLY = "H203"
     STORE_NEWER = "H204"
+    TRAIL_EMPTY = "H270"
 
 
 @dataclass(frozen=True)

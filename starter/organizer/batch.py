@@ -99,6 +99,7 @@ class Batch:
         store: where results go.
         context: under what they hold.
         competition: the rules.
+        reason: why results that are there are judged again; a fault of this machine replaces none of them.
         on_result: called after each result with the progress and the record.
     """
 
@@ -109,9 +110,11 @@ class Batch:
         context: tuple[int, Context],
         competition: CompetitionFile,
         *,
+        reason: str = "",
         on_result: Callable[[Progress, EvaluationRecord], None] = lambda *_: None,
     ) -> None:
         self._store = store
+        self._reason = reason
         self._context, self._holds_under = context
         self._competition = competition
         self._on_result = on_result
@@ -158,7 +161,7 @@ class Batch:
         Args:
             workers: who evaluates.
             more: called five times a second; it may `add` entries, and says whether any may still come:
-                until none may, idle workers are kept.
+                then idle workers are kept.
 
         Raises:
             HostError: the store, the runner or the sandbox failed, or no worker is left; what was
@@ -180,7 +183,7 @@ class Batch:
                     raise host_error(Code.NO_WORKERS, where="the cluster", got=why)
                 else:
                     self._stop.wait(_TICK)
-                self._is_open = self._is_open and more()
+                self._is_open = more()
         finally:
             self.stop()
             workers.close()
@@ -309,10 +312,12 @@ class Batch:
             limits=self._competition.limits,
             left_out=entry.left_out,
         )
+        is_verdict = measured.result.status is not Status.HOST_ERROR
+        if self._stop.is_set() and not is_verdict:
+            return
+        if is_verdict or not self._reason:  # jobs that store at the same time share a commit
+            self._store.put(self._context, record, evidence_of(measured), reason=self._reason)
         with self._lock:
-            if self._stop.is_set() and measured.result.status is Status.HOST_ERROR:
-                return  # stopped, and not a verdict
-            self._store.put(self._context, record, evidence_of(measured))
             self._running.remove(item)
             self._duplicates.pop(item.submission, None)
             self.progress.done += 1

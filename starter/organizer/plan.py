@@ -79,6 +79,9 @@ def plan(
         limit: how many are evaluated at most.
         on_progress: called with how many are planned, and how many there are.
     """
+    today = store.former_names()
+    given = [source.team for source in sources]
+    sources = [replace(source, team=today.get(source.team, source.team)) for source in sources]
     found: list[StagedEntry] = []
     for source in sources:
         with staged(source, competition.limits) as copy:
@@ -87,7 +90,8 @@ def plan(
     known = {entry.key: entry for entry in store.entries()}
     handed_in = [_entry(*pair) for pair in zip(sources, (copy.submission for copy in found), strict=True)]
     new = {entry.key: _at_first(entry, known) for entry in handed_in}
-    ruled = _ruled(new, known, competition)
+    teams = {entry.key: team for entry, team in zip(handed_in, given, strict=True)}
+    ruled = _ruled(new, known, competition, teams)
     refused = {key: replace(new[key], refused=ruling.reason) for key, ruling in ruled.items()}
     here = of_phase([*(known | new | refused).values()], competition)
 
@@ -133,14 +137,22 @@ def _at_first(entry: Entry, known: Mapping[Key, Entry]) -> Entry:
 
 
 def _ruled(
-    new: Mapping[Key, Entry], known: Mapping[Key, Entry], competition: CompetitionFile
+    new: Mapping[Key, Entry],
+    known: Mapping[Key, Entry],
+    competition: CompetitionFile,
+    teams: Mapping[Key, str],
 ) -> dict[Key, Ruling]:
-    """Return the entries that have no place by their names, the calendar or their teams' limits."""
+    """Return the entries that have no place by their names, the calendar or their teams' limits.
+
+    An entry counts for the team that handed it in (`teams`): merged teams keep what each was allowed.
+    """
     taken = [entry for entry in known.values() if not entry.refused]
     by_name = _badly_named(new.values(), taken)
     rest = [entry for entry in new.values() if entry.key not in by_name]
     counted = [entry for entry in taken if entry.key not in new]
-    return by_name | rulings(rest, counted, competition)
+    as_given = {replace(entry, team=teams[entry.key]).key: entry for entry in rest}
+    ruled = rulings([replace(e, team=key[0]) for key, e in as_given.items()], counted, competition)
+    return by_name | {as_given[key].key: ruling for key, ruling in ruled.items()}
 
 
 def _badly_named(new: Iterable[Entry], known: Sequence[Entry]) -> dict[Key, Ruling]:

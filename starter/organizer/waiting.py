@@ -19,7 +19,7 @@ class WaitingEntry:
     position: int
     """Its place in the queue, from 1; 0: it is being evaluated."""
     expected_at: datetime | None
-    """When its result is expected, UTC; None where nothing has been measured yet."""
+    """When its result is expected, UTC, a full minute; None where nothing has been measured yet."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,14 @@ class Queue:
                 item.source.team,
                 item.source.name,
                 max(0, turn - len(running)),
-                now + timedelta(seconds=mean * math.ceil(turn / jobs)) if mean is not None else None,
+                _next_minute(now, mean * math.ceil(turn / jobs)) if mean is not None else None,
             )
             for turn, item in enumerate((*running, *waiting), 1)
         )
         return cls(entries, evaluated, is_running)
+
+
+def _next_minute(now: datetime, seconds: float) -> datetime:
+    """Return the end of the minute that so many seconds lead to: a page says no more of how long one took."""
+    then = now + timedelta(seconds=seconds)
+    return then.replace(second=0, microsecond=0) + timedelta(minutes=1)

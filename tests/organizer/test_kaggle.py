@@ -36,6 +36,10 @@ COSTLY = CompetitionFile.model_validate(
         "budget": {"depth": 20, "macs": 10_000},
     }
 )
+OLD = CompetitionFile.model_validate({"name": "test", "score": {"preset": "boostcamp-2021"}})
+LIMITED = CompetitionFile.model_validate(
+    {"name": "test", "score": {"preset": "budget", "f1_floor": 0.4}, "budget": {"macs": 10_000}}
+)
 
 
 def loaded(text: str, folder: Path) -> ModuleType:
@@ -50,7 +54,7 @@ def loaded(text: str, folder: Path) -> ModuleType:
     return module
 
 
-@pytest.fixture(params=[RULES, COSTLY], ids=["macs", "several costs"])
+@pytest.fixture(params=[RULES, COSTLY, OLD, LIMITED], ids=["macs", "several costs", "ptflops", "budget"])
 def rules(request: pytest.FixtureRequest) -> CompetitionFile:
     return request.param
 
@@ -75,8 +79,8 @@ def solution_of(dataset: Dataset, reference: Reference, usage: str) -> Any:
 def submission_of(dataset: Dataset, labels: list[int], counts: Counts, rules: CompetitionFile) -> Any:
     columns: dict[str, Any] = {"image_id": dataset.test_ids()}
     columns["label"] = [dataset.info.classes[i] for i in labels]
-    costs = {name: getattr(counts, name) for name in claimed_costs(rules)}
-    return pd.DataFrame({**columns, **costs, "submission": HASH})
+    columns |= {name: getattr(counts, name) for name in claimed_costs(rules)}
+    return pd.DataFrame(columns | {"submission": HASH})
 
 
 def good_submission(dataset: Dataset, rules: CompetitionFile) -> Any:
@@ -163,6 +167,7 @@ WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {
 }
 
 
+@pytest.mark.parametrize("rules", [RULES, COSTLY], indirect=True, ids=["macs", "several costs"])
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_submission_is_told_to_its_participant(
     name: str, kaggle: ModuleType, rules: CompetitionFile, easy_dataset: Dataset, reference: Reference
@@ -212,6 +217,8 @@ def test_the_metrics_own_example_holds_with_the_competitions_constants(kaggle: M
     [
         ({"score": {"cost": {"macs": 0.5, "speed": 0.5}}}, "competition.toml, for Kaggle"),
         ({"budget": {"latency_ratio": 2.0}}, "competition.toml, for Kaggle"),
+        ({"score": {"preset": "rank-average"}}, "competition.toml: score.preset, for Kaggle"),
+        ({"score": {"preset": "ntire", "cost": {"macs": 1}}}, "competition.toml: score.preset, for Kaggle"),
     ],
 )
 def test_a_rule_that_a_table_cannot_hold_is_refused(
@@ -268,11 +275,13 @@ def test_rules_are_written_as_they_were_read(own: Path, starter: Command) -> Non
     (own / "costs.py").write_text("COST_RULES = ()\n", encoding="utf-8")
     text = (own / "competition.toml").read_text(encoding="utf-8")
     score = "[score]\ncost = {macs = 0.5, depth = 0.5}\nf1_floor = 0.25\n[budget]\nmacs = 5000\n"
+    score += '[[phases]]\nname = "first"\nopens = 2027-03-01T09:00:00\ncloses = 2027-04-01T18:00:00\n'
     (own / "competition.toml").write_text(f'operator_costs = ["costs.py"]\n{text}{score}', encoding="utf-8")
     rules = load_competition(own / "competition.toml").counted_as(read_reference(own / "baseline"))
     starter("bundle", "kaggle", "--out", "kaggle")
     written = load_competition(own / "kaggle" / "participants" / "competition.toml")
     assert (written.score, written.budget, written.limits) == (rules.score, rules.budget, rules.limits)
+    assert (written.phases, written.calendar.opens) == ((), rules.phases[0].opens)
     assert written.path(written.operator_costs[0]).read_text(encoding="utf-8") == "COST_RULES = ()\n"
 
 

@@ -3,6 +3,7 @@
 import itertools
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from databases import make_database
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from organizing import CONTEXT, digest, entry, evidence, record
@@ -29,49 +31,6 @@ from starter.organizer.store.store import Store
 from starter.organizer.store.tables import metadata, standings
 
 _numbers = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[str | None]:
-    """The URL of a real PostgreSQL server's databases; None where none is installed."""
-    programs = organizing.postgresql_folder()
-    if programs is None:
-        yield None
-        return
-    with organizing.postgresql(programs) as (url, _):
-        yield url
-
-
-def make_database(url: str) -> str:
-    name = f"store{next(_numbers)}"
-    engine = sa.create_engine(url.format("postgres"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        version = connection.exec_driver_sql("SHOW server_version_num").scalar_one()
-        locale = "TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en'" if int(version) >= 150000 else ""
-        connection.exec_driver_sql(f"CREATE DATABASE {name} {locale}")
-    engine.dispose()
-    return url.format(name)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path, server: str | None) -> str:
-    """A database without tables."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'a folder' / 'results.sqlite'}"
-    if server is None:
-        pytest.skip("PostgreSQL is not installed: apt install postgresql")
-    return make_database(server)
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[Store]:
-    with Store(url) as store:
-        yield store
-
-
-@pytest.fixture
-def context(store: Store) -> int:
-    return store.context_id(CONTEXT)
 
 
 def test_a_result_and_its_evidence_come_back_as_they_were(store: Store, context: int) -> None:
@@ -312,8 +271,8 @@ SECOND_VERSION = '''
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 def upgrade():
     with op.batch_alter_table("entries") as table:
@@ -331,10 +290,8 @@ def test_an_older_store_is_brought_up_to_date_and_keeps_what_it_holds(
         store.put(context, record("a"), evidence([1, 2]))
     later = tmp_path / "later" / "migrations"
     original = Path(str(files("starter.organizer.store"))) / "migrations"
-    for file in ("env.py", "versions/0001_first.py"):
-        (later / file).parent.mkdir(parents=True, exist_ok=True)
-        (later / file).write_bytes((original / file).read_bytes())
-    (later / "versions" / "0002_country.py").write_text(SECOND_VERSION)
+    shutil.copytree(original, later)
+    (later / "versions" / "0003_country.py").write_text(SECOND_VERSION)
 
     with monkeypatch.context() as patch:
         patch.setattr("starter.organizer.store.database.files", lambda _: later.parent)
@@ -350,7 +307,7 @@ def test_an_older_store_is_brought_up_to_date_and_keeps_what_it_holds(
     with pytest.raises(HostError) as caught:
         Store(url)
     assert caught.value.problems[0].code is Code.STORE_NEWER
-    assert "0002" in caught.value.problems[0].got
+    assert "0003" in caught.value.problems[0].got
 
 
 def test_a_wrong_url_is_the_callers_fault() -> None:

@@ -18,6 +18,7 @@ import pytest
 from conftest import Command
 from crowd import stored, told
 
+from starter.cli.app import load
 from starter.contract.errors import Code, Status, UsageError
 from starter.data.dataset import Dataset
 from starter.organizer.arrivals import Arrivals
@@ -64,7 +65,7 @@ class Watcher:
             for found in re.findall(r"<tr><td>(\w+)</td>.*?<td class=\"t\"><bdi>(.*?)</bdi>", table)
         ]
 
-    def until(self, is_so: Callable[[], object], seconds: float = 90) -> None:
+    def until(self, is_so: Callable[[], object], seconds: float = 300) -> None:
         """Wait until something is so."""
         end = time.monotonic() + seconds
         while not is_so():
@@ -223,9 +224,11 @@ def test_a_kill_loses_nothing_and_the_next_watch_evaluates_what_is_missing(
         watcher.end(signal.SIGKILL)
         said += told(watcher.said)
         assert set(said) <= stored(place, easy_dataset).keys()
+    left = len(kinds) - len(stored(place, easy_dataset))
     last = watching("--jobs", "2")
-    last.until(lambda: stored(place, easy_dataset).keys() == kinds.keys())
+    last.until_told(left)
     said += told(last.said)
+    assert stored(place, easy_dataset).keys() == kinds.keys()
     assert len(said) == len(set(said)), "an entry was evaluated twice"
     assert last.end() == 0
 
@@ -399,10 +402,10 @@ def planned(*names: str) -> list[PlannedEntry]:
 
 def test_a_queue_tells_positions_and_times_from_what_was_measured() -> None:
     unfinished = planned("a", "b"), planned("c", "d", "e")
-    queue = Queue.of(unfinished, durations=[10, 20, 30], jobs=2, evaluated=3, now=NOW)
+    queue = Queue.of(unfinished, durations=[100, 200, 300], jobs=2, evaluated=3, now=NOW)
     assert [entry.position for entry in queue.entries] == [0, 0, 1, 2, 3]
     after = [(entry.expected_at or NOW) - NOW for entry in queue.entries]
-    assert after == [timedelta(seconds=n) for n in (20, 20, 40, 40, 60)]
+    assert after == [timedelta(minutes=n) for n in (4, 4, 7, 7, 11)]
     unknown = Queue.of(unfinished, durations=[], jobs=2, evaluated=0, now=NOW)
     assert [entry.expected_at for entry in unknown.entries] == [None] * 5
     paused = Queue.of(unfinished, durations=[10], jobs=2, evaluated=0, now=NOW, is_running=False)
@@ -438,3 +441,18 @@ def test_a_store_has_one_holder_at_a_time(url: str) -> None:
 def test_a_store_in_memory_is_nobody_elses() -> None:
     with held("sqlite://", "a"), held("sqlite://", "b"), held("sqlite:///file:x?mode=memory&uri=true", "c"):
         pass
+
+
+def test_the_unit_and_the_compose_file_call_the_command_with_options_that_it_has() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "watch.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```(?:ini|yaml)\n(.*?)```", text, re.DOTALL)
+    calls = [
+        " ".join(found.split())
+        for block in blocks
+        for found in re.findall(r"\bbatch [^[]*?(?=\n\w|\n {4}\w)", block)
+    ]
+    assert len(calls) == 2
+    options = {option for parameter in load("batch").params for option in parameter.opts}
+    for call in calls:
+        words = {word for word in call.split() if word.startswith("--")}
+        assert {"--watch", "--html", "--retry"} <= words <= options

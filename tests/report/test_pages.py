@@ -27,6 +27,7 @@ from starter.evaluation.evaluate import read_reference
 from starter.organizer.leaderboard.standings import Standings
 from starter.organizer.store.model import Entry
 from starter.organizer.store.store import Store
+from starter.organizer.waiting import Queue, WaitingEntry
 from starter.recipes.search.search import Found
 from starter.report import contact_sheet
 from starter.report.html import dataset as dataset_page
@@ -131,7 +132,8 @@ def board_pages(folder: Path) -> Iterator[tuple[str, Path]]:
         store.put(context, record.model_copy(update={"result": result}), evidence)
     standings = Standings(store, rules, dataset, reference, now=datetime(2026, 5, 1, tzinfo=UTC))
     board = standings.board().model_copy(update={"competition": HOSTILE})
-    index = write_board(board, folder / "site", standings.details(board))
+    queue = Queue((WaitingEntry(HOSTILE, HOSTILE, 1, datetime(2026, 5, 1, tzinfo=UTC)),), 0)
+    index = write_board(board, folder / "site", standings.details(board), queue)
     yield "leaderboard", index
     yield "entry", min((index.parent / "entries").iterdir())
 

@@ -2,14 +2,19 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from starter.cli.common import DataOption, RulesOption, can_be_made, err, open_data, out, progress
+from starter.cli.organize.phases import PhaseOption
 from starter.contract.competition import load_competition
 from starter.contract.text import typed
 from starter.report.terminal import print_line
+
+if TYPE_CHECKING:
+    from starter.contract.competition import CompetitionFile
+    from starter.contract.results import Reference
 
 _DAYS = 30
 """How long the first phase lasts by default; the help of --end says so."""
@@ -24,6 +29,14 @@ def _group() -> None:
     """Write a competition as a platform takes it."""
 
 
+def _of_phase(competition: Path | None, phase: str | None) -> "tuple[CompetitionFile, Reference]":
+    """Return the rules of one phase, and its baseline's figures."""
+    from starter.evaluation.evaluate import read_reference
+
+    rules = load_competition(competition).in_phase(phase)
+    return rules, read_reference(rules.path(rules.baseline))
+
+
 OutOption = Annotated[Path, typer.Option("--out", callback=can_be_made, help="New folder to write.")]
 
 
@@ -32,13 +45,12 @@ def kaggle(
     target: OutOption,
     data: DataOption = None,
     competition: RulesOption = None,
+    phase: PhaseOption = None,
 ) -> None:
     """Write the metric, solution and files of a Kaggle competition."""
-    from starter.evaluation.evaluate import read_reference
     from starter.organizer.bundles.kaggle import write
 
-    rules = load_competition(competition)
-    reference = read_reference(rules.path(rules.baseline))
+    rules, reference = _of_phase(competition, phase)
     written = write(target, rules, open_data(data, rules), reference)
     for name, what in written.items():
         print_line(out, f"{target / name}  {what}")
@@ -54,26 +66,26 @@ def codabench(
     ],
     image: Annotated[str, typer.Option(help="Docker image with the kit, as `docker pull` takes it.")],
     start: Annotated[
-        datetime | None, typer.Option(help="When the first phase begins, UTC; default: today.")
+        datetime | None,
+        typer.Option(help="When the first phase begins, UTC; default: as the calendar says, or today."),
     ] = None,
     end: Annotated[
         datetime | None,
-        typer.Option(help="When it ends and the final phase begins, UTC; default: 30 days later."),
+        typer.Option(help="When the final phase begins, UTC; default: calendar.closes, or 30 days later."),
     ] = None,
     data: DataOption = None,
     competition: RulesOption = None,
+    phase: PhaseOption = None,
 ) -> None:
     """Write the bundle of a Codabench competition."""
-    from starter.evaluation.evaluate import read_reference
     from starter.organizer.bundles.codabench import write
 
+    rules, reference = _of_phase(competition, phase)
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    first = start.replace(tzinfo=UTC) if start else today
-    last = end.replace(tzinfo=UTC) if end else first + timedelta(days=_DAYS)
+    first = start.replace(tzinfo=UTC) if start else rules.calendar.opens or today
+    last = end.replace(tzinfo=UTC) if end else rules.calendar.closes or first + timedelta(days=_DAYS)
     if last <= first:
         raise typer.BadParameter("--end must be later than --start")
-    rules = load_competition(competition)
-    reference = read_reference(rules.path(rules.baseline))
     with progress("writing"):
         sizes = write(target, rules, open_data(data, rules), reference, image=image, start=first, end=last)
     print_line(out, f"{target}  {target.stat().st_size:,} bytes")
@@ -87,13 +99,12 @@ def github(
     target: OutOption,
     data: DataOption = None,
     competition: RulesOption = None,
+    phase: PhaseOption = None,
 ) -> None:
     """Write a GitHub repository that evaluates pull requests and publishes the board."""
-    from starter.evaluation.evaluate import read_reference
     from starter.organizer.bundles.github import write
 
-    rules = load_competition(competition)
-    reference = read_reference(rules.path(rules.baseline))
+    rules, reference = _of_phase(competition, phase)
     for name, what in write(target, rules, open_data(data, rules), reference).items():
         print_line(out, f"{target / name}  {what}")
     print_line(err, f"next: cd {typed(target)} && starter baseline check")
@@ -105,13 +116,12 @@ def space(
     target: OutOption,
     data: DataOption = None,
     competition: RulesOption = None,
+    phase: PhaseOption = None,
 ) -> None:
     """Write a Hugging Face Space that takes zips and shows the board."""
-    from starter.evaluation.evaluate import read_reference
     from starter.organizer.bundles.space import write
 
-    rules = load_competition(competition)
-    reference = read_reference(rules.path(rules.baseline))
+    rules, reference = _of_phase(competition, phase)
     for name, what in write(target, rules, open_data(data, rules), reference).items():
         print_line(out, f"{target / name}  {what}")
     print_line(err, f"next: cd {typed(target)} && starter baseline check")

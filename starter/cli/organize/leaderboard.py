@@ -1,4 +1,4 @@
-"""`starter leaderboard` and `starter verify`: show what a store holds, and prove it."""
+"""The command `starter leaderboard`: show what a store holds."""
 
 import json
 from datetime import UTC, datetime
@@ -17,13 +17,12 @@ from starter.cli.common import (
     err,
     open_data,
     out,
-    progress,
     store_url,
     write_json,
 )
 from starter.cli.organize.phases import PhaseOption
 from starter.contract.competition import load_competition
-from starter.contract.errors import Code, UsageError, problem, usage_error
+from starter.contract.errors import Code, usage_error
 from starter.contract.rules.calendar import placed
 from starter.contract.text import inline
 from starter.report.terminal import print_line
@@ -57,64 +56,6 @@ ReportsOption = Annotated[
     Path | None,
     typer.Option(callback=can_be_made, help="Write a copy of each entry's result, for its team."),
 ]
-
-
-def verify(
-    result: Annotated[
-        Path, typer.Argument(help="A report (result.json or its folder), or a folder of reports.")
-    ],
-    phase: PhaseOption = None,
-    data: DataOption = None,
-    competition: RulesOption = None,
-    json_to: JsonOption = None,
-) -> None:
-    """Check results by recomputing them from their predictions and programs."""
-    from starter.evaluation.evaluate import read_reference
-    from starter.evaluation.runner.process import Runner
-    from starter.evaluation.verify import RECORD, read_report
-    from starter.evaluation.verify import verify as checks
-
-    rules = load_competition(competition).in_phase(phase)
-    reference = read_reference(rules.path(rules.baseline))
-    dataset = open_data(data, rules)
-    paths = sorted(result.rglob(RECORD)) if result.is_dir() else [result]
-    if not paths:
-        raise usage_error(Code.BAD_REPORT, where=str(result), got=f"no {RECORD}")
-    problems, rows = [], []
-    with Runner.of(rules.counted_as(reference), dataset.root) as runner, progress("verifying") as tick:
-        for count, path in enumerate(paths, 1):
-            record, evidence = read_report(path, dataset)
-            found = list(
-                checks(
-                    record,
-                    evidence,
-                    dataset=dataset,
-                    competition=rules,
-                    reference=reference,
-                    runner=runner,
-                )
-            )
-            wrong = [check for check in found if not check.holds]
-            rows += [vars(check) | {"result": str(path), "holds": check.holds} for check in found]
-            if json_to != "-":
-                print_line(
-                    out,
-                    f"{'differs' if wrong else 'ok':7}  {path}  {len(found) - len(wrong)} of {len(found)}",
-                )
-            problems += [
-                problem(
-                    Code.NOT_VERIFIED,
-                    where=f"{path}: {check.name}",
-                    expected=str(check.said),
-                    got=str(check.found),
-                )
-                for check in wrong
-            ]
-            tick(count, len(paths))
-    if json_to is not None:
-        write_json(json_to, {"checks": rows})
-    if problems:
-        raise UsageError(problems)
 
 
 def leaderboard(  # noqa: PLR0913, PLR0917 - the command's options, one to one
@@ -153,7 +94,7 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     with Store(store_url(store, rules)) as kept:
         standings = Standings(kept, rules, dataset, reference, now=as_of)
         if team is not None:
-            _show_team(standings, team, reveal=reveals)
+            _show_team(standings, kept.team(team), reveal=reveals)
             return
         board = standings.board(reveal=reveals)
         if html_to is not None:

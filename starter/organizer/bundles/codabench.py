@@ -30,6 +30,7 @@ from starter.organizer.bundles.public import (
     DATA,
     check,
     copy_baseline,
+    refuse_ranks,
     write_info,
     write_local_data,
     write_rules,
@@ -114,6 +115,7 @@ def write(
     """
     refuse_existing(target)
     rules = rules.counted_as(reference)
+    refuse_ranks(rules, "Codabench")
     check(rules, dataset, reference, "Codabench")
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="starter-") as place, atomic_write(target) as partial:
@@ -130,7 +132,7 @@ def _phases(start: datetime, end: datetime) -> tuple[Phase, Phase]:
     first, last = (f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}" for at in (start, end))
     return (
         Phase("Development", "Public", "Scores on the Public images.", first, last),
-        Phase("Final", "Private", "Every finished submission again, on the Private images.", last),
+        Phase("Final", "Private", "The submissions on the board again, on the Private images.", last),
     )
 
 
@@ -216,11 +218,13 @@ def columns(rules: CompetitionFile) -> list[Column]:
 
 
 def _formula(rules: CompetitionFile, reference: Reference) -> str:
-    counts = Counts.of(reference)
-    return " + ".join(
-        f"{'' if weight == 1 else f'{weight:g} x '}{name} / {getattr(counts, name):,}"
-        for name, weight in rules.score.weights.items()
-    )
+    """Return the costs that are scored, each with what follows it; empty where none is."""
+    counts, terms = Counts.of(reference), []
+    for name, weight in rules.score.weights.items():
+        ratio = f"{name} / {getattr(counts, name):,}"
+        term = f"exp(2 x {ratio})" if rules.score.exponential else ratio
+        terms.append(f"{'' if weight == 1 else f'{weight:g} x '}{term} + ")
+    return "".join(terms)
 
 
 def _logo(dataset: Dataset) -> bytes:

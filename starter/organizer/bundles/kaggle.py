@@ -21,6 +21,7 @@ from starter.organizer.bundles.public import (
     DATA,
     check,
     copy_baseline,
+    refuse_ranks,
     write_local_data,
     write_questions,
     write_rules,
@@ -34,6 +35,7 @@ METRIC, SOLUTION, SAMPLE, NOTEBOOK = "metric.py", "solution.csv", "sample_submis
 
 _CONSTANTS = re.compile(r"(?<=# <constants of the competition>\n).*(?=# </constants)", re.DOTALL)
 _EXPRESSED = {"cost_version", "counter", "cost", "speed_takings", "f1_floor", "penalty", "reward"}
+_PRESETS = {None, "boostcamp-2021", "budget"}
 _NOT_TEXT = {
     "", "#n/a", "#n/a n/a", "#na", "-1.#ind", "-1.#qnan", "-nan", "1.#ind", "1.#qnan", "<na>", "n/a", "na",
     "null", "nan", "none", "true", "false",
@@ -117,13 +119,16 @@ def _template(name: str) -> str:
 
 
 def _check(rules: CompetitionFile, dataset: Dataset) -> None:
-    """Refuse what the metric would get wrong."""
+    """Refuse what the metric would get wrong, also by a constant that is newer than the metric."""
+    refuse_ranks(rules, "Kaggle")
     default = ScoreRules()
     others = [
         name
         for name in ScoreRules.model_fields
         if name not in _EXPRESSED and getattr(rules.score, name) != getattr(default, name)
     ]
+    if rules.score.preset in _PRESETS:
+        others = [name for name in others if name != "preset"]
     if others:
         raise usage_error(
             Code.NOT_EXPRESSIBLE,

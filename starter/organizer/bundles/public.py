@@ -14,6 +14,7 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 from starter.contract.competition import FILE_NAME, CompetitionFile
 from starter.contract.errors import Code, usage_error
 from starter.contract.results import Reference
+from starter.contract.rules.calendar import Calendar
 from starter.contract.submissions import SubmissionSource, discover_one
 from starter.contract.system.files import write_table
 from starter.data.dataset import INFO_NAME, SOLUTION_NAME, TEST_NAME, TRAIN_NAME, Dataset, DatasetInfo
@@ -52,14 +53,36 @@ def check(rules: CompetitionFile, dataset: Dataset, reference: Reference, platfo
     )
 
 
+def refuse_ranks(rules: CompetitionFile, platform: str) -> None:
+    """Refuse a score that is the mean of ranks: a platform scores one entry without the others.
+
+    Raises:
+        UsageError: U450.
+    """
+    if rules.score.averages_ranks:
+        raise usage_error(
+            Code.NOT_EXPRESSIBLE,
+            where=f"{FILE_NAME}: score.preset, for {platform}",
+            expected="a score of one entry alone",
+            got="rank-average, the mean of ranks among all teams",
+            hint="Publish the board yourself: starter leaderboard --html SITE",
+        )
+
+
 def write_rules(folder: Path, rules: CompetitionFile) -> None:
-    """Write competition.toml, with data and baseline beside it, and the cost rules that it names."""
+    """Write competition.toml, with data and baseline beside it, and the cost rules that it names.
+
+    A bundle is of one phase: its calendar is the competition's.
+    """
     names = [f"cost_rules/{number}.py" for number in range(len(rules.operator_costs))]
     for name, own in zip(names, rules.operator_costs, strict=True):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(rules.path(own), folder / name)
     moved = {"dataset": DATA, "baseline": BASELINE, "operator_costs": names}
-    values = rules.model_dump(mode="json", exclude_none=True, exclude={"submissions"}) | moved
+    values = rules.model_dump(mode="json", exclude_none=True, exclude={"submissions", "phases"}) | moved
+    values["calendar"] = {
+        name: at for name, at in values["calendar"].items() if name in Calendar.model_fields
+    }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FILE_NAME).write_text(_toml(values), encoding="utf-8", newline="\n")
 

@@ -39,7 +39,7 @@ class Database:
             self.engine = sa.create_engine(parsed, **_options(parsed))
         except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
             raise usage_error(Code.BAD_STORE_URL, where="--store", got=f"{url}: {error}") from error
-        self._name = parsed.render_as_string(hide_password=True)
+        self.name = parsed.render_as_string(hide_password=True)
         if parsed.get_backend_name() == "sqlite":
             sa.event.listen(self.engine, "connect", _sqlite_settings)
             sa.event.listen(self.engine, "begin", _sqlite_begin)
@@ -56,7 +56,10 @@ class Database:
     @contextlib.contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """Yield a connection that sees one state of the tables."""
-        with self._errors(), self.engine.connect().execution_options(reads=True) as connection:
+        options: dict[str, object] = {"reads": True}
+        if self.engine.dialect.name == "postgresql":  # by default each statement sees a state of its own
+            options["isolation_level"] = "REPEATABLE READ"
+        with self._errors(), self.engine.connect().execution_options(**options) as connection:
             yield connection
 
     @contextlib.contextmanager
@@ -89,7 +92,7 @@ class Database:
                 code = Code.STORE_FULL
             elif any(sign in got for sign in ("readonly", "read-only", "permission denied")):
                 code = Code.STORE_READ_ONLY
-            raise host_error(code, where=self._name, got=got) from error
+            raise host_error(code, where=self.name, got=got) from error
 
     def _upgrade(self) -> None:
         """Bring the tables to this kit's version, from whichever they have."""
@@ -111,7 +114,7 @@ class Database:
                     config.attributes["connection"] = connection
                     command.upgrade(config, "head")
             except CommandError as error:
-                raise host_error(Code.STORE_NEWER, where=self._name, got=f"version {now}") from error
+                raise host_error(Code.STORE_NEWER, where=self.name, got=f"version {now}") from error
 
 
 class _Options(TypedDict, total=False):

@@ -26,6 +26,8 @@ class Entry:
     """Whether its team wants it to count on the private images."""
     refused: str = ""
     """Why it has no place, whatever its result: the calendar, its team's limits, its name."""
+    disqualified: str = ""
+    """Why it has no place although it was evaluated: an organizer's decision."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -73,7 +75,7 @@ class RankedEntry(Entry):
 
 @dataclass(frozen=True, kw_only=True)
 class UnrankedEntry(Entry):
-    """An entry without a place: refused, failed, or below the floor."""
+    """An entry without a place: refused, failed, disqualified, or below the floor."""
 
     macs: int | None
     """MACs of one image; None where it was not counted."""

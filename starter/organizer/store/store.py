@@ -3,36 +3,48 @@
 One result is one transaction: a kill at any moment loses no finished result and leaves no
 half one. A result is found by its submission's hash and by what it holds under
 (records.Context); what it says in full is kept as JSON beside the few columns that are
-asked for. `standings` is each team's best ranked entry, kept up in the same transaction.
+asked for. `standings` is each team's best ranked entry, kept up in the same transaction
+(places.py), and so is the audit trail (audit/trail.py). A result in whose place another is put is kept in
+`superseded`. Threads that store results at the same time share a transaction (writer.py, group.py).
 """
 
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
-from datetime import UTC, datetime
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 import sqlalchemy as sa
-from sqlalchemy.sql.base import ReadOnlyColumnCollection
-from sqlalchemy.sql.elements import KeyedColumnElement
 
 from starter.contract.errors import Status
-from starter.contract.results import UsageScore
 from starter.evaluation.records import Context, EvaluationRecord, Evidence
-from starter.evaluation.scoring import RankKey
+from starter.organizer.audit.proof import Proof, prove
+from starter.organizer.audit.trail import START, TrailRow, rows_of
+from starter.organizer.store.acts import Acts
 from starter.organizer.store.database import Database
-from starter.organizer.store.model import Entry, Figures, RankedEntry, StaleEntry, Standing, UnrankedEntry
-from starter.organizer.store.tables import FIGURES, USAGES, contexts, entries, results, standings
-
-Labels = np.ndarray[tuple[int], np.dtype[np.uint16]]
-
-_CHUNK = 500
-"""How many values one query names."""
-
-_ENTRY = tuple(entries.c[field.name] for field in fields(Entry))
-_FIGURES = tuple(results.c[f"{usage}_{name}"] for usage in USAGES for name in FIGURES)
+from starter.organizer.store.model import Entry, RankedEntry, StaleEntry, Standing, UnrankedEntry
+from starter.organizer.store.places import COUNTS, Places
+from starter.organizer.store.rows import (
+    ENTRY,
+    FIGURE_COLUMNS,
+    Labels,
+    answers,
+    chunks,
+    entry_fields,
+    figures,
+    kept_result,
+    ranked_entry,
+    result_row,
+)
+from starter.organizer.store.tables import (
+    FIGURES,
+    audit,
+    contexts,
+    entries,
+    renamed,
+    results,
+    standings,
+    superseded,
+)
+from starter.organizer.store.writer import Writer
 
 
 class Store:
@@ -49,6 +61,10 @@ class Store:
     def __init__(self, url: str) -> None:
         self.url = url
         self._database = Database(url)
+        self.name = self._database.name
+        self._places = Places(self._database)
+        self.acts = Acts(self._database, self._places)
+        self._writer = Writer(self._database, self._places)
 
     def __enter__(self) -> Self:
         """Return the store."""
@@ -81,20 +97,7 @@ class Store:
 
     def add(self, context: int, new: Sequence[Entry]) -> None:
         """Keep entries; those that are known keep their first time, and take what was decided since."""
-        if not new:
-            return
-        with self._database.writing() as connection:
-            statement = self._database.insert(entries)
-            statement = statement.on_conflict_do_update(
-                index_elements=["team", "name", "submission"],
-                set_={name: statement.excluded[name] for name in ("selected", "source", "refused")},
-            )
-            rows = [vars(e) | {"submitted_at": e.submitted_at.timestamp()} for e in new]
-            connection.execute(statement, rows)
-            for part in _chunks(sorted({e.submission for e in new})):
-                known = results.c.context == context, results.c.submission.in_(part)
-                for row in connection.execute(sa.select(results).where(*known)).mappings():
-                    self._place(connection, row)
+        self._writer.add(context, new)
 
     def statuses(self, context: int) -> dict[str, Status]:
         """Return the submissions that have a result, and how it went."""
@@ -102,44 +105,71 @@ class Store:
         with self._database.reading() as connection:
             return {submission: Status(status) for submission, status in connection.execute(query)}
 
-    def put(self, context: int, record: EvaluationRecord, evidence: Evidence | None) -> None:
-        """Keep one result, in place of an older one of the same submission, in one transaction."""
-        row = {
-            "context": context,
-            "submission": record.submission,
-            "status": record.result.status.value,
-            "evaluated_at": record.evaluated_at.timestamp(),
-            "macs": record.result.macs,
-            "params": record.result.params,
-            **_columns("public", record.scores.get("Public")),
-            **_columns("private", record.scores.get("Private")),
-            "reason": _reason(record),
-            "predictions": evidence and zlib.compress(evidence.to_bytes()),
-            "graph": evidence and evidence.program,
-            "record": zlib.compress(record.model_dump_json().encode()),
-        }
-        statement = self._database.insert(results).values(row)
-        updated = {name: statement.excluded[name] for name in row if name not in {"context", "submission"}}
-        statement = statement.on_conflict_do_update(index_elements=["context", "submission"], set_=updated)
-        with self._database.writing() as connection:
-            connection.execute(statement)
-            self._place(connection, row)
+    def put(
+        self, context: int, record: EvaluationRecord, evidence: Evidence | None, *, reason: str = ""
+    ) -> None:
+        """Keep one result: it is durable and whole when this returns, or not there at all.
+
+        An older one of the same submission is kept in `superseded`. Threads that call this at the same
+        time share a transaction, and none of them suffers from another's result.
+
+        Args:
+            context: under what it holds.
+            record: the result.
+            evidence: what it can be proved by.
+            reason: why somebody asked for it to be judged again.
+        """
+        self._writer.put(result_row(context, record, evidence), reason)
 
     def record(self, context: int, submission: str) -> tuple[EvaluationRecord, Evidence | None] | None:
         """Return one result and its evidence; None where there is none."""
-        query = sa.select(results.c.record, results.c.predictions, results.c.graph)
+        query = sa.select(results).filter_by(context=context, submission=submission)
         with self._database.reading() as connection:
-            row = connection.execute(query.filter_by(context=context, submission=submission)).one_or_none()
-        if row is None:
-            return None
-        evidence = row.predictions and Evidence(
-            *Evidence.answers(zlib.decompress(row.predictions)), program=row.graph
-        )
-        return EvaluationRecord.model_validate_json(zlib.decompress(row.record)), evidence
+            row = connection.execute(query).mappings().one_or_none()
+        return None if row is None else kept_result(row)
+
+    def history(self, submission: str) -> list[tuple[EvaluationRecord, Evidence | None]]:
+        """Return every result that a submission has or had, under whatever it held, the latest first."""
+        found: list[sa.RowMapping] = []
+        with self._database.reading() as connection:
+            for table in (results, superseded):
+                query = sa.select(table).filter_by(submission=submission).order_by(table.c.id.desc())
+                found += connection.execute(query).mappings()
+        found.sort(key=lambda row: row["evaluated_at"], reverse=True)
+        return [kept_result(row) for row in found]
+
+    def trail(self, submission: str) -> list[TrailRow]:
+        """Return what the trail says about a submission, in order."""
+        with self._database.reading() as connection:
+            return list(rows_of(connection, submission))
+
+    def head(self) -> tuple[int, str]:
+        """Return the number and the hash of the trail's last row."""
+        query = sa.select(audit.c.id, audit.c.hash).order_by(audit.c.id.desc()).limit(1)
+        with self._database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        return (0, START) if row is None else (row.id, row.hash)
+
+    def prove(self, published: str = "") -> Proof:
+        """Compare everything with the trail.
+
+        Args:
+            published: a hash that was published as the trail's head: the trail must hold it.
+        """
+        return prove(self._database, published)
+
+    def former_names(self) -> dict[str, str]:
+        """Return names that teams had, and what these teams are called today, renamed or merged."""
+        with self._database.reading() as connection:
+            return {row.name: row.team for row in connection.execute(sa.select(renamed))}
+
+    def team(self, name: str) -> str:
+        """Return what a team is called today."""
+        return self.former_names().get(name, name)
 
     def standing(self, context: int, team: str) -> Standing | None:
         """Return a team's place on the public board; None where it has none."""
-        order = self._order(standings.c)
+        order = self._places.order(standings.c)
         own = sa.select(*order).filter_by(context=context, team=team)
         here = standings.c.context == context
         with self._database.reading() as connection:
@@ -155,32 +185,32 @@ class Store:
     def best(self, context: int) -> list[RankedEntry]:
         """Return each team's best entry on the public images, in the total order."""
         query = _ranked(context).join(standings, standings.c.entry == entries.c.id)
-        query = query.where(standings.c.context == context).order_by(*self._order(standings.c))
+        query = query.where(standings.c.context == context).order_by(*self._places.order(standings.c))
         return self._ranked_entries(query)
 
     def ranked(self, context: int) -> list[RankedEntry]:
         """Return every entry that takes part in the public ranking, by time."""
-        query = _ranked(context).where(results.c.public_ranked, entries.c.refused == "")
+        query = _ranked(context).where(results.c.public_ranked, COUNTS)
         return self._ranked_entries(query.order_by(entries.c.submitted_at))
 
     def unranked(self, context: int) -> list[UnrankedEntry]:
-        """Return the entries that are refused or have a result without a rank, the latest first."""
-        columns = (*_ENTRY, results.c.macs, results.c.params, results.c.reason, *_FIGURES)
+        """Return entries that are refused, disqualified or have a result without a rank, the latest first."""
+        columns = (*ENTRY, results.c.macs, results.c.params, results.c.reason, *FIGURE_COLUMNS)
         failed = sa.and_(results.c.id.is_not(None), results.c.public_ranked.is_not(True))
         query = (
             sa.select(*columns)
             .select_from(sa.join(entries, results, _has_result(context), isouter=True))
-            .where(sa.or_(failed, entries.c.refused != ""))
+            .where(sa.or_(failed, sa.not_(COUNTS)))
             .order_by(entries.c.submitted_at.desc(), entries.c.team, entries.c.name)
         )
         with self._database.reading() as connection:
             return [
                 UnrankedEntry(
-                    *_entry(row),
+                    *entry_fields(row),
                     macs=row.macs,
                     params=row.params,
-                    public=_figures(row[-2 * len(FIGURES) : -len(FIGURES)]),
-                    reason=row.refused or row.reason or "",
+                    public=figures(row[-2 * len(FIGURES) : -len(FIGURES)]),
+                    reason=_why_unranked(row),
                 )
                 for row in connection.execute(query)
             ]
@@ -189,14 +219,14 @@ class Store:
         """Return entries that have results of other contexts only, once for each result, the latest last."""
         current = sa.select(results.c.submission).filter_by(context=context)
         query = (
-            sa.select(*_ENTRY, results.c.context, results.c.public_score, results.c.macs)
+            sa.select(*ENTRY, results.c.context, results.c.public_score, results.c.macs)
             .select_from(sa.join(entries, results, entries.c.submission == results.c.submission))
             .where(results.c.context != context, results.c.submission.not_in(current))
             .order_by(entries.c.team, entries.c.name, results.c.evaluated_at)
         )
         with self._database.reading() as connection:
             return [
-                StaleEntry(*_entry(row), context=row.context, score=row.public_score, macs=row.macs)
+                StaleEntry(*entry_fields(row), context=row.context, score=row.public_score, macs=row.macs)
                 for row in connection.execute(query)
             ]
 
@@ -208,13 +238,13 @@ class Store:
 
     def entries(self, submissions: Iterable[str] | None = None) -> list[Entry]:
         """Return all entries, or those of some submissions, by time."""
-        query = sa.select(*_ENTRY).order_by(entries.c.submitted_at)
-        parts = [None] if submissions is None else _chunks(sorted(set(submissions)))
+        query = sa.select(*ENTRY).order_by(entries.c.submitted_at)
+        parts = [None] if submissions is None else chunks(sorted(set(submissions)))
         found: list[Entry] = []
         with self._database.reading() as connection:
             for part in parts:
                 chosen = query if part is None else query.where(entries.c.submission.in_(part))
-                found += [Entry(*_entry(row)) for row in connection.execute(chosen)]
+                found += [Entry(*entry_fields(row)) for row in connection.execute(chosen)]
         return found
 
     def duplicates(self) -> dict[str, list[tuple[str, str]]]:
@@ -233,46 +263,17 @@ class Store:
         """Return the labels that submissions answered, in the order of test.csv."""
         found: dict[str, Labels] = {}
         with self._database.reading() as connection:
-            for part in _chunks(submissions):
+            for part in chunks(submissions):
                 query = sa.select(results.c.submission, results.c.predictions)
                 query = query.where(results.c.context == context, results.c.submission.in_(part))
                 for submission, block in connection.execute(query):
                     if block is not None:
-                        found[submission] = Evidence.answers(zlib.decompress(block))[0]
+                        found[submission] = answers(block)
         return found
-
-    def _order(
-        self, columns: ReadOnlyColumnCollection[str, KeyedColumnElement[Any]]
-    ) -> list[sa.ColumnElement[Any]]:
-        """Return the columns of `scoring.RankKey`."""
-        chosen = [columns[name] for name in RankKey._fields]
-        return [self._database.by_code_point(c) if isinstance(c.type, sa.String) else c for c in chosen]
 
     def _ranked_entries(self, query: sa.Select[Any]) -> list[RankedEntry]:
         with self._database.reading() as connection:
-            return [_ranked_entry(row) for row in connection.execute(query)]
-
-    def _place(self, connection: sa.Connection, result: sa.RowMapping | dict[str, Any]) -> None:
-        """Let the entries of a result take their teams' places where they are better."""
-        if not result["public_ranked"]:
-            return
-        place = {
-            "context": result["context"],
-            "score": result["public_score"],
-            "macs": result["macs"],
-            "minus_f1": -result["public_macro_f1"],
-        }
-        same = sa.select(entries).where(entries.c.submission == result["submission"], entries.c.refused == "")
-        for entry in connection.execute(same).all():
-            own = {"team": entry.team, "submitted_at": entry.submitted_at, "name": entry.name}
-            statement = self._database.insert(standings).values(place | own | {"entry": entry.id})
-            new = statement.excluded
-            statement = statement.on_conflict_do_update(
-                index_elements=["context", "team"],
-                set_={name: new[name] for name in (*RankKey._fields, "entry")},
-                where=sa.tuple_(*self._order(new)) < sa.tuple_(*self._order(standings.c)),
-            )
-            connection.execute(statement)
+            return [ranked_entry(row) for row in connection.execute(query)]
 
 
 def _has_result(context: int) -> sa.ColumnElement[bool]:
@@ -280,47 +281,11 @@ def _has_result(context: int) -> sa.ColumnElement[bool]:
 
 
 def _ranked(context: int) -> sa.Select[Any]:
-    columns = (*_ENTRY, results.c.macs, results.c.params, *_FIGURES)
+    columns = (*ENTRY, results.c.macs, results.c.params, *FIGURE_COLUMNS)
     return sa.select(*columns).select_from(sa.join(entries, results, _has_result(context)))
 
 
-def _entry(row: Sequence[Any]) -> tuple[Any, ...]:
-    """Return the fields of an `Entry`, of a row that begins with `_ENTRY`."""
-    team, name, submission, seconds, *others = row[: len(_ENTRY)]
-    return (team, name, submission, datetime.fromtimestamp(seconds, UTC), *others)
-
-
-def _ranked_entry(row: Sequence[Any]) -> RankedEntry:
-    """Return what a row of `_ranked` says."""
-    macs, params, *figures = row[len(_ENTRY) :]
-    public = _figures(figures[: len(FIGURES)])
-    assert public is not None  # it is ranked
-    private = _figures(figures[len(FIGURES) :])
-    return RankedEntry(*_entry(row), macs=macs, params=params, public=public, private=private)
-
-
-def _figures(values: Sequence[Any]) -> Figures | None:
-    """Return the figures of one usage, in the order of the columns; None where there is no score."""
-    return None if values[0] is None else Figures(*values)
-
-
-def _columns(usage: str, score: UsageScore | None) -> dict[str, Any]:
-    return {f"{usage}_{name}": score and getattr(score, name) for name in FIGURES}
-
-
-def _reason(record: EvaluationRecord) -> str:
-    """Return why a result has no place; nothing where it has one."""
-    error, public = record.result.error, record.scores.get("Public")
-    if error is not None:
-        return f"{error.code} {error.got}"[:300]
-    if public is None:
-        return "no score"
-    if public.ranked:
-        return ""
-    if public.branch != "below_floor" and public.worst_group_f1 is not None:
-        return f"the worst group's F1 {public.worst_group_f1:.4f} is below the group floor"
-    return f"F1 {public.macro_f1:.4f} is below the floor"
-
-
-def _chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:
-    yield from (values[i : i + _CHUNK] for i in range(0, len(values), _CHUNK))
+def _why_unranked(row: sa.Row[Any]) -> str:
+    if row.disqualified:
+        return f"disqualified: {row.disqualified}"
+    return row.refused or row.reason or ""
