@@ -28,10 +28,9 @@ from pathlib import Path
 
 from batch import competition, finish, write_plugins
 
-from starter.contract.system.processors import available
+from starter.contract.system.processors import available, machine
 from starter.data.dataset import open_dataset
 from starter.data.writer import Description, Item, write_dataset
-from starter.evaluation.measure import machine
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "data" / "waste"

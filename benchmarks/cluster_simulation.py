@@ -270,7 +270,8 @@ class Real:
     @property
     def driver(self) -> float:
         """What each result took beside the entry itself."""
-        return max(0.0, (self.makespan - self.began) * self.jobs - self.seconds.sum()) / len(self.seconds)
+        seconds = (self.makespan - self.began) * self.jobs - float(self.seconds.sum())
+        return max(0.0, seconds) / len(self.seconds)
 
 
 def real(folder: Path, count: int, jobs: int, isolation: str) -> Real:

@@ -34,7 +34,7 @@ from starter.contract.competition import Limits
 from starter.contract.costs import BatchSpeed, SpeedVerdict
 from starter.contract.protocol import RunnerRequest, SpeedRequest
 from starter.contract.submissions import Kind, SubmissionSource
-from starter.evaluation.measure import machine
+from starter.contract.system.processors import machine
 from starter.evaluation.runner.process import Runner
 from starter.plugin.export import export_model, write_graph
 from starter.submission.transform_records import dump

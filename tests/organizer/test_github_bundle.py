@@ -625,6 +625,10 @@ def test_the_board_evaluates_each_merged_entry_once(repository: Path, steps: Ste
     board = (repository / "site" / "board.csv").read_text(encoding="utf-8")
     assert ",red,net," in board
     assert ",blue,best," in board
+    command = [sys.executable, "-m", "starter", "leaderboard", "--reveal"]
+    revealed = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert revealed.returncode == 2
+    assert "reveal in the organizer's own folder" in " ".join(revealed.stderr.split())
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ from starter.contract.competition import load_competition
 from starter.contract.names import entry_fault, normalized
 
 PLACE = Path(os.environ.get("PLACE", "."))
-ENTRIES, SITE = PLACE / "entries", PLACE / "site"
+ENTRIES, PUBLIC = PLACE / "entries", PLACE / "public"
 MOST = int(os.environ.get("MOST_MB", "64")) * 2**20
 MOST_TOTAL = int(os.environ.get("MOST_TOTAL_MB", "4096")) * 2**20
 PER_HOUR = int(os.environ.get("MOST_PER_HOUR", "6"))
@@ -81,8 +81,9 @@ POLICY = (
 async def page(_: Request) -> Response:
     """Show the form and the board."""
     token = '<label>Token <input name="token" type="password" required></label>' if TOKENS else ""
-    has_board = (SITE / "index.html").is_file()
-    board = '<iframe src="board/" title="Board"></iframe>' if has_board else "<p>There is no result yet.</p>"
+    has_board = (PUBLIC / "board" / "index.html").is_file()
+    frame = '<p><a href="board/">On its own page</a></p><iframe src="board/" title="Board"></iframe>'
+    board = frame if has_board else "<p>There is no result yet.</p>"
     name = html.escape(load_competition().name)
     text = PAGE.format(name=name, style=STYLE, token=token, board=board, script=SCRIPT)
     return HTMLResponse(text, headers={"Content-Security-Policy": POLICY, "Cache-Control": "no-store"})
@@ -156,11 +157,11 @@ def too_often(who: str, times: int = 1) -> bool:
     return False
 
 
-SITE.mkdir(parents=True, exist_ok=True)
+PUBLIC.mkdir(parents=True, exist_ok=True)
 app = Starlette(
     routes=[
         Route("/", page),
         Route("/entries/{team}/{file}", receive, methods=["PUT"]),
-        Mount("/board", StaticFiles(directory=SITE, html=True)),
+        Mount("/", StaticFiles(directory=PUBLIC, html=True)),
     ]
 )
