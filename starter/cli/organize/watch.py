@@ -119,7 +119,7 @@ def _ending(ended: "_Termination", rules: "CompetitionFile", *, may_change: bool
     if ended.is_asked:
         return Ending.NOW
     now = datetime.now(UTC)
-    is_over = may_change and rules.phase not in {rules.phase_at(now), rules.phase_at(now - _GRACE)}
+    is_over = may_change and rules.phase not in (rules.phase_at(now), rules.phase_at(now - _GRACE))
     return Ending.WHEN_DONE if is_over else Ending.NOT_YET
 
 
