@@ -10,7 +10,7 @@ which --check has written. Nodes, prices and losses are made up.
     python benchmarks/cluster_simulation.py --durations sqlite:///results.sqlite
     python benchmarks/cluster_simulation.py --check             200 tiny entries here, beside the simulation
 
-The check evaluates 40 entries, simulates 200 from what it has seen, evaluates those 200, and compares.
+The check evaluates 40 entries, simulates 200 from what it has seen, evaluates 200, and compares.
 """
 
 import argparse
@@ -299,7 +299,7 @@ def check(count: int, isolation: str, keep: Path | None) -> None:
         folder = Path(name)
         data = fewer(open_dataset(batch.ROOT / "data" / "waste"), 150, folder / "data")
         batch.competition(folder, data.root, isolation)
-        sample = real(folder, 40, jobs, isolation)
+        sample = real(folder, count // 5, jobs, isolation)
         cluster = Cluster(nodes=1, workers=jobs, start=sample.began, driver=sample.driver / jobs, ahead=1)
         rng = np.random.default_rng(0)
         drawn = rng.choice(sample.seconds, (100, count))
@@ -307,7 +307,7 @@ def check(count: int, isolation: str, keep: Path | None) -> None:
         simulated, low, high = np.percentile(spans, (50, 2.5, 97.5))
         true = real(folder, count, jobs, isolation)
         replayed = Simulation(cluster, true.seconds, np.zeros(count), rng).run().makespan
-    print(f"{jobs} jobs; of 40 entries: {np.median(sample.seconds):.2f} s each (median),", end=" ")
+    print(f"{jobs} jobs; of {count // 5} entries: {np.median(sample.seconds):.2f} s each (median),", end=" ")
     print(f"{sample.driver * 1e3:.0f} ms between two, {sample.began:.1f} s before the first")
     print(f"{count} entries, simulated   {simulated:7.1f} s ({low:.1f} to {high:.1f} s)")
     print(
@@ -334,12 +334,14 @@ def main() -> None:
     parser.add_argument("--lost-hours", type=float, default=0.0, help="mean hours until a node is lost")
     parser.add_argument("--over-hours", type=float, default=0.0, help="entries come evenly over these hours")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--check", action="store_true", help="run 200 tiny entries here")
+    parser.add_argument(
+        "--check", type=int, nargs="?", const=200, metavar="N", help="run so many tiny entries here: 200"
+    )
     parser.add_argument("--isolation", default="box", help="of the entries of --check")
     parser.add_argument("--keep", type=Path, help="where --check writes the durations")
     arguments = parser.parse_args()
     if arguments.check:
-        check(200, arguments.isolation, arguments.keep)
+        check(arguments.check, arguments.isolation, arguments.keep)
         return
     rng = np.random.default_rng(arguments.seed)
     known = recorded(arguments.durations)

@@ -4,20 +4,23 @@
     python benchmarks/large_store.py --rate [--results 4000] [--store URL]
 
 Prints the time to write one result, to find one team's rank, and to make the page, and the page's size.
-With --rate: how many results a second are stored by 1, 16 and 64 threads, as a driver of so many workers
-does; each has returned from `put`, so it is durable. Then the trail is proved. Without --store it uses
-SQLite, and PostgreSQL where that is installed.
+With --rate: how many results a second are stored by 1, 16, 64 and 256 threads, as a driver of so many workers
+does; each has returned from `put`, so it is durable. One thread commits each result by itself, as all did
+before. Then the trail is proved, and judging is timed, which the driver does as well. Without --store it uses
+PostgreSQL where that is installed, and SQLite.
 """
 
 import argparse
 import hashlib
+import itertools
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -29,19 +32,24 @@ from starter.contract.errors import Code, Status, problem
 from starter.contract.results import EvaluationResult, Reference, UsageScore
 from starter.data.dataset import Dataset, open_dataset
 from starter.evaluation.evaluate import read_reference
-from starter.evaluation.labelled import Usage
-from starter.evaluation.records import Context, EvaluationRecord, Evidence, pack_program
-from starter.evaluation.scoring import compute_score, macro_f1
+from starter.evaluation.labelled import USAGES, LabelledImages, Usage
+from starter.evaluation.records import Context, EvaluationRecord, Evidence, pack_program, predictions_csv
+from starter.evaluation.scorer import Scorer
+from starter.evaluation.scoring import Counts, compute_score, macro_f1
 from starter.organizer.leaderboard.standings import Standings
 from starter.organizer.store.model import Entry
 from starter.organizer.store.store import Store
 from starter.report.html.leaderboard import write_board
 from starter.report.leaderboard import to_csv
+from starter.submission.content import sha256
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "helpers"))
-THREADS = (1, 16, 64)
-"""How many store results at the same time: as many as a cluster has workers."""
+THREADS = {1: 20, 16: 4, 64: 1, 256: 1}
+"""How many store results at the same time, as workers of a cluster; and what part of the results."""
+
+Made = tuple[Entry, EvaluationRecord, Evidence | None]
+"""An entry, its result and what it answered."""
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -57,7 +65,7 @@ class Inventor:
         self._labels = np.array([row.label for row in self._solution])
         self._usage = np.array([row.usage for row in self._solution])
 
-    def entry(self, team: int, number: int) -> tuple[Entry, EvaluationRecord, Evidence | None]:
+    def entry(self, team: int, number: int) -> Made:
         """Return one entry of a team: each is a little better than the one before."""
         rng, classes = self._rng, self.dataset.info.classes
         name = f"{('ShuffleNet', 'mobile', '작은 모델', 'pruned', 'tiny-net')[team % 5]}-v{number + 1}"
@@ -154,45 +162,78 @@ def servers(given: str | None) -> Iterator[dict[str, str]]:
         urls = {"SQLite": f"sqlite:///{Path(place) / 'rate.sqlite'}"}
         programs = organizing.postgresql_folder()
         if programs is None:
-            print("PostgreSQL           not installed")
+            print("PostgreSQL    not installed")
             yield urls
             return
         with organizing.postgresql(programs) as (url, _):
-            yield urls | {"PostgreSQL": url.format("postgres")}
+            yield {"PostgreSQL": url.format("postgres"), **urls}
 
 
 def rates(inventor: Inventor, count: int, given: str | None) -> None:
-    """Print how many results a second are stored."""
+    """Print how many results a second are stored, and what judging one takes."""
+    parts = {threads: count // part for threads, part in THREADS.items()}
+    different = [inventor.entry(i, 0) for i in range(50)]
+    made = [renumbered(different[i % 50], i) for i in range(sum(parts.values()))]
     with servers(given) as urls:
         for name, url in urls.items():
             with Store(url) as store:
                 context = store.context_id(inventor.context)
-                for turn, threads in enumerate(THREADS):
-                    made = [inventor.entry(turn * 100_000 + i, 0) for i in range(count)]
-                    started = time.perf_counter()
-                    store.add(context, [entry for entry, _, _ in made])
-                    added = time.perf_counter() - started
-                    started = time.perf_counter()
-                    with ThreadPoolExecutor(threads) as pool:
-                        list(pool.map(lambda one: store.put(context, one[1], one[2]), made))  # noqa: B023
-                    rate = count / (time.perf_counter() - started)
-                    print(
-                        f"{name:12} {threads:3} threads  {rate:6,.0f} results a second, {1e3 / rate:.1f} ms"
-                        f" each; entries before: {added / count * 1e3:.2f} ms each",
-                        flush=True,
-                    )
+                store.add(context, [entry for entry, _, _ in made])
+                left = iter(made)
+                for threads, size in parts.items():
+                    rate(store, context, list(itertools.islice(left, size)), name, threads)
                 started = time.perf_counter()
                 proof = store.prove()
                 seconds = time.perf_counter() - started
                 assert not proof.breaks, proof.breaks[:3]
-                print(f"{name:12} proved: {proof.rows:,} rows of the trail in {seconds:.1f} s")
+                print(f"{name:12}  {proof.rows:,} rows of the trail proved in {seconds:.1f} s")
+    judging(inventor, [one for one in different if one[2] is not None])
+
+
+def renumbered(made: Made, number: int) -> Made:
+    """Return the same as another team's entry of another content."""
+    entry, record, evidence = made
+    submission = f"sha256:{number:064x}"
+    entry = replace(entry, team=f"team {number:05d}", submission=submission)
+    return entry, record.model_copy(update={"submission": submission}), evidence
+
+
+def rate(store: Store, context: int, made: Sequence[Made], name: str, threads: int) -> None:
+    """Store results by a number of threads and print how many a second."""
+    started, used = time.perf_counter(), time.process_time()
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda one: store.put(context, one[1], one[2]), made))
+    seconds, used = time.perf_counter() - started, time.process_time() - used
+    print(
+        f"{name:12} {threads:4} threads  {len(made) / seconds:6,.0f} results a second,"
+        f" {1e3 * seconds / len(made):5.1f} ms each,"
+        f" {1e3 * used / len(made):.2f} ms of processor in the driver",
+        flush=True,
+    )
+
+
+def judging(inventor: Inventor, made: Sequence[Made]) -> None:
+    """Print what the driver takes to judge an answer: its figures and the hash of predictions.csv."""
+    scorer = Scorer(inventor.reference, inventor.rules.score)
+    images = [LabelledImages.of(inventor.dataset, usage) for usage in USAGES]
+    ids, classes = inventor.dataset.test_ids(), inventor.dataset.info.classes
+    for _ in range(2):  # the first loads what is loaded once
+        used = time.process_time()
+        for _, record, evidence in made:
+            assert evidence is not None
+            labels = evidence.labels.tolist()
+            for own in images:
+                scorer.on(own, labels, Counts.of(record.result))
+            sha256(predictions_csv(ids, labels, evidence.probabilities.tolist(), classes).encode())
+        used = time.process_time() - used
+    print(f"judging       {1e3 * used / len(made):.1f} ms of processor in the driver for one result")
 
 
 def main() -> None:
     """Fill a store and time it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--teams", type=int, default=2000)
-    parser.add_argument("--results", type=int, help="default: 100,000; with --rate 4,000 of each")
+    parser.add_argument("--results", type=int, help="default: 100,000; with --rate 2,000")
     parser.add_argument("--rate", action="store_true", help="print only how many results a second are stored")
     parser.add_argument("--store", help="with --rate: an empty database")
     parser.add_argument("--keep", type=Path, help="where the store and the page are left")
@@ -201,7 +242,7 @@ def main() -> None:
     dataset, reference = open_dataset(ROOT / "data" / "waste"), read_reference(ROOT / "baseline")
     inventor = Inventor(rules, dataset, reference)
     if arguments.rate:
-        rates(inventor, arguments.results or 4000, arguments.store)
+        rates(inventor, arguments.results or 2000, arguments.store)
         return
     arguments.results = arguments.results or 100_000
     with tempfile.TemporaryDirectory() as place:

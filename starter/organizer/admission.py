@@ -104,7 +104,8 @@ def _carried_over(entries: Iterable[Entry], most: int) -> list[Entry]:
     counts: Counter[str] = Counter()
     found = []
     for entry in sorted(entries, key=lambda entry: entry.submitted_at, reverse=True):
-        if entry.selected and not entry.refused and counts[entry.team] < most:
+        has_place = not (entry.refused or entry.disqualified)
+        if entry.selected and has_place and counts[entry.team] < most:
             counts[entry.team] += 1
             found.append(replace(entry, selected=False))
     return found

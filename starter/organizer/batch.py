@@ -161,7 +161,7 @@ class Batch:
         Args:
             workers: who evaluates.
             more: called five times a second; it may `add` entries, and says whether any may still come:
-                until none may, idle workers are kept.
+                then idle workers are kept.
 
         Raises:
             HostError: the store, the runner or the sandbox failed, or no worker is left; what was
@@ -183,7 +183,7 @@ class Batch:
                     raise host_error(Code.NO_WORKERS, where="the cluster", got=why)
                 else:
                     self._stop.wait(_TICK)
-                self._is_open = self._is_open and more()
+                self._is_open = more()
         finally:
             self.stop()
             workers.close()

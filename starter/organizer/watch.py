@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from enum import Enum, auto
 from typing import Protocol
 
 from starter.contract.errors import UsageError
@@ -23,8 +24,21 @@ from starter.organizer.waiting import Queue
 _MOST_AT_ONCE = 100
 """How many entries are planned before jobs begin with them, and a page shows them."""
 
+_LONGEST_PAGE = 600.0
+"""A page is written again after so many seconds: the calendar moves it too, and it says when it was made."""
+
 _LEAST_PAUSE = 10
 """A look is followed by a pause of at least so many times what it took."""
+
+
+class Ending(Enum):
+    """Whether a watch is to end."""
+
+    NOT_YET = auto()
+    WHEN_DONE = auto()
+    """What waits is evaluated; what arrives is not taken."""
+    NOW = auto()
+    """What is being evaluated may be finished within 20 s, or it has no result."""
 
 
 class Planner(Protocol):
@@ -63,8 +77,7 @@ class Watch:
         display: shows it.
         jobs: how many entries are evaluated in parallel.
         check: called at each look; it raises where the watch must not go on.
-        is_stopped: whether the watch is to end; what is being evaluated may be finished within 20 s, or it
-            has no result.
+        ending: whether the watch is to end.
     """
 
     def __init__(
@@ -76,13 +89,13 @@ class Watch:
         *,
         jobs: int,
         check: Callable[[], None],
-        is_stopped: Callable[[], bool],
+        ending: Callable[[], Ending],
     ) -> None:
         self._batch, self._arrivals, self._planner, self._display = batch, arrivals, planner, display
-        self._jobs, self._check, self._is_stopped = jobs, check, is_stopped
+        self._jobs, self._check, self._ending = jobs, check, ending
         self._arrived: list[EntrySource] = []
         self._has_looked = False
-        self._next_look = self._next_page = 0.0
+        self._next_look = self._next_page = self._oldest_page = 0.0
         self._is_stale = True
         self._shown: tuple[int, list[PlannedEntry]] = 0, []
 
@@ -103,18 +116,20 @@ class Watch:
         return sum(map(len, self._batch.unfinished()))
 
     def _more(self) -> bool:
-        if not self._is_stopped() and SpeedMeasurer.quiet.acquire(blocking=False):  # no entry is being timed
+        ending = self._ending()
+        if ending is not Ending.NOW and SpeedMeasurer.quiet.acquire(blocking=False):  # none is being timed
             try:
-                self._look()
+                if ending is Ending.NOT_YET:
+                    self._look()
                 self._plan_some()
                 self._write_page_if_stale()
             except _StoppedError:
                 pass
             finally:
                 SpeedMeasurer.quiet.release()
-        if self._is_stopped():
+        if self._ending() is Ending.NOW:
             self._batch.stop()
-        return True
+        return ending is Ending.NOT_YET or bool(self._arrived)
 
     def _look(self) -> None:
         """Look for entries, where it is time and all are planned that have arrived before."""
@@ -164,15 +179,17 @@ class Watch:
         ]
 
     def _end_if_stopped(self, *_: int) -> None:
-        if self._is_stopped():
+        if self._ending() is Ending.NOW:
             raise _StoppedError
 
     def _write_page_if_stale(self) -> None:
         began = time.monotonic()
-        if (self._is_stale or self._shown != self._state()) and began >= self._next_page:
+        is_stale = self._is_stale or self._shown != self._state() or began >= self._oldest_page
+        if is_stale and began >= self._next_page:
             self._write_page()
             now = time.monotonic()
             self._next_page = now + (now - began)  # where results come faster, one page shows several
+            self._oldest_page = now + _LONGEST_PAGE
 
     def _state(self) -> tuple[int, list[PlannedEntry]]:
         """Return how many results there are, and what is being evaluated: a page shows both."""
@@ -186,7 +203,7 @@ class Watch:
             jobs=self._jobs,
             evaluated=self._shown[0],
             now=datetime.now(UTC),
-            is_running=not self._is_stopped(),
+            is_running=self._ending() is Ending.NOT_YET,
         )
         self._display.write_page(queue)
 

@@ -163,7 +163,7 @@ def test_what_differs_between_two_results_is_told_by_its_cause(starter: Command,
     assert heads["data"].endswith("the same")
     assert heads["rules"].endswith("the same")
     code = lines[lines.index("code") + 1 : lines.index("environment")]
-    assert [line.split()[0] for line in code] == ["submission", "program", "result.name"]
+    assert {line.split()[0] for line in code} == {"submission", "program", "result.name"}
     macs = next(line for line in lines if line.startswith("  result.macs "))
     assert first.result.macs is not None
     assert net.result.macs is not None

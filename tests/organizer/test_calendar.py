@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from starter.contract.rules.calendar import placed
 from starter.data.dataset import Dataset
 from starter.data.writer import Description, Item, Split, write_dataset
 from starter.organizer.admission import of_phase, rulings
+from starter.organizer.arrivals import Arrivals
 from starter.organizer.entries import find
 from starter.organizer.store.model import Entry
 
@@ -248,13 +250,16 @@ def test_a_selected_entry_is_of_the_next_phase_as_well(rules: Rules) -> None:
     read = rules(PHASES)
     own = [entry(at, selected=at != "2026-03-04") for at in ("2026-03-02", "2026-03-03", "2026-03-04")]
     refused = Entry("blue", "late", "sha256:late", own[0].submitted_at, selected=True, refused="E140")
+    cheat = Entry("red", "cheat", "sha256:cheat", own[2].submitted_at, selected=True, disqualified="copied")
     final = entry("2026-05-03", selected=True)
-    everything = [*own, refused, final]
+    everything = [*own, refused, cheat, final]
 
     def names(phase: str, at: datetime | None = None) -> dict[str, bool]:
         return {e.name: e.selected for e in of_phase(everything, read.in_phase(phase), at).values()}
 
-    assert names("practice") == {"2026-03-02": True, "2026-03-03": True, "2026-03-04": False, "late": True}
+    assert names("practice") == {"2026-03-02": True, "2026-03-03": True, "2026-03-04": False} | dict.fromkeys(
+        ["late", "cheat"], True
+    )
     assert names("final") == {"2026-03-03": False, "2026-05-03": True}
     assert names("final", own[1].submitted_at) == {"2026-03-03": False}
 
@@ -268,6 +273,10 @@ def test_a_time_of_the_index_without_an_offset_is_in_the_competitions_zone(place
     assert found["one"].submitted_at == datetime(2026, 3, 1, 0, tzinfo=UTC)
     assert found["two"].submitted_at == datetime(2026, 3, 1, 9, tzinfo=UTC)
     assert [name for name, source in found.items() if source.is_zone_assumed] == ["one"]
+    watched = Arrivals([place / "entries"], index, every=0, zone=SEOUL).look(time.time())
+    assert {source.name: source.submitted_at for source in watched} == {
+        name: source.submitted_at for name, source in found.items()
+    }
     index = write_index(place, "red/one.py,2026-10-25T02:30:00")
     with pytest.raises(UsageError) as caught:
         find([place / "entries"], index, ZoneInfo("Europe/Berlin"))

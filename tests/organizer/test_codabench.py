@@ -3,7 +3,9 @@
 import json
 import shutil
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import compute_worker
 import pytest
@@ -16,7 +18,9 @@ from starter.contract.isolation import Level
 from starter.contract.protocol import PARTS
 from starter.contract.results import Reference
 from starter.data.dataset import Dataset, open_dataset
+from starter.evaluation.evaluate import read_reference
 from starter.evaluation.labelled import USAGES, Usage
+from starter.organizer.bundles.codabench import write
 from starter.organizer.bundles.kaggle import UNRANKED
 from starter.organizer.bundles.steps import CLAIMS, PROGRAM, ingest, score
 
@@ -105,6 +109,30 @@ def test_a_wrong_order_of_dates_a_speed_and_a_file_that_is_there_are_refused(
         file.write("[budget]\nlatency_ratio = 2\n")
     assert "U450" in starter(*BUNDLE, expected=2).stderr
     assert not (own / "bundle.zip").exists()
+
+
+def test_a_score_of_ranks_is_refused_and_other_formulas_stand_on_the_page(
+    easy_dataset: Dataset, reference: Reference, tmp_path: Path
+) -> None:
+    """One entry has no rank; NTIRE's formula and a budget alone are of one entry."""
+    when: dict[str, Any] = {
+        "image": "a",
+        "start": datetime(2027, 3, 1, tzinfo=UTC),
+        "end": datetime(2027, 4, 1, tzinfo=UTC),
+    }
+    ranks = CompetitionFile.model_validate({"name": "test", "score": {"preset": "rank-average"}})
+    with pytest.raises(UsageError, match="U450"):
+        write(tmp_path / "ranks.zip", ranks, easy_dataset, reference, **when)
+    (tmp_path / "plugin.py").write_text(GOOD, encoding="utf-8")
+    formulas: dict[str, dict[str, Any]] = {
+        "exp(2 x macs / 201) + f1_term\nf1_term = 0 ": {"score": {"preset": "ntire", "cost": {"macs": 1}}},
+        "score   = f1_term\nf1_term = 1 ": {"score": {"preset": "budget"}, "budget": {"macs": 300}},
+    }
+    for number, (formula, values) in enumerate(formulas.items()):
+        rules = CompetitionFile.model_validate({"name": "test", "baseline": str(tmp_path), **values})
+        write(tmp_path / f"{number}.zip", rules, easy_dataset, reference, **when)
+        with zipfile.ZipFile(tmp_path / f"{number}.zip") as archive:
+            assert formula in archive.read("pages/evaluation.md").decode()
 
 
 def test_the_steps_give_the_kits_own_score_and_a_report_that_is_verified(
@@ -250,10 +278,14 @@ def test_below_the_floor_stands_behind_all_and_over_the_budget_has_no_score(
 
 def test_predictions_are_withheld_where_the_rules_say_so(own: Path, starter: Command, tmp_path: Path) -> None:
     with (own / "competition.toml").open("a") as file:
-        file.write("[leaderboard]\nwithhold_predictions = true\nmax_per_day = 3\n")
+        file.write("[leaderboard]\nwithhold_predictions = true\nmax_per_day = 3\nmax_total = 40\n")
+        file.write('[calendar]\ntimezone = "Asia/Seoul"\nopens = 2027-03-01T09:00:00\n')
+        file.write("closes = 2027-04-01T18:00:00\n")
     starter(*BUNDLE)
     unpacked = Competition.unpacked(own / "bundle.zip", tmp_path / "platform")
-    assert unpacked.yaml["phases"][0]["max_submissions_per_day"] == 3
+    first, final = unpacked.yaml["phases"]
+    assert (first["max_submissions_per_day"], first["max_submissions"]) == (3, 40)
+    assert (first["start"], final["start"]) == ("2027-03-01 00:00:00", "2027-04-01 09:00:00")
     middle = handed_over(tmp_path, unpacked, starter, own)
     output = tmp_path / "output"
     output.mkdir()
@@ -321,11 +353,6 @@ def test_a_submissions_own_command_finds_no_label_and_no_image_and_decides_nothi
 @IMITATED
 @pytest.mark.slow
 def test_the_packaged_baseline_scores_one_on_a_compute_worker(tmp_path: Path) -> None:
-    from datetime import UTC, datetime
-
-    from starter.evaluation.evaluate import read_reference
-    from starter.organizer.bundles.codabench import write
-
     rules: CompetitionFile = load_competition(ROOT / "competition.toml")
     write(
         tmp_path / "bundle.zip",

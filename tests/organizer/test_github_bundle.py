@@ -80,6 +80,7 @@ def bundle(easy_dataset: Dataset, reference: Reference, tmp_path_factory: pytest
     rules = (
         f'name = "Colours"\ndataset = "{easy_dataset.root}"\nisolation = "none"\n{crowd.LIMITS}\n'
         "[leaderboard]\nmax_per_day = 3\n"
+        "[calendar]\nopens = 2026-01-01T00:00:00\nreveal = 2026-01-02T00:00:00\n"
     )
     (place / "competition.toml").write_text(rules, encoding="utf-8")
     command = [sys.executable, "-m", "starter", "bundle", "github", "--out", "contest"]
@@ -214,8 +215,11 @@ def test_the_bundle_holds_the_public_images_and_nothing_of_the_private_ones(
     assert set(read_reference(bundle / "baseline").macro_f1_by_usage) == {"Public"}
 
 
-def test_the_rules_of_the_leaderboard_are_kept(bundle: Path) -> None:
-    assert "max_per_day = 3" in (bundle / "competition.toml").read_text(encoding="utf-8")
+def test_the_rules_of_entries_are_kept_and_the_board_stays_public(bundle: Path) -> None:
+    rules = (bundle / "competition.toml").read_text(encoding="utf-8")
+    assert "max_per_day = 3" in rules
+    assert 'opens = "2026-01-01T00:00:00Z"' in rules
+    assert "reveal" not in rules
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
@@ -625,6 +629,10 @@ def test_the_board_evaluates_each_merged_entry_once(repository: Path, steps: Ste
     board = (repository / "site" / "board.csv").read_text(encoding="utf-8")
     assert ",red,net," in board
     assert ",blue,best," in board
+    command = [sys.executable, "-m", "starter", "leaderboard", "--reveal"]
+    revealed = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert revealed.returncode == 2
+    assert "reveal in the organizer's own folder" in " ".join(revealed.stderr.split())
 
 
 @pytest.mark.slow

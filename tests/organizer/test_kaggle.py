@@ -79,8 +79,8 @@ def solution_of(dataset: Dataset, reference: Reference, usage: str) -> Any:
 def submission_of(dataset: Dataset, labels: list[int], counts: Counts, rules: CompetitionFile) -> Any:
     columns: dict[str, Any] = {"image_id": dataset.test_ids()}
     columns["label"] = [dataset.info.classes[i] for i in labels]
-    costs: dict[str, Any] = {name: getattr(counts, name) for name in claimed_costs(rules)}
-    return pd.DataFrame({**columns, **costs, "submission": HASH})
+    columns |= {name: getattr(counts, name) for name in claimed_costs(rules)}
+    return pd.DataFrame(columns | {"submission": HASH})
 
 
 def good_submission(dataset: Dataset, rules: CompetitionFile) -> Any:

@@ -11,8 +11,6 @@ from starter.cli.common import (
     JsonOption,
     RulesOption,
     StoreOption,
-    in_force,
-    open_data,
     progress,
     store_url,
     write_json,
@@ -72,16 +70,18 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     json_to: JsonOption = None,
 ) -> int:
     """Evaluate many entries, each one once, and keep the results in a store."""
-    from starter.evaluation.evaluate import read_reference
     from starter.organizer.entries import find
     from starter.organizer.store.holding import held
     from starter.organizer.store.store import Store
 
     _check_together(watch, html_to is not None, dry_run, limit is not None, json_to is not None)
-    rules = in_environment(load_competition(competition).in_phase(phase), any_environment=any_environment)
-    reference = read_reference(rules.path(rules.baseline))
-    rules = in_force(rules, reference)
-    contest = Contest(rules, open_data(data, rules), reference)
+    whole = load_competition(competition)
+
+    def contest_now() -> Contest:
+        return Contest.of(in_environment(whole.in_phase(phase), any_environment=any_environment), data)
+
+    contest = contest_now()
+    rules = contest.rules
     engines = Engines(engine, jobs, isolation, cache_mb, cluster, cpus, gpus)
     again = retry.takes if retry else lambda _: False
     sources = [] if watch else find(paths, index, rules.calendar.timezone)
@@ -91,7 +91,8 @@ def batch(  # noqa: PLR0913, PLR0917 - the command's options, one to one
 
     with Store(store_url(store, rules)) as kept:
         if watch:
-            return watch_entries(contest, kept, engines, paths, index, every, html_to, again)
+            following = None if phase else contest_now
+            return watch_entries(contest, following, kept, engines, paths, index, every, html_to, again)
         if dry_run:
             return show_plan(plan(kept), json_to)
         with held(kept.url, "starter batch"):

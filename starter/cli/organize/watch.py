@@ -3,7 +3,7 @@
 import contextlib
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -18,11 +18,14 @@ from starter.contract.text import inline, listed
 from starter.report.terminal import print_line
 
 if TYPE_CHECKING:
+    from starter.contract.competition import CompetitionFile
     from starter.evaluation.records import EvaluationRecord
+    from starter.organizer.arrivals import Arrivals
     from starter.organizer.batch import Progress
     from starter.organizer.plan import PlannedEntry
     from starter.organizer.store.store import Store
     from starter.organizer.waiting import Queue
+    from starter.organizer.watch import Ending, Watch
 
 _DURATIONS = 20
 """Of how many evaluations before the watch the durations are known to it."""
@@ -31,8 +34,13 @@ _MOST_TROUBLES = 100
 """So many different troubles are told once each; then they may be told again."""
 
 
+_GRACE = timedelta(minutes=1)
+"""So long after a phase has ended its entries are still looked for: they become whole."""
+
+
 def watch_entries(  # noqa: PLR0913, PLR0917 - what the command was told
     contest: Contest,
+    following: Callable[[], Contest] | None,
     kept: "Store",
     engines: Engines,
     paths: Sequence[Path],
@@ -41,7 +49,18 @@ def watch_entries(  # noqa: PLR0913, PLR0917 - what the command was told
     site: Path | None,
     retry: Callable[[Status], bool],
 ) -> int:
-    """Evaluate what arrives at paths until SIGTERM; return the exit code.
+    """Evaluate what arrives at paths until SIGTERM, phase after phase; return the exit code.
+
+    Args:
+        contest: what entries are evaluated by.
+        following: makes the contest of the phase that has opened; None: the phase was named, and stays.
+        kept: where results go.
+        engines: who evaluates.
+        paths: where entries arrive.
+        index: what is known of them.
+        every: seconds between two looks.
+        site: the folder of the site; None: there is none.
+        retry: whether an entry is evaluated again when its content has a result of this status.
 
     Raises:
         KeyboardInterrupt: Ctrl-C.
@@ -49,31 +68,59 @@ def watch_entries(  # noqa: PLR0913, PLR0917 - what the command was told
         HostError: the store, the runner or the sandbox failed; what was finished is stored.
     """
     from starter.organizer.arrivals import Arrivals
-    from starter.organizer.batch import Batch
-    from starter.organizer.plan import plan
     from starter.organizer.store.holding import held
-    from starter.organizer.watch import Watch, last_durations
 
+    where = listed([inline(str(path)) for path in paths])
+    evaluated = 0
     ended = _Termination()
     with ended.heard(), held(kept.url, "starter batch --watch") as check:
-        number = kept.context_id(contest.holds_under)
-        batch = Batch((), kept, (number, contest.holds_under), contest.rules, on_result=_show_result)
-        batch.progress.seconds.extend(last_durations(kept, number, _DURATIONS))
-        watch = Watch(
-            batch,
-            Arrivals(paths, index, every=every, zone=contest.rules.calendar.timezone),
-            partial(plan, competition=contest.rules, store=kept, context=number, retry=retry),
-            _Display(contest, kept, site),
-            jobs=engines.jobs or 1,
-            check=check,
-            is_stopped=lambda: ended.is_asked,
-        )
-        where = listed([inline(str(path)) for path in paths])
         print_line(err, f"watching {where}{f'; site: {site}' if site else ''}; end it with Ctrl-C or SIGTERM")
-        done = watch.run(engines.workers(contest, None))
+        while True:
+            arrivals = Arrivals(paths, index, every=every, zone=contest.rules.calendar.timezone)
+            ending = partial(_ending, ended, contest.rules, may_change=following is not None)
+            watch = _watch(contest, kept, arrivals, site, retry, engines.jobs or 1, check, ending)
+            evaluated += watch.run(engines.workers(contest, None)).done
+            if ended.is_asked or following is None:
+                break
+            contest = following()
+            print_line(err, f"{contest.rules.calendar.title} has begun")
     left = f"{watch.waiting} without a result; the same command goes on with them"
-    print_line(out, f"ended: {done.done} evaluated, {left if watch.waiting else 'none waits'}")
+    print_line(out, f"ended: {evaluated} evaluated, {left if watch.waiting else 'none waits'}")
     return EXIT_OK
+
+
+def _watch(  # noqa: PLR0913, PLR0917 - what `watch_entries` was told
+    contest: Contest,
+    kept: "Store",
+    arrivals: "Arrivals",
+    site: Path | None,
+    retry: Callable[[Status], bool],
+    jobs: int,
+    check: Callable[[], None],
+    ending: "Callable[[], Ending]",
+) -> "Watch":
+    """Return the watch of one phase."""
+    from starter.organizer.batch import Batch
+    from starter.organizer.plan import plan
+    from starter.organizer.watch import Watch, last_durations
+
+    number = kept.context_id(contest.holds_under)
+    batch = Batch((), kept, (number, contest.holds_under), contest.rules, on_result=_show_result)
+    batch.progress.seconds.extend(last_durations(kept, number, _DURATIONS))
+    planner = partial(plan, competition=contest.rules, store=kept, context=number, retry=retry)
+    display = _Display(contest, kept, site)
+    return Watch(batch, arrivals, planner, display, jobs=jobs, check=check, ending=ending)
+
+
+def _ending(ended: "_Termination", rules: "CompetitionFile", *, may_change: bool) -> "Ending":
+    """Say whether a watch by these rules is to end: it was asked to, or their phase is over."""
+    from starter.organizer.watch import Ending
+
+    if ended.is_asked:
+        return Ending.NOW
+    now = datetime.now(UTC)
+    is_over = may_change and rules.phase not in (rules.phase_at(now), rules.phase_at(now - _GRACE))
+    return Ending.WHEN_DONE if is_over else Ending.NOT_YET
 
 
 class _Termination:

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from starter.cli.common import err, isolation_for
+from starter.cli.common import err, in_force, isolation_for, open_data
 from starter.cli.organize.batch_options import Engine
 from starter.contract.system.processors import available
 from starter.contract.text import inline
@@ -43,6 +43,15 @@ class Contest:
         from starter.evaluation.scorer import require_groups
 
         require_groups(self.rules.score, self.dataset)
+
+    @classmethod
+    def of(cls, rules: "CompetitionFile", data: Path | None) -> Self:
+        """Return the contest by some rules, on their data set or on another."""
+        from starter.evaluation.evaluate import read_reference
+
+        reference = read_reference(rules.path(rules.baseline))
+        rules = in_force(rules, reference)
+        return cls(rules, open_data(data, rules), reference)
 
     @cached_property
     def holds_under(self) -> "Context":

@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 from itertools import pairwise, starmap
 
 from starter.contract.competition import CompetitionFile
+from starter.contract.errors import Code, usage_error
 from starter.contract.results import Reference
-from starter.data.dataset import Dataset
+from starter.data.dataset import SOLUTION_NAME, Dataset
 from starter.evaluation.bootstrap import Floats, Resampling, chance_ahead, interval, tie_groups
 from starter.evaluation.labelled import LabelledImages, Usage
 from starter.evaluation.records import Context, EvaluationRecord, Evidence
@@ -68,7 +69,7 @@ class Standings:
 
     def board(self, *, reveal: bool = False) -> Board:
         """Return the public board, or the final one on the private images."""
-        usage: Usage = "Private" if reveal else "Public"
+        usage = self._usage(reveal=reveal)
         counts = self._ranking.counts()
         copies = self._store.duplicates()
         ranked = self._ranking.ranked()
@@ -125,6 +126,23 @@ class Standings:
             phase=phase.name if (phase := self._competition.phase) else "",
             reveal_at=None if reveal else self._reveal_at(),
         )
+
+    def _usage(self, *, reveal: bool) -> Usage:
+        """Return whose images a board is of.
+
+        Raises:
+            UsageError: U202, the data set has none of them.
+        """
+        usage: Usage = "Private" if reveal else "Public"
+        if usage not in self._reference.macro_f1_by_usage:
+            raise usage_error(
+                Code.BAD_DATASET,
+                where=f"{self._dataset.root / SOLUTION_NAME}, for the {usage} board",
+                expected=f"{usage} images",
+                got="a data set without one",
+                hint="A bundle holds the Public images only: reveal in the organizer's own folder.",
+            )
+        return usage
 
     def _reveal_at(self) -> datetime | None:
         """Return when the private figures will be shown, if that is to come."""

@@ -27,7 +27,7 @@ from starter.contract.competition import load_competition
 from starter.contract.names import entry_fault, normalized
 
 PLACE = Path(os.environ.get("PLACE", "."))
-ENTRIES, SITE = PLACE / "entries", PLACE / "site"
+ENTRIES, PUBLIC = PLACE / "entries", PLACE / "public"
 MOST = int(os.environ.get("MOST_MB", "64")) * 2**20
 MOST_TOTAL = int(os.environ.get("MOST_TOTAL_MB", "4096")) * 2**20
 PER_HOUR = int(os.environ.get("MOST_PER_HOUR", "6"))
@@ -35,7 +35,7 @@ TOKENS = dict(line.split(maxsplit=1) for line in os.environ.get("TEAMS", "").spl
 SECONDS = 300
 """How long one zip may take to arrive."""
 
-recent: dict[str, deque[float]] = defaultdict(deque)
+recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=10 * PER_HOUR))
 """When each team, and all together (""), handed something in during the last hour."""
 
 SCRIPT = """
@@ -81,8 +81,9 @@ POLICY = (
 async def page(_: Request) -> Response:
     """Show the form and the board."""
     token = '<label>Token <input name="token" type="password" required></label>' if TOKENS else ""
-    has_board = (SITE / "index.html").is_file()
-    board = '<iframe src="board/" title="Board"></iframe>' if has_board else "<p>There is no result yet.</p>"
+    has_board = (PUBLIC / "board" / "index.html").is_file()
+    frame = '<p><a href="board/">On its own page</a></p><iframe src="board/" title="Board"></iframe>'
+    board = frame if has_board else "<p>There is no result yet.</p>"
     name = html.escape(load_competition().name)
     text = PAGE.format(name=name, style=STYLE, token=token, board=board, script=SCRIPT)
     return HTMLResponse(text, headers={"Content-Security-Policy": POLICY, "Cache-Control": "no-store"})
@@ -123,7 +124,7 @@ def check(team: str, file: str, token: str) -> None:
         raise HTTPException(403, "This is not the token of this team.")
     if (ENTRIES / team / file).exists():
         raise HTTPException(409, f"{team} has an entry {name} already: give this one another name.")
-    if too_often(team) or too_often("", 10):
+    if too_often(team):
         raise HTTPException(429, f"More than {PER_HOUR} zips in an hour: hand it in later.")
     if sum(path.stat().st_size for path in ENTRIES.glob("*/*.zip")) + MOST > MOST_TOTAL:
         raise HTTPException(507, "The disk of this page is full: tell the organizer.")
@@ -145,22 +146,23 @@ async def written(request: Request, partial: Path) -> int:
     return size
 
 
-def too_often(who: str, times: int = 1) -> bool:
-    """Say whether somebody has handed in as often as they may within an hour; if not, count this time."""
-    now, seen = time.monotonic(), recent[who]
-    while seen and seen[0] < now - 3600:
-        seen.popleft()
-    if len(seen) >= PER_HOUR * times:
-        return True
-    seen.append(now)
+def too_often(team: str) -> bool:
+    """Say whether a team, or all together, may hand in nothing more in this hour; if they may, count it."""
+    now, limits = time.monotonic(), {team: PER_HOUR, "": 10 * PER_HOUR}
+    for who, most in limits.items():
+        lately = [then for then in recent.get(who, ()) if then > now - 3600]
+        if len(lately) >= most:
+            return True
+    for who in limits:
+        recent[who].append(now)
     return False
 
 
-SITE.mkdir(parents=True, exist_ok=True)
+PUBLIC.mkdir(parents=True, exist_ok=True)
 app = Starlette(
     routes=[
         Route("/", page),
         Route("/entries/{team}/{file}", receive, methods=["PUT"]),
-        Mount("/board", StaticFiles(directory=SITE, html=True)),
+        Mount("/", StaticFiles(directory=PUBLIC, html=True)),
     ]
 )
