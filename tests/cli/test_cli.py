@@ -211,8 +211,8 @@ def validated(competition: Path, tmp_path_factory: pytest.TempPathFactory) -> Ru
         return plugin.parent
 
     for name in UNREAD:
-        folder = name.split("/")[0]
-        write(f"{folder}/single.py" if folder == "single" else f"{folder}/plugin.py", GOOD)
+        entry = name.split("/")[0]
+        write(f"{entry}/single.py" if entry == "single" else f"{entry}/plugin.py", GOOD)
         save_file(WEIGHTS, place / name)
     for name, text in READ.items():
         file = "beside_another.py" if name == "beside_another" else "plugin.py"
