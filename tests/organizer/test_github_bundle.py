@@ -174,7 +174,7 @@ def pull_request(folder: Path, files: Mapping[str, str | None]) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
     git(folder, "add", "--all", "--force")
-    git(folder, "commit", "--quiet", "--message", "Hand in")
+    git(folder, "commit", "--quiet", "--message", "Submit")
     git(folder, "checkout", "--quiet", "--detach", "main")
     git(folder, "merge", "--quiet", "--no-ff", "--message", "Merge", "handed-in")
 
@@ -329,7 +329,7 @@ def test_a_file_that_github_refuses_is_found_before_it_is_pushed(
         (
             "red",
             {f"submissions/red/net{i}.py": "x" for i in range(6)},
-            "It changes 6 entries. Hand in at most 5",
+            "It changes 6 entries. Submit at most 5",
         ),
     ],
 )
