@@ -7,8 +7,10 @@ from pathlib import Path
 
 import ablation
 import busy
+import cluster_simulation
 import front
 import kernel_fuzzer
+import numpy as np
 import pytest
 
 from starter.contract.hookspecs import Competition
@@ -120,3 +122,36 @@ def test_busy_says_which_targets_are_met(capsys: pytest.CaptureFixture[str]) -> 
     assert "score now 20.0 (20.0 to 20.0) 60.0 (40.0 to 80.0) 3.00 (2.00 to 4.00)" in lines
     assert "score beside / alone 3.00 (2.00 to 4.00) at most 2.50: MISSED" in lines
     assert "score alone, now / before 0.80 (0.80 to 1.00) at most 1.05: met" in lines
+
+
+def simulated(seconds: list[float], **cluster: float) -> cluster_simulation.Outcome:
+    """Simulate entries that are all there at the start, on one node of two workers unless told otherwise."""
+    made = cluster_simulation.Cluster(
+        **{"nodes": 1, "workers": 2, "start": 0.0, "driver": 0.0, "ahead": 1} | cluster  # type: ignore[arg-type]
+    )
+    entries = np.array(seconds)
+    rng = np.random.default_rng(0)
+    return cluster_simulation.Simulation(made, entries, np.zeros(len(entries)), rng).run()
+
+
+def test_a_simulated_cluster_takes_what_one_works_out_by_hand() -> None:
+    """Two workers: 3, then 1, 1 and 1 beside it; then a driver that takes 2 s for each result."""
+    outcome = simulated([3, 1, 1, 1])
+    assert (outcome.makespan, outcome.busy, outcome.waits.tolist()) == (3, 6, [0, 0, 1, 2])
+    outcome = simulated([1, 1, 1, 1], driver=2.0)
+    assert outcome.makespan == 1 + 4 * 2
+    outcome = simulated([1] * 6, start=5.0)
+    assert (outcome.makespan, outcome.paid) == (8, 8)
+
+
+def test_a_worker_with_two_entries_in_hand_does_not_wait_for_the_driver() -> None:
+    alone, ahead = (simulated([1] * 10, workers=1, driver=0.5, ahead=n).makespan for n in (1, 2))
+    assert (alone, ahead) == (15, 10.5)
+
+
+def test_every_simulated_entry_is_accounted_for_however_many_nodes_are_lost() -> None:
+    outcome = simulated([1.0] * 3000, nodes=8, lost_after=60.0, replaced_after=10.0, noticed_after=5.0)
+    assert outcome.lost_nodes > 5
+    assert outcome.again > 0
+    assert outcome.busy == pytest.approx(3000 - outcome.given_up)
+    assert outcome.makespan > 3000 / 16
