@@ -85,7 +85,7 @@ class Simulation:
     Args:
         cluster: the nodes and the driver.
         seconds: what each entry takes on a worker.
-        arrivals: when each is handed in, ascending.
+        arrivals: when each is submitted, ascending.
         rng: draws the losses of nodes.
     """
 

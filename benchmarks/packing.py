@@ -165,7 +165,7 @@ def pack(model: nn.Module, bits: int, activation: int, weight: int, *, stem_only
 
 
 def for_export(model: nn.Module) -> nn.Module:
-    """Return what a participant would hand in."""
+    """Return what a participant would submit."""
     model = copy.deepcopy(model)
     for module in list(model.modules()):
         for name, child in list(module.named_children()):

@@ -4,8 +4,8 @@ Writes a data set of sixty drawn images, starts `starter batch --watch --html` o
 tiny entries in for as long as few wait, and prints what the command, its processes and its files take. Each
 entry is evaluated for real. What must grow is the store, by its results, and the folder of the entries.
 
-    python benchmarks/watch.py                        200 entries, two minutes on two cores
-    python benchmarks/watch.py --entries 5000         forty minutes
+    python benchmarks/watch.py                        200 entries
+    python benchmarks/watch.py --entries 5000         what a long competition has
 """
 
 import argparse

@@ -48,25 +48,23 @@ LINUX_ONLY = [
 
 collect_ignore = LINUX_ONLY if absent() else []
 
-NEED_PACKAGES = {
+NEED_BUBBLEWRAP = {
     "probes",
-    "test_audit.py",
     "test_cluster.py",
     "test_demanding.py",
-    "test_layout.py",
-    "test_leaderboard.py",
     "test_limit_edges.py",
     "test_messages.py",
-    "test_pages.py",
     "test_processes.py",
     "test_protocol.py",
     "test_sandbox.py",
     "test_sabotage.py",
-    "test_store.py",
     "test_trust.py",
     "test_weaker_hosts.py",
 }
-"""What bubblewrap, PostgreSQL or Chromium make a difference to."""
+"""Files whose tests run in another sandbox if bubblewrap is installed."""
+
+NEED_PROGRAM = {"own_server", "postgresql", "box", "box as root"}
+"""A fixture and values of parameters that start PostgreSQL or bubblewrap."""
 
 SLOW = "takes long: tox -e test-all"
 
@@ -85,10 +83,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what takes long, unless all is asked for; mark what a bare machine skips."""
     for item in items:
-        if NEED_PACKAGES.intersection(item.path.parts):
+        if needs_packages(item):
             item.add_marker(pytest.mark.packages)
         if item.get_closest_marker("slow") and not config.getoption("--all"):
             item.add_marker(pytest.mark.skip(reason=SLOW))
+
+
+def needs_packages(item: pytest.Item) -> bool:
+    """Return whether bubblewrap, PostgreSQL or Chromium makes a difference to a test."""
+    parameters = getattr(getattr(item, "callspec", None), "params", {}).values()
+    names = {*getattr(item, "fixturenames", ()), *(value for value in parameters if isinstance(value, str))}
+    reasons = (mark.kwargs.get("reason", "") for mark in item.iter_markers("skipif"))
+    return bool(
+        NEED_BUBBLEWRAP.intersection(item.path.parts)
+        or NEED_PROGRAM.intersection(names)
+        or any("apt install" in reason for reason in reasons)
+    )
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

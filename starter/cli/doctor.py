@@ -54,7 +54,7 @@ def _threads() -> None:
 
 def _environment(rules: CompetitionFile) -> bool:
     """Say which packages the rules name, and what is installed of them; say whether the rules can be read."""
-    from starter.organizer.environment import differing, overview
+    from starter.organizer.environment import differing, install_command, overview
 
     try:
         wrong = {found.name: found for found in differing(rules)}
@@ -66,9 +66,7 @@ def _environment(rules: CompetitionFile) -> bool:
     for package, version, asked in named:
         print_line(out, f"{'no  ' if package in wrong else 'ok  '}  {package} {version} ({asked or 'any'})")
     if wrong:
-        print_line(
-            out, "      the rules name other versions; to get them: pip install 'NAME==VERSION', or the lock"
-        )
+        print_line(out, f"      to get what the rules name: {install_command([*wrong.values()], rules)}")
     return True
 
 

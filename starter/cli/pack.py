@@ -57,7 +57,7 @@ def pack(
         print_line(err, "nothing was written: --dry-run")
     else:
         print_line(out, f"{target}  {target.stat().st_size:,} bytes  {manifest.submission}")
-        print_line(err, f"next: hand in {target}; the organizer's reader has accepted it")
+        print_line(err, f"next: submit {target}; the organizer's reader has accepted it")
 
 
 def _preview(files: dict[str, Path], left_out: dict[str, str]) -> None:

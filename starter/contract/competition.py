@@ -160,9 +160,9 @@ class Leaderboard(Record):
     selected: int = Field(default=2, gt=0)
     """Entries of a team that count on the private images: those it selected, otherwise its best."""
     max_per_day: int = Field(default=0, ge=0)
-    """How many entries a team may hand in on one day, in the calendar's zone; 0: any number."""
+    """How many entries a team may submit on one day, in the calendar's zone; 0: any number."""
     max_total: int = Field(default=0, ge=0)
-    """How many entries a team may hand in altogether; 0: any number."""
+    """How many entries a team may submit altogether; 0: any number."""
     surplus: Verdict = "refuse"
     """Whether an entry beyond these numbers is evaluated, though never ranked."""
     withhold_predictions: bool = False

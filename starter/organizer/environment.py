@@ -4,7 +4,7 @@ import contextlib
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -76,16 +76,20 @@ def require_environment(rules: CompetitionFile) -> None:
 
 
 def _problem(found: Difference, rules: CompetitionFile) -> Problem:
-    lock = rules.environment.lock
-    install = ("--require-hashes", "-r", str(rules.path(lock))) if lock else (found.expected,)
-    command = typed("pip", "install", *install)
     return problem(
         Code.OTHER_ENVIRONMENT,
         where="competition.toml: environment",
         expected=found.expected,
         got=f"{found.name} {found.found}",
-        hint=f"{command}; to evaluate in this environment anyway: --any-environment",
+        hint=f"{install_command([found], rules)}; to evaluate in this environment anyway: --any-environment",
     )
+
+
+def install_command(found: Sequence[Difference], rules: CompetitionFile) -> str:
+    """Return the command that installs what differs."""
+    if lock := rules.environment.lock:
+        return typed("pip", "install", "--require-hashes", "-r", rules.path(lock))
+    return typed("pip", "install", *(one.expected for one in found))
 
 
 def installed_here(rules: CompetitionFile) -> dict[str, str]:

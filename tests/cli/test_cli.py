@@ -164,95 +164,96 @@ def test_a_checkpoint_that_nobody_reads_is_a_warning_on_the_row(competition: Pat
     assert str(tmp_path) not in told
 
 
-@pytest.mark.parametrize("how", ["opened", "beside another plugin", "with weights"])
-def test_a_checkpoint_is_no_warning_where_it_is_read_or_another_ones(
-    how: str, competition: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "net"
-    folder.mkdir()
-    plugin, text = folder / "plugin.py", GOOD
-    torch.save(torch.nn.Linear(3, 3).state_dict(), folder / "x.pt")
-    if how == "opened":
-        text += "\ntorch.load(__file__.replace('plugin.py', 'x.pt'))\n"
-    elif how == "with weights":
-        save_file({"head.weight": torch.eye(3), "head.bias": torch.zeros(3)}, folder / "weights.safetensors")
-    else:
-        plugin = folder / "a.py"
-        (folder / "b.py").write_text(GOOD, encoding="utf-8")
-    plugin.write_text(text, encoding="utf-8")
+WEIGHTS = {"head.weight": torch.eye(3), "head.bias": torch.zeros(3)}
 
-    path, rules = plugin if plugin.name == "a.py" else folder, competition / "competition.toml"
-    run = starter("validate", path, "--json", "-", "--competition", rules, cwd=tmp_path)
-    (result,) = run.results.values()
+UNREAD = {
+    "best/BEST.PT": "Convert it, in the plugin's folder: starter convert BEST.PT --out weights.safetensors",
+    "model/model.safetensors": 'Name it: Submission(..., weights="model.safetensors")',
+    "onnx/net.onnx": "Weights are safetensors files",
+    "single/best.safetensors": "Rename it: single.safetensors",
+}
+"""Weights that nothing reads, and what to do. A plugin is single.py in its folder, or the whole folder."""
+
+READ = {
+    "opened": GOOD + "\ntorch.load(__file__.replace('plugin.py', 'x.pt'))\n",
+    "with_weights": GOOD,
+    "beside_another": GOOD,
+}
+"""Plugins with a checkpoint beside them, which read it, have other weights, or do not own it."""
+
+COMPILED = GOOD.replace("    def forward(", "    @torch.compile(fullgraph=True)\n    def forward(").replace(
+    "model=Network()", "model=torch.compile(Network(), mode='max-autotune')"
+)
+
+OWN_METHODS = {
+    # A lazy layer has no weights to be set before its first call.
+    "lazy": GOOD.replace("nn.Linear(3, 3)", "nn.LazyLinear(3)")
+    .replace("            self.head.weight.copy_(torch.eye(3))\n", "            pass\n")
+    .replace("            self.head.bias.zero_()\n", ""),
+    "loads": GOOD.replace(
+        "def forward(", "def load_state_dict(self, path):\n        1 / 0\n    def forward("
+    ),
+    "lists": GOOD.replace("def forward(", "def modules(self):\n        return 1 / 0\n    def forward("),
+}
+
+
+@pytest.fixture(scope="module")
+def validated(competition: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One run over plugins that are valid, or nearly, each in a way of its own."""
+    place = tmp_path_factory.mktemp("validated")
+    sources: list[Path] = []
+
+    def write(path: str, text: str) -> Path:
+        plugin = place / path
+        plugin.parent.mkdir(exist_ok=True)
+        plugin.write_text(text, encoding="utf-8")
+        sources.append(plugin.parent if plugin.name == "plugin.py" else plugin)
+        return plugin.parent
+
+    for name in UNREAD:
+        entry = name.split("/")[0]
+        write(f"{entry}/single.py" if entry == "single" else f"{entry}/plugin.py", GOOD)
+        save_file(WEIGHTS, place / name)
+    for name, text in READ.items():
+        file = "beside_another.py" if name == "beside_another" else "plugin.py"
+        folder = write(f"{name}/{file}", text)
+        torch.save(torch.nn.Linear(3, 3).state_dict(), folder / "x.pt")
+    save_file(WEIGHTS, place / "with_weights" / "weights.safetensors")
+    (place / "beside_another" / "b.py").write_text(GOOD, encoding="utf-8")
+    write("compiled/compiled.py", COMPILED)
+    for name, text in OWN_METHODS.items():
+        save_file(WEIGHTS, write(f"{name}/{name}.py", text) / f"{name}.safetensors")
+    rules = competition / "competition.toml"
+    return starter("validate", *sources, "--json", "-", "--competition", rules, cwd=place)
+
+
+@pytest.mark.parametrize("name", READ)
+def test_a_checkpoint_is_no_warning_where_it_is_read_or_another_ones(validated: Run, name: str) -> None:
+    result = validated.results[name]
     assert (result["status"], "warnings" in result) == ("ok", False)
 
 
-@pytest.mark.parametrize(
-    ("name", "fix"),
-    [
-        (
-            "plugin/BEST.PT",
-            "Convert it, in the plugin's folder: starter convert BEST.PT --out weights.safetensors",
-        ),
-        ("plugin/model.safetensors", 'Name it: Submission(..., weights="model.safetensors")'),
-        ("plugin/net.onnx", "Weights are safetensors files"),
-        ("net/best.safetensors", "Rename it: net.safetensors"),
-    ],
-)
-def test_weights_by_any_name_that_nobody_reads_are_a_warning(
-    name: str, fix: str, competition: Path, tmp_path: Path
-) -> None:
-    weights = tmp_path / name
-    weights.parent.mkdir()
-    save_file({"head.weight": torch.eye(3), "head.bias": torch.zeros(3)}, weights)
-    plugin = weights.parent / ("plugin.py" if weights.parent.name == "plugin" else "net.py")
-    plugin.write_text(GOOD, encoding="utf-8")
-
-    path = weights.parent if plugin.name == "plugin.py" else plugin
-    rules = competition / "competition.toml"
-    run = starter("validate", path, "--json", "-", "--competition", rules, cwd=tmp_path)
-    (result,) = run.results.values()
-    (warning,) = result["warnings"]
-    assert warning.startswith(f"random weights: {weights.name} is not read. {fix}")
+@pytest.mark.parametrize("name", UNREAD)
+def test_weights_by_any_name_that_nobody_reads_are_a_warning(validated: Run, name: str) -> None:
+    folder, weights = name.split("/")
+    (warning,) = validated.results[folder]["warnings"]
+    assert warning.startswith(f"random weights: {weights} is not read. {UNREAD[name]}")
 
 
-def test_what_is_compiled_in_a_plugin_is_run_as_it_is_written(competition: Path, tmp_path: Path) -> None:
-    text = GOOD.replace("    def forward(", "    @torch.compile(fullgraph=True)\n    def forward(")
-    text = text.replace("model=Network()", "model=torch.compile(Network(), mode='max-autotune')")
-    (tmp_path / "net.py").write_text(text, encoding="utf-8")
-
-    rules = competition / "competition.toml"
-    run = starter("validate", "net.py", "--json", "-", "--competition", rules, cwd=tmp_path)
-    assert [r["macs"] for r in run.results.values()] == [3 * 8 * 8 + 3 * 3]
+def test_what_is_compiled_in_a_plugin_is_run_as_it_is_written(validated: Run) -> None:
+    assert validated.results["compiled"]["macs"] == 3 * 8 * 8 + 3 * 3
 
 
-@pytest.mark.parametrize(
-    ("change", "line"),
-    [
-        (("nn.Linear(3, 3)", "nn.LazyLinear(3)"), "lazy"),
-        (("def forward(", "def load_state_dict(self, path):\n        1 / 0\n    def forward("), "1 / 0"),
-        (("def forward(", "def modules(self):\n        return 1 / 0\n    def forward("), "1 / 0"),
-    ],
-)
-def test_a_method_of_a_models_own_that_raises_is_named_by_its_line(
-    change: tuple[str, str], line: str, competition: Path, tmp_path: Path
-) -> None:
-    text = GOOD.replace(*change)
-    if line == "lazy":  # a lazy layer has no weights to be set before its first call
-        text = text.replace("            self.head.weight.copy_(torch.eye(3))\n", "            pass\n")
-        text = text.replace("            self.head.bias.zero_()\n", "")
-    (tmp_path / "net.py").write_text(text, encoding="utf-8")
-    save_file({"head.weight": torch.eye(3), "head.bias": torch.zeros(3)}, tmp_path / "net.safetensors")
+def test_a_layer_that_is_lazy_until_it_is_called_is_valid(validated: Run) -> None:
+    assert validated.results["lazy"]["status"] == "ok", validated.results["lazy"]["error"]
 
-    rules = competition / "competition.toml"
-    run = starter("validate", "net.py", "--json", "-", "--competition", rules, cwd=tmp_path)
-    (result,) = run.results.values()
-    if line == "lazy":
-        assert result["status"] == "ok", result["error"]
-        return
-    assert result["error"]["code"] == "E401"
-    number = int(re.search(r"net\.py:(\d+)", result["error"]["where"])[1])
-    assert line in text.splitlines()[number - 1]
+
+@pytest.mark.parametrize("name", ["loads", "lists"])
+def test_a_method_of_a_models_own_that_raises_is_named_by_its_line(validated: Run, name: str) -> None:
+    error = validated.results[name]["error"]
+    assert error["code"] == "E401"
+    number = int(re.search(rf"{name}\.py:(\d+)", error["where"])[1])
+    assert "1 / 0" in OWN_METHODS[name].splitlines()[number - 1]
 
 
 def test_validate_tries_the_longest_picture_of_the_data_set(competition: Path, tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ class Worker:
         self._count = 0
 
     def predict(self, submission: Path, task: dict[str, Path]) -> Ran:
-        """Run the prediction step on a zip that was handed in."""
+        """Run the prediction step on a zip that was submitted."""
         root = self._root()
         with zipfile.ZipFile(submission) as archive:
             archive.extractall(root / "program")

@@ -215,7 +215,7 @@ def test_a_renamed_team_keeps_its_place_and_its_folder(starter: Command, board: 
 
 
 def test_a_merge_refuses_no_entry_that_was_accepted(starter: Command, board: Path) -> None:
-    """Together the two teams have handed in more than one may on a day."""
+    """Together the two teams have submitted more than one may on a day."""
     rules = board / "competition.toml"
     rules.write_text(rules.read_text() + "\n[leaderboard]\nmax_per_day = 2\n")
     starter("team", "merge", "red", "blue", "--reason", "one person")

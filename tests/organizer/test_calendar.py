@@ -194,9 +194,9 @@ def test_early_and_late_entries_have_no_place(rules: Rules) -> None:
     times = ("2026-03-01T08:59:59", "2026-03-01T09:00:00", "2026-03-31T23:59:59", "2026-04-01T00:00:00")
 
     assert ruled(read, *map(entry, times)) == {
-        times[0]: "E140 handed in at 2026-03-01 08:59:59+00:00, before the competition opened at "
+        times[0]: "E140 submitted at 2026-03-01 08:59:59+00:00, before the competition opened at "
         "2026-03-01 09:00:00+00:00",
-        times[3]: "E140 handed in at 2026-04-01 00:00:00+00:00, after the competition closed at "
+        times[3]: "E140 submitted at 2026-04-01 00:00:00+00:00, after the competition closed at "
         "2026-03-31 23:59:59+00:00",
     }
 
@@ -354,14 +354,14 @@ def test_a_plan_says_who_is_early_late_or_too_many(starter: Command, place: Path
 
     assert run.stdout.splitlines()[:5] == [
         (
-            "refused    red/early  E140 handed in at 2026-03-01 08:59:59+09:00, "
+            "refused    red/early  E140 submitted at 2026-03-01 08:59:59+09:00, "
             "before the competition opened at 2026-03-01 09:00:00+09:00"
         ),
         "evaluate   red/first",
         "evaluate   red/second",
         "refused    red/third  E141 more than 2 entries in the competition",
         (
-            "refused    red/late  E140 handed in at 2026-04-01 00:00:00+09:00, "
+            "refused    red/late  E140 submitted at 2026-04-01 00:00:00+09:00, "
             "after the competition closed at 2026-03-31 23:59:59+09:00"
         ),
     ]
@@ -510,7 +510,7 @@ def test_each_phase_has_its_entries_its_data_and_its_board(starter: Command) -> 
     }
     assert others.keys() == {"late"}
     assert others["late"].startswith(
-        "E140 handed in at 2026-05-01 12:00:00+09:00, after phase practice closed"
+        "E140 submitted at 2026-05-01 12:00:00+09:00, after phase practice closed"
     )
     board, others = ranked(starter, "--phase", "final", "--no-reveal")
     assert board["dataset"] == "final 1"

@@ -80,6 +80,7 @@ def bundle(easy_dataset: Dataset, reference: Reference, tmp_path_factory: pytest
     rules = (
         f'name = "Colours"\ndataset = "{easy_dataset.root}"\nisolation = "none"\n{crowd.LIMITS}\n'
         "[leaderboard]\nmax_per_day = 3\n"
+        "[calendar]\nopens = 2026-01-01T00:00:00\nreveal = 2026-01-02T00:00:00\n"
     )
     (place / "competition.toml").write_text(rules, encoding="utf-8")
     command = [sys.executable, "-m", "starter", "bundle", "github", "--out", "contest"]
@@ -173,7 +174,7 @@ def pull_request(folder: Path, files: Mapping[str, str | None]) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
     git(folder, "add", "--all", "--force")
-    git(folder, "commit", "--quiet", "--message", "Hand in")
+    git(folder, "commit", "--quiet", "--message", "Submit")
     git(folder, "checkout", "--quiet", "--detach", "main")
     git(folder, "merge", "--quiet", "--no-ff", "--message", "Merge", "handed-in")
 
@@ -214,8 +215,11 @@ def test_the_bundle_holds_the_public_images_and_nothing_of_the_private_ones(
     assert set(read_reference(bundle / "baseline").macro_f1_by_usage) == {"Public"}
 
 
-def test_the_rules_of_the_leaderboard_are_kept(bundle: Path) -> None:
-    assert "max_per_day = 3" in (bundle / "competition.toml").read_text(encoding="utf-8")
+def test_the_rules_of_entries_are_kept_and_the_board_stays_public(bundle: Path) -> None:
+    rules = (bundle / "competition.toml").read_text(encoding="utf-8")
+    assert "max_per_day = 3" in rules
+    assert 'opens = "2026-01-01T00:00:00Z"' in rules
+    assert "reveal" not in rules
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)
@@ -325,7 +329,7 @@ def test_a_file_that_github_refuses_is_found_before_it_is_pushed(
         (
             "red",
             {f"submissions/red/net{i}.py": "x" for i in range(6)},
-            "It changes 6 entries. Hand in at most 5",
+            "It changes 6 entries. Submit at most 5",
         ),
     ],
 )

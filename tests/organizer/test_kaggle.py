@@ -286,7 +286,7 @@ def test_rules_are_written_as_they_were_read(own: Path, starter: Command) -> Non
 
 
 def predicted(own: Path, starter: Command) -> Any:
-    """Return what a participant hands in: the table that `starter predict` writes."""
+    """Return what a participant submits: the table that `starter predict` writes."""
     starter("bundle", "kaggle", "--out", "kaggle")
     public = own / "kaggle" / "participants"
     (own / "net.py").write_text(GOOD, encoding="utf-8")

@@ -89,7 +89,7 @@ def serving(bundle: Path, place: Path, **variables: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def page(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """A page that everybody may hand in to, as often as they like."""
+    """A page that everybody may submit to, as often as they like."""
     place = tmp_path_factory.mktemp("place")
     with serving(bundle, place, MOST_MB="1", MOST_PER_HOUR="1000") as address:
         yield address, place
@@ -203,7 +203,7 @@ def test_an_entry_is_never_replaced(page: tuple[str, Path]) -> None:
     [
         ("../net.zip", 400),
         ("%2e%2e/net.zip", 400),
-        ("red/..%2f..%2fnet.zip", 404),
+        ("red/..%2f..%2fnet.zip", 405),
         ("red/.hidden.zip", 400),
         ("red/net.py", 400),
         ("red/net", 400),
@@ -308,7 +308,7 @@ def test_what_is_handed_in_is_evaluated_and_shown(bundle: Path, tmp_path: Path) 
 
     assert "red" in board
     assert "watching" in log.read_text()
-    assert "ended: 1 evaluated, none waits" in log.read_text()
+    assert "stopped: 1 evaluated, none waiting" in log.read_text()
     assert process.returncode == 0
 
 

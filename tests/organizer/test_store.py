@@ -396,7 +396,7 @@ def test_a_database_that_goes_away_is_told_and_comes_back_whole(
 
 
 def test_one_teams_rank_takes_one_look_and_no_walk_over_the_results(store: Store, context: int) -> None:
-    """The standings are one row for each team, whatever it has handed in."""
+    """The standings are one row for each team, whatever it has submitted."""
     for i in range(50):
         store.add(context, [entry(f"team {i % 5}", f"e{i}", hours=i)])
         store.put(context, record(f"e{i}", 5_000_000 - i), None)

@@ -201,7 +201,7 @@ def test_an_end_gives_up_what_takes_long_and_the_next_watch_goes_on(
     began = time.monotonic()
     assert watcher.end() == 0
     assert time.monotonic() - began < 45
-    assert "ended: 1 evaluated, 1 without a result" in watcher.said
+    assert "stopped: 1 evaluated, 1 without a result" in watcher.said
     before = stored(place, easy_dataset)
     assert before.keys() == {"quick"}
     assert not [path for path in (place / "public").iterdir() if path.name != "site"]

@@ -324,7 +324,7 @@ def test_a_step_is_the_best_of_those_that_clamp_more_or_less() -> None:
 
 def test_a_network_without_a_layer_to_quantize_is_told_so(original: Original) -> None:
     original.model = quantized(original, 8).model
-    with pytest.raises(UsageError, match=r"U503 .*no convolution and no linear layer"):
+    with pytest.raises(UsageError, match=r"U503 .*no convolution or linear layer"):
         quantized(original, 8)
 
 

@@ -105,7 +105,7 @@ def _check_together(watch: bool, html: bool, dry_run: bool, limit: bool, json: b
     given = {"--dry-run": dry_run, "--limit": limit, "--json": json}
     if watch and any(given.values()):
         names = ", ".join(name for name, is_given in given.items() if is_given)
-        raise typer.BadParameter(f"--watch goes on until it is ended, so it does not take {names}")
+        raise typer.BadParameter(f"--watch runs until it is stopped, so it cannot take {names}")
 
 
 def _evaluate(

@@ -74,7 +74,7 @@ def watch_entries(  # noqa: PLR0913, PLR0917 - what the command was told
     evaluated = 0
     ended = _Termination()
     with ended.heard(), held(kept.url, "starter batch --watch") as check:
-        print_line(err, f"watching {where}{f'; site: {site}' if site else ''}; end it with Ctrl-C or SIGTERM")
+        print_line(err, f"watching {where}{f'; site: {site}' if site else ''}; stop with Ctrl-C or SIGTERM")
         while True:
             arrivals = Arrivals(paths, index, every=every, zone=contest.rules.calendar.timezone)
             ending = partial(_ending, ended, contest.rules, may_change=following is not None)
@@ -84,8 +84,8 @@ def watch_entries(  # noqa: PLR0913, PLR0917 - what the command was told
                 break
             contest = following()
             print_line(err, f"{contest.rules.calendar.title} has begun")
-    left = f"{watch.waiting} without a result; the same command goes on with them"
-    print_line(out, f"ended: {evaluated} evaluated, {left if watch.waiting else 'none waits'}")
+    left = f"{watch.waiting} without a result; run the same command to resume"
+    print_line(out, f"stopped: {evaluated} evaluated, {left if watch.waiting else 'none waiting'}")
     return EXIT_OK
 
 
@@ -119,7 +119,7 @@ def _ending(ended: "_Termination", rules: "CompetitionFile", *, may_change: bool
     if ended.is_asked:
         return Ending.NOW
     now = datetime.now(UTC)
-    is_over = may_change and rules.phase not in {rules.phase_at(now), rules.phase_at(now - _GRACE)}
+    is_over = may_change and rules.phase not in (rules.phase_at(now), rules.phase_at(now - _GRACE))
     return Ending.WHEN_DONE if is_over else Ending.NOT_YET
 
 

@@ -111,9 +111,9 @@ class Calendar(Record):
     def fault(self, at: datetime) -> str:
         """Say why an entry of this time is not taken; nothing where it is."""
         if self.opens is not None and at < self.opens:
-            return f"handed in at {self.shown(at)}, before {self.title} opened at {self.shown(self.opens)}"
+            return f"submitted at {self.shown(at)}, before {self.title} opened at {self.shown(self.opens)}"
         if self.closes is not None and at > self.closes:
-            return f"handed in at {self.shown(at)}, after {self.title} closed at {self.shown(self.closes)}"
+            return f"submitted at {self.shown(at)}, after {self.title} closed at {self.shown(self.closes)}"
         return ""
 
     def is_revealed(self, at: datetime) -> bool:
@@ -135,9 +135,9 @@ class Phase(Calendar):
     baseline: str
     """The folder of its baseline's plugin, with a reference.json that was measured on its data set."""
     max_per_day: int = Field(ge=0)
-    """How many of its entries a team may hand in on one day; 0: any number."""
+    """How many of its entries a team may submit on one day; 0: any number."""
     max_total: int = Field(ge=0)
-    """How many of its entries a team may hand in altogether; 0: any number."""
+    """How many of its entries a team may submit altogether; 0: any number."""
 
     @property
     def title(self) -> str:

@@ -47,7 +47,7 @@ class Kind(StrEnum):
     BEFORE = "before"
     """An entry or a result was there when the trail began."""
     ENTRY = "entry"
-    """An entry was handed in, or what was decided about it has changed."""
+    """An entry was submitted, or what was decided about it has changed."""
     RESULT = "result"
     """A result was stored."""
     REJUDGE = "rejudge"

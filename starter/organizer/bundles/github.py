@@ -1,4 +1,4 @@
-"""Write a GitHub repository in which a pull request hands in entries and gets their score as a comment.
+"""Write a GitHub repository in which a pull request submits entries and gets their score as a comment.
 
 The repository is public: it holds the Public images only. docs/github.md says what to set there.
 """

@@ -40,7 +40,7 @@ class LeaderboardRow(Record):
     name: str
     """The entry's name."""
     submitted_at: datetime | None
-    """When it was handed in, UTC."""
+    """When it was submitted, UTC."""
     entries: int = 1
     """How many entries the team has."""
     score: float | None = None

@@ -283,7 +283,7 @@ class Standings:
         # Of each entry the latest result is the last.
         for entry in self._ranking.own(self._store.stale(self.context)):
             if (entry.team, entry.name) in current:
-                continue  # its team has handed in another content since
+                continue  # its team has submitted another content since
             changed = contexts[entry.context].changed(self._holds_under)
             reason = f"evaluated under another {', '.join(changed)}"
             stale[entry.team, entry.name] = row_of(

@@ -28,7 +28,7 @@ class Acts:
         self._places = places
 
     def disqualify(self, team: str, name: str, reason: str) -> int:
-        """Take an entry's place away, whatever it scored; return how many contents it was handed in with.
+        """Take an entry's place away, whatever it scored; return how many contents it was submitted with.
 
         Raises:
             UsageError: U470, there is no such entry.
@@ -65,7 +65,7 @@ class Acts:
     def merge(self, team: str, into: str, reason: str) -> int:
         """Make a team's entries another team's; return how many.
 
-        Of two entries with one name and content, the one that was handed in first stays.
+        Of two entries with one name and content, the one that was submitted first stays.
 
         Raises:
             UsageError: U470, one of the teams is not there; U473, both are the same.

@@ -10,7 +10,7 @@ from starter.evaluation.scoring import RankKey
 
 @dataclass(frozen=True)
 class Entry:
-    """One submission of one team, as it was handed in."""
+    """One submission of one team, as it was submitted."""
 
     team: str
     """Whose."""

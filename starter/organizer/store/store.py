@@ -248,7 +248,7 @@ class Store:
         return found
 
     def duplicates(self) -> dict[str, list[tuple[str, str]]]:
-        """Return the submissions that were handed in more than once: (team, name), by time."""
+        """Return the submissions that were submitted more than once: (team, name), by time."""
         several = sa.select(entries.c.submission).group_by(entries.c.submission)
         several = several.having(sa.func.count() > 1)
         found: dict[str, list[tuple[str, str]]] = {}

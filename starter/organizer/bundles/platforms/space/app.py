@@ -1,4 +1,4 @@
-"""The page of a competition: hand in a zip, see the board.
+"""The page of a competition: submit a zip, see the board.
 
 This process receives files and serves pages. It opens no zip, and no code of a participant runs in it:
 `starter batch` reads the entries in a process of its own (run.sh). A zip gets its name when all
@@ -35,7 +35,7 @@ TOKENS = dict(line.split(maxsplit=1) for line in os.environ.get("TEAMS", "").spl
 SECONDS = 300
 """How long one zip may take to arrive."""
 
-recent: dict[str, deque[float]] = defaultdict(deque)
+recent: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=10 * PER_HOUR))
 """When each team, and all together (""), handed something in during the last hour."""
 
 SCRIPT = """
@@ -61,9 +61,9 @@ iframe { width: 100%; height: 60rem; border: 1px solid #8888 }
 """
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
 <meta name="viewport" content="width=device-width"><title>{name}</title><style>{style}</style><h1>{name}</h1>
-<p>Pack your entry with <code>starter pack submissions/NAME</code>, and hand in the zip.</p>
+<p>Pack your entry with <code>starter pack submissions/NAME</code>, and submit the zip.</p>
 <form><label>Team <input name="team" required maxlength="64"></label>{token}
-<label>Zip <input name="file" type="file" accept=".zip" required></label><button>Hand in</button></form>
+<label>Zip <input name="file" type="file" accept=".zip" required></label><button>Submit</button></form>
 <output aria-live="polite"></output><h2>Board</h2>{board}<script>{script}</script></html>"""
 
 
@@ -116,7 +116,7 @@ def check(team: str, file: str, token: str) -> None:
     """Refuse a zip before it arrives. The kit's rule for names lets none lead out of its folder."""
     name = file.removesuffix(".zip")
     if name == file:
-        raise HTTPException(400, "Hand in a zip: starter pack submissions/NAME")
+        raise HTTPException(400, "Submit a zip: starter pack submissions/NAME")
     for what, text in (("team", team), ("file", name)):
         if fault := entry_fault(text):
             raise HTTPException(400, f"The name of the {what} cannot be used: {fault}")
@@ -124,7 +124,7 @@ def check(team: str, file: str, token: str) -> None:
         raise HTTPException(403, "This is not the token of this team.")
     if (ENTRIES / team / file).exists():
         raise HTTPException(409, f"{team} has an entry {name} already: give this one another name.")
-    if too_often(team) or too_often("", 10):
+    if too_often(team):
         raise HTTPException(429, f"More than {PER_HOUR} zips in an hour: hand it in later.")
     if sum(path.stat().st_size for path in ENTRIES.glob("*/*.zip")) + MOST > MOST_TOTAL:
         raise HTTPException(507, "The disk of this page is full: tell the organizer.")
@@ -146,14 +146,15 @@ async def written(request: Request, partial: Path) -> int:
     return size
 
 
-def too_often(who: str, times: int = 1) -> bool:
-    """Say whether somebody has handed in as often as they may within an hour; if not, count this time."""
-    now, seen = time.monotonic(), recent[who]
-    while seen and seen[0] < now - 3600:
-        seen.popleft()
-    if len(seen) >= PER_HOUR * times:
-        return True
-    seen.append(now)
+def too_often(team: str) -> bool:
+    """Say whether a team, or all together, may submit nothing more in this hour; if they may, count it."""
+    now, limits = time.monotonic(), {team: PER_HOUR, "": 10 * PER_HOUR}
+    for who, most in limits.items():
+        lately = [then for then in recent.get(who, ()) if then > now - 3600]
+        if len(lately) >= most:
+            return True
+    for who in limits:
+        recent[who].append(now)
     return False
 
 

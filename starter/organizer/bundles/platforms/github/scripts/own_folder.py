@@ -1,4 +1,4 @@
-"""See that a pull request changes nothing but its own team's folder, and list the entries that it hands in.
+"""See that a pull request changes nothing but its own team's folder, and list the entries that it submits.
 
     git diff --name-only --no-renames -z HEAD^1 HEAD | python own_folder.py AUTHOR teams.csv
 
@@ -45,11 +45,11 @@ def refusal(paths: Sequence[str], author: str, teams: str) -> str:
     team, members = names[0], _members(teams, names[0])
     if author.casefold() not in members:
         return (
-            f"The folder {FOLDER}/{team}/ does not belong to {author}. Hand in under {FOLDER}/{author}/, "
+            f"The folder {FOLDER}/{team}/ does not belong to {author}. Submit under {FOLDER}/{author}/, "
             f"or ask the organizer for a line in teams.csv: {team},{author}"
         )
     if len(entry_names(paths)) > MOST_ENTRIES:
-        return f"It changes {len(entry_names(paths))} entries. Hand in at most {MOST_ENTRIES} at once."
+        return f"It changes {len(entry_names(paths))} entries. Submit at most {MOST_ENTRIES} at once."
     return ""
 
 
