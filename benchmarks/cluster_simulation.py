@@ -3,12 +3,11 @@
 It follows each entry through the queue, a worker and the driver (organizer/cluster/driver.py): a worker has
 at most two entries in hand, the driver judges and stores one result after another, a lost node gives its
 entries back, and an entry that three nodes were lost with is given up. Durations are drawn from recorded
-ones: a store's, or a file's with one number of seconds a line; without either, from recorded_seconds.txt,
-which --check has written. Nodes, prices and losses are made up.
+ones: a store's, or a file's with one number of seconds a line. Nodes, prices and losses are made up.
 
-    python benchmarks/cluster_simulation.py --nodes 64 --workers 16 --price 0.8 --lost-hours 20
-    python benchmarks/cluster_simulation.py --durations sqlite:///results.sqlite
-    python benchmarks/cluster_simulation.py --check             200 tiny entries here, beside the simulation
+    python benchmarks/cluster_simulation.py --check --keep seconds.txt      200 tiny entries, here and simulated
+    python benchmarks/cluster_simulation.py --durations seconds.txt --nodes 64 --workers 16 --lost-hours 20
+    python benchmarks/cluster_simulation.py --durations sqlite:///results.sqlite --price 0.8
 
 The check evaluates 40 entries, simulates 200 from what it has seen, evaluates 200, and compares.
 """
@@ -32,7 +31,6 @@ from starter.data.dataset import Dataset, open_dataset
 from starter.data.writer import Description, Item, write_dataset
 from starter.organizer.store.store import Store
 
-RECORDED = Path(__file__).with_name("recorded_seconds.txt")
 GIVEN_UP = 3
 """An entry that this many nodes were lost with has no verdict: organizer/batch.py."""
 HOUR = 3600.0
@@ -325,7 +323,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--entries", type=int, default=1_000_000)
-    parser.add_argument("--durations", default=str(RECORDED), help="a store's URL or a file of seconds")
+    parser.add_argument("--durations", help="a store's URL or a file of seconds")
     parser.add_argument("--nodes", type=int, default=64)
     parser.add_argument("--workers", type=int, default=16, help="of each node")
     parser.add_argument("--price", type=float, default=0.8, help="of a node for an hour")
@@ -343,6 +341,8 @@ def main() -> None:
     if arguments.check:
         check(arguments.check, arguments.isolation, arguments.keep)
         return
+    if arguments.durations is None:
+        parser.error("--durations or --check: what do entries take?")
     rng = np.random.default_rng(arguments.seed)
     known = recorded(arguments.durations)
     cluster = Cluster(

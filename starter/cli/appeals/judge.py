@@ -15,8 +15,6 @@ from starter.cli.common import (
     RulesOption,
     StoreOption,
     err,
-    in_force,
-    open_data,
     out,
     progress,
     store_url,
@@ -25,6 +23,7 @@ from starter.cli.common import (
 from starter.cli.exits import EXIT_HOST, EXIT_OK
 from starter.cli.organize.batch_options import Engine
 from starter.cli.organize.batch_output import Results
+from starter.cli.organize.env import AnyEnvironmentOption, in_environment
 from starter.cli.organize.phases import PhaseOption
 from starter.cli.organize.workers import Contest, Engines
 from starter.contract.competition import load_competition
@@ -57,27 +56,25 @@ def rejudge(  # noqa: PLR0913, PLR0917 - the command's options, one to one
     data: DataOption = None,
     competition: RulesOption = None,
     isolation: IsolationOption = None,
+    any_environment: AnyEnvironmentOption = False,
     json_to: JsonOption = None,
 ) -> int:
     """Evaluate chosen entries again, with a reason; the old results are kept."""
-    from starter.evaluation.evaluate import read_reference
     from starter.organizer.appeals.again import planned_again
     from starter.organizer.batch import Batch
     from starter.organizer.store.holding import held
     from starter.organizer.store.store import Store
 
     rules = load_competition(competition).in_phase(phase)
-    reference = read_reference(rules.path(rules.baseline))
-    rules = in_force(rules, reference)
-    contest = Contest(rules, open_data(data, rules), reference)
+    contest = Contest.of(in_environment(rules, any_environment=any_environment), data)
     engines = Engines(Engine.LOCAL, jobs, isolation, _CACHE_MB, "auto", 1, 0)
-    with Store(store_url(store, rules)) as kept, held(kept.url, "starter rejudge"):
+    with Store(store_url(store, contest.rules)) as kept, held(kept.url, "starter rejudge"):
         context = kept.context_id(contest.holds_under), contest.holds_under
-        plan = planned_again(kept, entries, rules)
+        plan = planned_again(kept, entries, contest.rules)
         before = {item.submission: kept.history(item.submission)[:1] for item in plan}
         with progress("judging again", estimate=True) as tick:
             results = Results(tick)
-            batch = Batch(plan, kept, context, rules, reason=reason, on_result=results.add)
+            batch = Batch(plan, kept, context, contest.rules, reason=reason, on_result=results.add)
             end = batch.run(engines.workers(contest, len(plan)))
         number, head = kept.head()
     records = results.records
