@@ -5,7 +5,7 @@ at most two entries in hand, the driver judges and stores one result after anoth
 entries back, and an entry that three nodes were lost with is given up. Durations are drawn from recorded
 ones: a store's, or a file's with one number of seconds a line. Nodes, prices and losses are made up.
 
-    python benchmarks/cluster_simulation.py --check --keep seconds.txt      200 tiny entries, here and simulated
+    python benchmarks/cluster_simulation.py --check --keep seconds.txt     200 tiny entries, run and simulated
     python benchmarks/cluster_simulation.py --durations seconds.txt --nodes 64 --workers 16 --lost-hours 20
     python benchmarks/cluster_simulation.py --durations sqlite:///results.sqlite --price 0.8
 
