@@ -328,7 +328,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=16, help="of each node")
     parser.add_argument("--price", type=float, default=0.8, help="of a node for an hour")
     parser.add_argument("--start", type=float, default=8.0, help="seconds until a worker takes an entry")
-    parser.add_argument("--driver-ms", type=float, default=11.0, help="what the driver takes for a result")
+    parser.add_argument("--driver-ms", type=float, default=9.0, help="what the driver takes for a result")
     parser.add_argument("--lost-hours", type=float, default=0.0, help="mean hours until a node is lost")
     parser.add_argument("--over-hours", type=float, default=0.0, help="entries come evenly over these hours")
     parser.add_argument("--seed", type=int, default=0)
