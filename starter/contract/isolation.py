@@ -54,6 +54,7 @@ TRUST = {
     "search": Trust.OWN,
     "predict": Trust.OWN,
     "batch": Trust.STRANGERS,
+    "rejudge": Trust.STRANGERS,
 }
 """Every command that runs plugins."""
 

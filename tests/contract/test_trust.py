@@ -143,7 +143,7 @@ def test_the_doctor_says_what_each_side_gets_there(unruled: Path) -> None:
     said = " ".join(run.stdout.split())
     assert run.returncode == 0
     assert "ok your own code runs at isolation none (score, validate," in said
-    assert "no strangers' code needs isolation lockdown (batch)" in said
+    assert "no strangers' code needs isolation lockdown (batch, rejudge)" in said
 
 
 @pytest.mark.usefixtures("unruled")
