@@ -19,14 +19,11 @@ if TYPE_CHECKING:
     from starter.organizer.store.store import Store
 
 entry_app = typer.Typer(
-    name="entry",
     help="Disqualify and reinstate entries, and show what became of one.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-team_app = typer.Typer(
-    name="team", help="Rename and merge teams.", no_args_is_help=True, rich_markup_mode=None
-)
+team_app = typer.Typer(help="Rename and merge teams.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def given_reason(text: str) -> str:
