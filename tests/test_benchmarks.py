@@ -127,7 +127,7 @@ def test_busy_says_which_targets_are_met(capsys: pytest.CaptureFixture[str]) -> 
 def simulated(seconds: list[float], **cluster: float) -> cluster_simulation.Outcome:
     """Simulate entries that are all there at the start, on one node of two workers unless told otherwise."""
     made = cluster_simulation.Cluster(
-        **{"nodes": 1, "workers": 2, "start": 0.0, "driver": 0.0, "ahead": 1} | cluster  # type: ignore[arg-type]
+        **{"nodes": 1, "workers": 2, "start": 0.0, "driver": 0.0, "ahead": 1} | cluster
     )
     entries = np.array(seconds)
     rng = np.random.default_rng(0)

@@ -141,7 +141,7 @@ def test_strangers_code_is_not_run_there_nor_yours_where_you_ask_for_more(
                 "no    isolation box: bwrap: ",
                 "no    isolation lockdown: Landlock 3 or newer",
                 "ok    your own code runs at isolation none",
-                "no    strangers' code needs isolation lockdown (batch)",
+                "no    strangers' code needs isolation lockdown (batch, rejudge)",
             ],
         ),
     ],

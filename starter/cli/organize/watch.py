@@ -79,7 +79,9 @@ def watch_entries(  # noqa: PLR0913, PLR0917 - what the command was told
             arrivals = Arrivals(paths, index, every=every, zone=contest.rules.calendar.timezone)
             ending = partial(_ending, ended, contest.rules, may_change=following is not None)
             watch = _watch(contest, kept, arrivals, site, retry, engines.jobs or 1, check, ending)
-            evaluated += watch.run(engines.workers(contest, None)).done
+            workers = engines.workers(contest, None)
+            ended.hear()  # Ray takes the signal for itself
+            evaluated += watch.run(workers).done
             if ended.is_asked or following is None:
                 break
             contest = following()
@@ -132,10 +134,15 @@ class _Termination:
     def _ask(self, _: int, __: FrameType | None) -> None:
         self.is_asked = True
 
+    def hear(self) -> None:
+        """Hear the signal, which then ends nothing by itself."""
+        signal.signal(signal.SIGTERM, self._ask)
+
     @contextlib.contextmanager
     def heard(self) -> Iterator[None]:
-        """Hear the signal, which then ends nothing by itself."""
-        before = signal.signal(signal.SIGTERM, self._ask)
+        """Hear the signal for as long as the context lasts."""
+        before = signal.getsignal(signal.SIGTERM)
+        self.hear()
         try:
             yield
         finally:

@@ -103,7 +103,7 @@ def _index(board: Board, linked: set[str], queue: Queue | None) -> str:
         ("tie group", "more"),
         *([] if revealed else [("ahead", "more")]),
         ("MACs", ""),
-        ("of baseline", "more"),
+        ("cost term" if board.rules.preset in {"ntire", "budget"} else "of baseline", "more"),
         ("macro F1", ""),
         *([("worst group", "more")] if board.grouped_by else []),
         ("branch", "extra t"),
