@@ -286,7 +286,7 @@ def test_the_command_writes_both_files_and_replaces_them_only_by_force(
         ([], "--onnx FILE"),
         (["--onnx", "x", "--pt2", "x"], "the same file"),
         (["--onnx", "x", "--batch", "0"], "a number from 1"),
-        (["--onnx", "x", "--batch", "many"], "dynamic, or a number"),
+        (["--onnx", "x", "--batch", "many"], "dynamic or a number"),
     ],
 )
 def test_a_contradiction_is_refused_before_anything_runs(
