@@ -304,6 +304,7 @@ def test_a_plain_run_prints_every_term_of_the_score_and_writes_the_same_as_json(
     assert (written["name"], written["macs"], written["official"]) == ("plain", 201, False)
 
 
+@pytest.mark.slow
 def test_an_entry_over_the_budget_is_told_by_how_much_and_costs_are_weighed(competition: Path) -> None:
     plugin = competition / "dear.py"
     plugin.write_text(GOOD, encoding="utf-8")

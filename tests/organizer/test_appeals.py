@@ -97,6 +97,7 @@ def shown(place: Path) -> tuple[list[str], dict[str, str]]:
     return ranked, {f"{row.team}/{row.name}": row.reason for row in found.others}
 
 
+@pytest.mark.slow
 def test_an_entry_is_judged_again_and_its_old_result_is_kept(starter: Command, board: Path) -> None:
     run = starter("rejudge", "red/first", "--reason", "red has appealed", "--isolation", "none")
     assert re.fullmatch(r"first  score (\S+) -> score \1\n", run.stdout)
@@ -172,6 +173,7 @@ def test_what_differs_between_two_results_is_told_by_its_cause(starter: Command,
     assert "U404" in starter("diff", "none.json", "net.json", expected=2).stderr
 
 
+@pytest.mark.slow
 def test_a_disqualified_entry_is_shown_with_the_reason(starter: Command, board: Path) -> None:
     before, _ = shown(board)
     assert {name.split("/")[0] for name in before} == {"red", "blue"}
@@ -194,6 +196,7 @@ def test_a_disqualified_entry_is_shown_with_the_reason(starter: Command, board: 
     assert shown(board)[0] == before
 
 
+@pytest.mark.slow
 def test_a_renamed_team_keeps_its_place_and_its_folder(starter: Command, board: Path) -> None:
     before, _ = shown(board)
     starter("team", "rename", "red", "crimson", "--reason", "a trademark")

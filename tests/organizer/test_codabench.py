@@ -135,6 +135,7 @@ def test_a_score_of_ranks_is_refused_and_other_formulas_stand_on_the_page(
             assert formula in archive.read("pages/evaluation.md").decode()
 
 
+@pytest.mark.slow
 def test_the_steps_give_the_kits_own_score_and_a_report_that_is_verified(
     unpacked: Competition, own: Path, starter: Command, tmp_path: Path
 ) -> None:
@@ -190,6 +191,7 @@ def refusal(middle: Path, unpacked: Competition, tmp_path: Path, usage: Usage = 
     return Code(caught.value.problems[0].code)
 
 
+@pytest.mark.slow
 def test_nothing_that_is_said_beside_the_graph_counts(
     unpacked: Competition, own: Path, starter: Command, tmp_path: Path
 ) -> None:
@@ -261,6 +263,7 @@ def test_a_zip_of_something_else_is_refused(unpacked: Competition, tmp_path: Pat
     assert caught.value.problems[0].code == Code.ARCHIVE_LAYOUT
 
 
+@pytest.mark.slow
 def test_below_the_floor_stands_behind_all_and_over_the_budget_has_no_score(
     unpacked: Competition, own: Path, starter: Command, tmp_path: Path
 ) -> None:
@@ -276,6 +279,7 @@ def test_below_the_floor_stands_behind_all_and_over_the_budget_has_no_score(
     assert refusal(middle, unpacked, tmp_path) is Code.OVER_BUDGET
 
 
+@pytest.mark.slow
 def test_predictions_are_withheld_where_the_rules_say_so(own: Path, starter: Command, tmp_path: Path) -> None:
     with (own / "competition.toml").open("a") as file:
         file.write("[leaderboard]\nwithhold_predictions = true\nmax_per_day = 3\nmax_total = 40\n")

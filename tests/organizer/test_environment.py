@@ -145,6 +145,7 @@ def test_without_a_list_whatever_is_installed_can_be_imported(starter: Command, 
     assert [p["code"] for p in found["absent"]] == [Code.IMPORT_FAILED]
 
 
+@pytest.mark.slow
 def test_a_batch_refuses_another_environment_unless_any_will_do(starter: Command, place: Path) -> None:
     allow(place, 'packages = ["hypothesis<1", "no-such-package", "numpy>=1; python_version < \'3\'"]')
     write_plugins(place, net="import hypothesis")
@@ -168,6 +169,7 @@ def test_a_batch_refuses_another_environment_unless_any_will_do(starter: Command
     assert {"python", "torch", "torchvision", "starter", "machine"} <= record["versions"].keys()
 
 
+@pytest.mark.slow
 def test_another_list_leaves_results_as_they_are(starter: Command, place: Path) -> None:
     """No figure depends on it; an entry that it has refused is tried again on demand."""
     write_plugins(place, net="", other="import hypothesis")

@@ -259,6 +259,7 @@ def test_what_is_no_number_never_agrees(value: float) -> None:
     assert relative_difference(found, expected) == np.inf
 
 
+@pytest.mark.slow
 def test_the_command_writes_both_files_and_replaces_them_only_by_force(
     starter: Command, write_plugin: Callable[..., Path], tmp_path: Path
 ) -> None:
