@@ -310,7 +310,7 @@ def test_too_many_of_one_day_and_a_bad_name_are_refused_and_the_rest_goes_on(
     assert "3 results: 2 ok, 1 invalid" in run.stdout
     board = json.loads(starter("leaderboard", "--json", "-").stdout)
     reasons = {(row["team"], row["name"]): row["reason"] for row in board["others"]}
-    assert reasons["red", "three"] == "more than 2 entries on 2023-11-15"
+    assert reasons["red", "three"] == "E141 more than 2 entries on 2023-11-15 (UTC)"
     assert reasons["blue", "a bad name!"].startswith("E108")
 
 
