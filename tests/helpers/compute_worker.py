@@ -196,7 +196,9 @@ def container(command: str, mounts: dict[Path, str], root: Path) -> subprocess.C
     environment = {
         path for path in (sys.prefix, sys.base_prefix, str(PACKAGE)) if not path.startswith("/usr/")
     }
+    own_tmp = shlex.quote(f"{root}/tmp")  # before what is bound, which may lie in /tmp
     lines = ["set -e", "mount --make-rprivate /"]
+    lines.append(f"mkdir -p {own_tmp} && mount -t tmpfs -o mode=1777 tmpfs {own_tmp}")
 
     def bind(source: str, target: str, options: str = "") -> None:
         there = shlex.quote(f"{root}{target}")
@@ -222,9 +224,9 @@ def container(command: str, mounts: dict[Path, str], root: Path) -> subprocess.C
         bind(str(source.resolve()), target)
     quoted = shlex.quote(str(root))
     lines += [
-        f"cd {quoted} && mkdir -p proc tmp root opt",
+        f"cd {quoted} && mkdir -p proc root opt",
         "mkdir dev/shm && mount -t proc proc proc",
-        "mount -t tmpfs -o mode=1777 tmpfs tmp && mount -t tmpfs -o mode=1777 tmpfs dev/shm",
+        "mount -t tmpfs -o mode=1777 tmpfs dev/shm",
         f"cp {shlex.quote(str(WEAKEN))} opt/weaker_host.py",
     ]
     variables = {
