@@ -196,7 +196,7 @@ def container(command: str, mounts: dict[Path, str], root: Path) -> subprocess.C
     environment = {
         path for path in (sys.prefix, sys.base_prefix, str(PACKAGE)) if not path.startswith("/usr/")
     }
-    own_tmp = shlex.quote(f"{root}/tmp")  # before what is bound, which may lie in /tmp
+    own_tmp = shlex.quote(str(root / "tmp"))  # before what is bound, which may lie below the machine's
     lines = ["set -e", "mount --make-rprivate /"]
     lines.append(f"mkdir -p {own_tmp} && mount -t tmpfs -o mode=1777 tmpfs {own_tmp}")
 

@@ -324,7 +324,8 @@ SPY = """
 import os
 import pathlib
 found = [str(p) for place in ("/app", "/tmp", "/root", "/opt") for p in pathlib.Path(place).rglob("*")
-         if p.name in {"solution.csv", "test.csv", "images.zip", "images", "reference.json"}]
+         if p.name in {"solution.csv", "test.csv", "images.zip", "images", "reference.json"}
+         and "site-packages" not in p.parts]
 print("secrets", found, "folders", sorted(os.listdir("/app")))
 pathlib.Path("/app/output/scores.json").write_text('{"score": -9}')
 """
