@@ -1,5 +1,6 @@
 """`starter bundle ...`: a competition as a platform takes it."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,7 @@ from starter.report.terminal import print_line
 if TYPE_CHECKING:
     from starter.contract.competition import CompetitionFile
     from starter.contract.results import Reference
+    from starter.data.dataset import Dataset
 
 _DAYS = 30
 """How long the first phase lasts by default; the help of --end says so."""
@@ -50,10 +52,7 @@ def kaggle(
     """Write the metric, solution and files of a Kaggle competition."""
     from starter.organizer.bundles.kaggle import write
 
-    rules, reference = _of_phase(competition, phase)
-    written = write(target, rules, open_data(data, rules), reference)
-    for name, what in written.items():
-        print_line(out, f"{target / name}  {what}")
+    _write_folder(write, target, data, competition, phase)
     print_line(
         err, "next: docs/kaggle.md says what to set on Kaggle, and why the last word is `starter batch`"
     )
@@ -104,9 +103,7 @@ def github(
     """Write a GitHub repository that evaluates pull requests and publishes the board."""
     from starter.organizer.bundles.github import write
 
-    rules, reference = _of_phase(competition, phase)
-    for name, what in write(target, rules, open_data(data, rules), reference).items():
-        print_line(out, f"{target / name}  {what}")
+    _write_folder(write, target, data, competition, phase)
     print_line(err, f"next: cd {typed(target)} && starter baseline check")
     print_line(err, "then: docs/github.md says how to publish it, and how the Private part is evaluated")
 
@@ -121,8 +118,19 @@ def space(
     """Write a Hugging Face Space that takes zips and shows the board."""
     from starter.organizer.bundles.space import write
 
+    _write_folder(write, target, data, competition, phase)
+    print_line(err, f"next: cd {typed(target)} && starter baseline check")
+    print_line(err, "then: docs/space.md says how to publish it, and how the Private part is evaluated")
+
+
+def _write_folder(
+    write: "Callable[[Path, CompetitionFile, Dataset, Reference], dict[str, str]]",
+    target: Path,
+    data: Path | None,
+    competition: Path | None,
+    phase: str | None,
+) -> None:
+    """Write a bundle that is a folder, and say what is in it."""
     rules, reference = _of_phase(competition, phase)
     for name, what in write(target, rules, open_data(data, rules), reference).items():
         print_line(out, f"{target / name}  {what}")
-    print_line(err, f"next: cd {typed(target)} && starter baseline check")
-    print_line(err, "then: docs/space.md says how to publish it, and how the Private part is evaluated")
