@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -557,3 +559,12 @@ def test_a_batch_without_a_phase_is_of_the_last_that_has_opened_and_names_what_i
     assert (board["phase"], board["usage"]) == ("final", "Private")
     assert others["late"].startswith("E140")
     assert others["chosen"] == "evaluated under another data, baseline"
+
+
+def test_a_word_is_no_time_of_a_board(competition: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "starter", "leaderboard", "--at", "tomorrow"],
+        cwd=competition, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 2
+    assert "must be a time such as 2026-03-31T18:00:00" in run.stderr

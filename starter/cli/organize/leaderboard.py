@@ -112,8 +112,15 @@ def leaderboard(  # noqa: PLR0913, PLR0917 - the command's options, one to one
 
 def _moment(text: str | None, rules: "CompetitionFile") -> datetime | None:
     """Return the time of --at; one without an offset is of the competition's zone."""
+    if text is None:
+        return None
     try:
-        return None if text is None else placed(datetime.fromisoformat(text), rules.calendar.timezone)
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        wanted = "must be a time such as 2026-03-31T18:00:00 or 2026-03-31T18:00:00+09:00"
+        raise typer.BadParameter(f"{wanted}, not {text!r}", param_hint="--at") from error
+    try:
+        return placed(at, rules.calendar.timezone)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--at") from error
 
