@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -31,6 +32,9 @@ from starter.data.writer import Description, Item, Split, write_dataset
 from starter.evaluation.baseline import measure, write_reference
 from starter.sandbox.choice import absent
 from starter.sandbox.protocol import Sandbox
+
+# A shell starts what it runs in the background with Ctrl-C switched off, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["databases"]
 
@@ -66,6 +70,9 @@ NEED_BUBBLEWRAP = {
 NEED_PROGRAM = {"own_server", "postgresql", "box", "box as root"}
 """A fixture and values of parameters that start PostgreSQL or bubblewrap."""
 
+UNCHANGED = [name for name in isolations.NAMES if not name.startswith("box")]
+"""Values of parameters: the isolation that a test asks for, which is the same with bubblewrap and without."""
+
 SLOW = "takes long: tox -e test-all"
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -94,8 +101,9 @@ def needs_packages(item: pytest.Item) -> bool:
     parameters = getattr(getattr(item, "callspec", None), "params", {}).values()
     names = {*getattr(item, "fixturenames", ()), *(value for value in parameters if isinstance(value, str))}
     reasons = (mark.kwargs.get("reason", "") for mark in item.iter_markers("skipif"))
+    elsewhere = not names.isdisjoint(UNCHANGED)
     return bool(
-        NEED_BUBBLEWRAP.intersection(item.path.parts)
+        (NEED_BUBBLEWRAP.intersection(item.path.parts) and not elsewhere)
         or NEED_PROGRAM.intersection(names)
         or any("apt install" in reason for reason in reasons)
     )

@@ -18,6 +18,7 @@ import torch
 from conftest import GOOD, drawn_image
 from PIL import Image
 from safetensors.torch import save_file
+from usual import usually
 
 from starter.cli.app import COMMANDS, load
 from starter.contract.errors import CATALOGUE
@@ -227,6 +228,7 @@ def validated(competition: Path, tmp_path_factory: pytest.TempPathFactory) -> Ru
     return starter("validate", *sources, "--json", "-", "--competition", rules, cwd=place)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READ)
 def test_a_checkpoint_is_no_warning_where_it_is_read_or_another_ones(validated: Run, name: str) -> None:
     result = validated.results[name]
@@ -256,6 +258,7 @@ def test_a_method_of_a_models_own_that_raises_is_named_by_its_line(validated: Ru
     assert "1 / 0" in OWN_METHODS[name].splitlines()[number - 1]
 
 
+@pytest.mark.slow
 def test_validate_tries_the_longest_picture_of_the_data_set(competition: Path, tmp_path: Path) -> None:
     """It is none of those that `validate` answers first: `score` would find it alone."""
     picture = io.BytesIO()
@@ -369,6 +372,7 @@ def test_a_stale_baseline_is_refused_with_the_command_that_mends_it(
     assert "starter baseline measure" in run.stderr
 
 
+@pytest.mark.slow
 def test_a_broken_image_is_named_and_nothing_is_scored(competition: Path, tmp_path: Path) -> None:
     root = tmp_path / "broken"
     shutil.copytree(competition, root, ignore=shutil.ignore_patterns("submissions"))
@@ -382,7 +386,7 @@ def test_a_broken_image_is_named_and_nothing_is_scored(competition: Path, tmp_pa
     assert f"data set data: {broken}: image files are missing or cannot be decoded" in run.stderr
 
 
-@pytest.mark.parametrize("command", ["score", pytest.param("train", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("command", usually("score", of=("score", "train")))
 def test_missing_images_are_summed_up_with_the_command_that_lists_them(
     competition: Path, tmp_path: Path, command: str
 ) -> None:
@@ -545,10 +549,7 @@ def children(pid: int) -> set[int]:
 def test_ctrl_c_ends_everything_with_one_line(competition: Path, tmp_path: Path) -> None:
     plugin = tmp_path / "waits.py"
     plugin.write_text(GOOD + "\nwhile True: pass\n", encoding="utf-8")
-    # A shell starts what it runs in the background with Ctrl-C switched off, and children inherit that.
-    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    start = f"{heed}; from starter.cli.app import main; main()"
-    command = [sys.executable, "-c", start, "score", str(plugin)]
+    command = [sys.executable, "-m", "starter", "score", str(plugin)]
     with subprocess.Popen(command, cwd=competition, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 20
         while len(started := children(process.pid)) < 2 and time.monotonic() < deadline:  # worker, runner

@@ -17,6 +17,7 @@ def speed(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_two_submissions_are_faster_than_the_baseline_at_batch_32() -> None:
     """A fifth of its time and a quarter: no load of a machine turns that around."""
     run = speed("submissions/pruned", "submissions/separable", "--json", "-")
@@ -44,6 +45,7 @@ def test_a_plugin_that_fails_is_told_and_has_no_ratio(tmp_path: Path) -> None:
     assert "cannot tell" not in run.stderr
 
 
+@pytest.mark.slow
 def test_a_machine_without_a_gpu_is_at_fault_itself() -> None:
     import torch
 

@@ -37,6 +37,7 @@ def validating(place: Path, plugin: str, temporary: Path) -> subprocess.Popen[st
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_the_next_command_removes_what_a_killed_one_has_left(place: Path) -> None:
     temporary = place / "temporary"

@@ -395,6 +395,7 @@ def test_a_name_in_both_lists_or_in_two_folders_is_refused(folder: Path, tmp_pat
     assert "'종이/사진 1.JPG' is in a training list and in the test list" in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not TRASHNET.is_dir(), reason="the TrashNet sample is not beside the checkout")
 def test_the_authors_split_of_trashnet_is_kept(tmp_path: Path) -> None:
     train_lists = [TRASHNET / f"split-notrash-{part}.txt" for part in ("train", "val")]

@@ -396,6 +396,7 @@ def killed_while_it_runs(runner: Runner, place: Path, times: int) -> threading.T
     return killer
 
 
+@pytest.mark.slow
 def test_a_graph_that_ends_two_runners_is_at_fault_and_one_end_is_no_verdict(
     folder: Path, sandbox: Sandbox, easy_dataset: Dataset
 ) -> None:
@@ -419,6 +420,7 @@ def test_a_graph_that_ends_two_runners_is_at_fault_and_one_end_is_no_verdict(
         assert runner.ask(request) == first
 
 
+@pytest.mark.slow
 def test_an_answer_of_the_runner_that_cannot_be_read_is_the_entrys_fault(
     folder: Path, sandbox: Sandbox, easy_dataset: Dataset
 ) -> None:
@@ -434,6 +436,7 @@ def test_an_answer_of_the_runner_that_cannot_be_read_is_the_entrys_fault(
         assert runner.ask(request) == first
 
 
+@pytest.mark.slow
 def test_the_runner_survives_a_limit(folder: Path, sandbox: Sandbox, easy_dataset: Dataset) -> None:
     """It is the submission's problem; then a new runner answers as before."""
     assert run(folder, GOOD, sandbox).report.problems == ()

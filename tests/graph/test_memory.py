@@ -9,6 +9,7 @@ from peak_memory import build, held_by_the_runner, traced
 from recount import assert_priced_as_run
 from torch import nn
 from tracing import Forward, to_logits, trace_of
+from usual import usually
 
 from starter.graph.costs.macs import count_macs
 from starter.graph.costs.memory import peak_memory_bytes, weight_bytes
@@ -17,16 +18,17 @@ from starter.graph.executor import Program
 from starter.graph.fusion import IN_PLACE, written_in_place
 
 NAMES = ["mobilenet_v2", "shufflenet_v2_x0_5", "resnet18", "densenet121", "squeezenet1_1", "swin_t"]
-FEW = ["resnet18", "shufflenet_v2_x0_5", "densenet121"]
+PUBLISHED = ["resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5", "squeezenet1_1"]
+LAYERS = [("resnet18", 18), ("resnet50", 50), ("vgg16", 16), ("alexnet", 8)]
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in FEW else pytest.mark.slow) for n in NAMES])
+@pytest.mark.parametrize("name", usually("resnet18", "shufflenet_v2_x0_5", of=NAMES))
 def test_the_peak_is_what_the_runner_holds_to_the_byte(name: str) -> None:
     walk = traced(build(f"torchvision/{name}"), (3, 64, 64))
     assert peak_memory_bytes(walk) - weight_bytes(walk) == held_by_the_runner(walk)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5", "squeezenet1_1"])
+@pytest.mark.parametrize("name", usually("mobilenet_v3_small", of=PUBLISHED))
 def test_params_and_bytes_are_those_that_torchvision_publishes(name: str) -> None:
     weights = torchvision.models.get_model_weights(name).DEFAULT
     model = torchvision.models.get_model(name).eval()
@@ -36,9 +38,7 @@ def test_params_and_bytes_are_those_that_torchvision_publishes(name: str) -> Non
     assert weight_bytes(walk) == 4 * (weights.meta["num_params"] + statistics)
 
 
-@pytest.mark.parametrize(
-    ("name", "layers"), [("resnet18", 18), ("resnet50", 50), ("vgg16", 16), ("alexnet", 8)]
-)
+@pytest.mark.parametrize(("name", "layers"), usually(("alexnet", 8), of=LAYERS))
 def test_the_depth_is_the_number_in_a_networks_name(name: str, layers: int) -> None:
     with torch.device("cpu"):
         model = torchvision.models.get_model(name, num_classes=6).eval()

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 from tracing import Forward, to_logits, trace_of
+from usual import usually
 
 from starter.graph.executor import Program
 from starter.graph.formulas import CostClass
@@ -33,9 +34,6 @@ TORCHVISION = [
     "swin_v2_t",
     "vgg11_bn",
 ]
-
-OF_EACH_KIND = {"efficientnet_b0", "resnet18", "shufflenet_v2_x0_5", "swin_t"}
-"""Depthwise and squeezed, residual, shuffled, attention: they are run always, the others with --all."""
 
 TIMM = [
     "convnextv2_atto",
@@ -87,10 +85,7 @@ def relative_difference(model: nn.Module, images: torch.Tensor, num_classes: int
     return ((program(images) - expected).abs().max() / expected.abs().max()).item()
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[] if name in OF_EACH_KIND else [pytest.mark.slow]) for name in TORCHVISION],
-)
+@pytest.mark.parametrize("name", usually("efficientnet_b0", "shufflenet_v2_x0_5", of=TORCHVISION))
 def test_a_torchvision_model_gives_its_own_logits(name: str) -> None:
     torch.manual_seed(0)
     options = {"init_weights": False} if name == "googlenet" else {}

@@ -479,6 +479,7 @@ def phased(place: Path, final_dataset: Dataset) -> Path:
 INDEX = ("--index", "entries/index.csv")
 
 
+@pytest.mark.slow
 def test_a_phase_needs_a_reference_of_its_own(starter: Command, phased: Path) -> None:
     run = starter("batch", "entries", *INDEX, "--phase", "final", expected=EXIT_USAGE)
     assert "U302" in run.stderr

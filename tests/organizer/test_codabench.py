@@ -210,6 +210,7 @@ def test_nothing_that_is_said_beside_the_graph_counts(
     assert json.loads((output / "scores.json").read_text()) == scored.scores
 
 
+@pytest.mark.slow
 def test_a_forged_hand_over_is_refused_with_its_reason(
     unpacked: Competition, own: Path, starter: Command, tmp_path: Path
 ) -> None:
@@ -380,6 +381,7 @@ def test_the_packaged_baseline_scores_one_on_a_compute_worker(tmp_path: Path) ->
         assert scores["score"] == pytest.approx(1, abs=0.02)  # another processor rounds differently
 
 
+@pytest.mark.slow
 def test_usage_error_of_organizers_is_no_fault_of_participants(
     unpacked: Competition, own: Path, starter: Command, tmp_path: Path
 ) -> None:

@@ -96,6 +96,7 @@ def test_a_wrong_list_of_packages_is_refused(place: Path, line: str, said: str) 
     assert said in found.expected
 
 
+@pytest.mark.slow
 def test_an_import_of_another_package_is_refused_at_every_stage(starter: Command, place: Path) -> None:
     """On import, in the hook and in forward(); installed or not; the message says what is allowed."""
     allow(place, 'packages = ["einops>=0.8"]')
@@ -138,6 +139,7 @@ def test_an_import_of_another_package_is_refused_at_every_stage(starter: Command
         assert (told["code"], told["hint"]) == (Code.IMPORT_FAILED, "Install it: pip install 'einops>=0.8'")
 
 
+@pytest.mark.slow
 def test_without_a_list_whatever_is_installed_can_be_imported(starter: Command, place: Path) -> None:
     folder = write_plugins(place, first="import hypothesis", absent="import no_such_module")
     found = problems_of(starter, place, folder)

@@ -88,6 +88,7 @@ def good_submission(dataset: Dataset, rules: CompetitionFile) -> Any:
     return submission_of(dataset, right, Counts(100, 100, 100, params=9, weight_bytes=40, depth=2), rules)
 
 
+@pytest.mark.slow
 def test_the_metric_is_the_kits_score_on_random_tables(
     kaggle: ModuleType, rules: CompetitionFile, easy_dataset: Dataset, reference: Reference
 ) -> None:
@@ -332,6 +333,7 @@ def test_the_table_names_the_hash_and_the_score_of_what_organizers_evaluate_agai
         assert scores[usage] == pytest.approx(row["score"])
 
 
+@pytest.mark.slow
 def test_predict_says_what_is_wrong_with_a_plugin_and_with_a_folder(
     own: Path, starter: Command, tmp_path: Path
 ) -> None:

@@ -233,6 +233,7 @@ def test_a_kill_loses_nothing_and_the_next_watch_evaluates_what_is_missing(
     assert last.end() == 0
 
 
+@pytest.mark.slow
 def test_a_second_watch_and_a_batch_are_told_who_holds_the_store(
     watching: Callable[..., Watcher], starter: Command, place: Path
 ) -> None:
@@ -265,7 +266,7 @@ def test_ctrl_c_ends_a_watch_as_every_command(watching: Callable[..., Watcher]) 
     [
         (
             ("--watch", "--dry-run", "--limit", "3", "--json", "-"),
-            "does not take --dry-run, --limit, --json",
+            "cannot take --dry-run, --limit, --json",
         ),
         (("--html", "site"), "--html needs --watch"),
     ],

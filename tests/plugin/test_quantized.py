@@ -73,6 +73,7 @@ def answers(model: nn.Module, images: Tensor) -> Tensor:
     return torch.cat([model(image[None]) for image in images])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_trained", [False, True])
 def test_a_converted_program_is_counted_with_its_bits_and_answers_as_it_did(is_trained: bool) -> None:
     model, images = converted(is_trained=is_trained), torch.rand(4, *SHAPE)

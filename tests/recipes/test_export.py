@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from conftest import Command
 from torch import nn
 from tracing import Forward, trace_of
+from usual import usually
 
 from starter import __version__
 from starter.cli import app as cli
@@ -143,7 +144,7 @@ def test_a_graph_that_cannot_take_several_names_the_operator() -> None:
         module_of(walk, batched=True)
 
 
-@pytest.mark.parametrize("path", EXAMPLES)
+@pytest.mark.parametrize("path", usually("submissions/separable", of=EXAMPLES))
 def test_every_packaged_example_answers_the_same_in_onnxruntime_for_any_batch(
     path: str, tmp_path: Path
 ) -> None:
@@ -163,6 +164,7 @@ def test_every_packaged_example_answers_the_same_in_onnxruntime_for_any_batch(
     assert session.get_inputs()[0].shape == ["batch", *counted.images.shape[1:]]
 
 
+@pytest.mark.slow
 def test_the_documents_program_classifies_a_photograph_with_the_file_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +229,7 @@ def test_a_batch_that_would_mix_its_images_is_noticed_by_the_logits(tmp_path: Pa
     assert "logits differ by" in told[0]
 
 
+@pytest.mark.slow
 def test_a_file_that_answers_something_else_is_not_kept(tmp_path: Path) -> None:
     target = tmp_path / "x.onnx"
     target.write_text("what was there before", encoding="utf-8")

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from usual import slow
 
 from starter.contract.errors import Code, ParticipantError, StarterError, UsageError
 from starter.contract.submissions import discover_one
@@ -356,8 +357,8 @@ def teacher(write_plugin: WritePlugin, easy_dataset: Dataset) -> Path:
     return path
 
 
-@pytest.mark.parametrize("views", [0, 2])
-@pytest.mark.parametrize("policy", ["none", "trivialaugment"])
+@pytest.mark.parametrize("views", [slow(0), 2])
+@pytest.mark.parametrize("policy", [slow("none"), "trivialaugment"])
 def test_a_student_learns_from_teachers_alone(
     write_plugin: WritePlugin, easy_dataset: Dataset, teacher: Path, views: int, policy: str
 ) -> None:

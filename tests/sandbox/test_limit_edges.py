@@ -82,6 +82,7 @@ def test_a_scratch_folder_that_is_just_full_passes(each_sandbox: Sandbox, tmp_pa
 MAKES = "[open(f'f{{i}}', 'w').close() for i in range({count})]\nimport time; time.sleep(0.3)\n"
 
 
+@pytest.mark.slow
 def test_the_submissions_own_files_are_no_scratch_files(each_sandbox: Sandbox, tmp_path: Path) -> None:
     folder = tmp_path / "many"
     (folder / "inner").mkdir(parents=True)
@@ -97,6 +98,7 @@ def test_the_submissions_own_files_are_no_scratch_files(each_sandbox: Sandbox, t
     assert verdicts == [[], [(Code.DISK, "at most 100 files", "101 files")]]
 
 
+@pytest.mark.slow
 def test_small_files_of_a_submission_take_no_scratch_space(each_sandbox: Sandbox, tmp_path: Path) -> None:
     """Each takes a page of the box's memory: 900 of them nearly four MiB."""
     folder = tmp_path / "many"
@@ -123,6 +125,7 @@ def test_the_time_to_import_torch_is_nobodys(name: str, tmp_path: Path) -> None:
     assert used["cpu_seconds"] < 1
 
 
+@pytest.mark.slow
 def test_the_time_to_import_torch_is_nobodys_without_isolation(tmp_path: Path) -> None:
     with UnlockedSandbox(serves_many=False) as alone:
         used = submit("import time; time.sleep(0.5); raise ValueError", alone, tmp_path).used

@@ -106,7 +106,8 @@ def test_posix_is_hidden_in_a_child_of_a_child_and_libraries_keep_working(
     ]
 
 
-@pytest.mark.parametrize("switches", [pytest.param((), marks=pytest.mark.slow), ("--smoke",)])
+@pytest.mark.slow
+@pytest.mark.parametrize("switches", [(), ("--smoke",)])
 def test_a_score_is_the_same(
     elsewhere: Command, starter: Command, entry: Path, switches: tuple[str, ...]
 ) -> None:

@@ -53,6 +53,7 @@ def test_a_thousand_threads_end_with_the_limit_named(each_sandbox: LockedSandbox
     assert (found.code, expected) == (Code.THREADS, "at most 256 threads")
 
 
+@pytest.mark.slow
 def test_two_hundred_threads_are_no_harm(each_sandbox: LockedSandbox, tmp_path: Path) -> None:
     text = (
         "import threading, time\n"
@@ -101,6 +102,7 @@ def test_folders_a_thousand_deep_do_not_harm_the_sandbox(each_sandbox: LockedSan
     assert each_sandbox.pid == before
 
 
+@pytest.mark.slow
 def test_files_are_not_hidden_by_a_path_that_is_too_long(each_sandbox: LockedSandbox, tmp_path: Path) -> None:
     """In the box the file system itself is counted; outside, a path that cannot be looked into is refused."""
     text = DEEP.replace("DEPTH", "3000").replace(

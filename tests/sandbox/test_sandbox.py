@@ -52,6 +52,7 @@ Path("left").write_text("secret")
 """
 
 
+@pytest.mark.slow
 def test_a_submission_leaves_nothing_to_the_next_of_the_same_sandbox(
     tmp_path: Path, sandbox: LockedSandbox
 ) -> None:
@@ -68,6 +69,7 @@ def test_a_submission_leaves_nothing_to_the_next_of_the_same_sandbox(
     assert ("uid 0" in second.log) is (os.getuid() == 0 and sandbox._user is None)
 
 
+@pytest.mark.slow
 def test_a_sandbox_in_which_something_went_wrong_is_thrown_away(
     tmp_path: Path, sandbox: LockedSandbox
 ) -> None:
@@ -175,6 +177,7 @@ RACES = int(os.environ.get("STARTER_KILL_RACES", "5"))
 """How often each is tried; a release runs 200."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", isolations.NAMES)
 @pytest.mark.parametrize("victim", ["supervisor", "worker", "command"])
 def test_nothing_is_left_when_one_is_killed_at_a_random_moment(

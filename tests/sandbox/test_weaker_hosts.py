@@ -14,6 +14,7 @@ from typing import Any
 import isolations
 import pytest
 from conftest import GOOD
+from usual import usually
 
 from starter.contract.isolation import Level
 from starter.contract.results import Reference
@@ -78,8 +79,6 @@ def validate(place: Path, *options: str, weaken: str | None = None, **environmen
 
 
 KINDS = ("no_namespaces", "docker", "no_landlock", "neither", "no_seccomp", "old_kernel")
-ALIKE = ("no_namespaces", "docker", "no_seccomp")
-"""They end as others do."""
 LEAVES = {
     "no_namespaces": Level.LOCKDOWN,
     "docker": Level.LOCKDOWN,
@@ -94,9 +93,7 @@ def expected_level(kind: str) -> Level:
     return left if left in LEVELS else Level.NONE
 
 
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind in ALIKE else []) for kind in KINDS]
-)
+@pytest.mark.parametrize("kind", usually("no_landlock", "neither", of=KINDS))
 def test_your_own_code_takes_the_strictest_level_that_a_weaker_host_has(kind: str, place: Path) -> None:
     level = expected_level(kind)
     ran = validate(place, weaken=kind)

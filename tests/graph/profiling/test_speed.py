@@ -43,6 +43,7 @@ def test_every_block_is_recorded_there_and_back_in_an_order_that_changes() -> No
         assert sum(r.taking == 1 for r in found.rounds) >= FEWEST_ROUNDS
 
 
+@pytest.mark.slow
 def test_a_seed_decides_the_order() -> None:
     def orders(seed: int) -> list[str]:
         found = measured(network(1), network(1), seed=seed).batches[0]
