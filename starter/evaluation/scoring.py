@@ -165,11 +165,12 @@ def macro_f1(labels: Sequence[int], predictions: Sequence[int], class_names: Seq
     """
     from sklearn.metrics import f1_score  # noqa: PLC0415 - a second of import that most commands do not need
 
-    indices = range(len(class_names))
-    values = f1_score(labels, predictions, labels=list(indices), average=None, zero_division=0.0)
+    right, answered = np.asarray(labels), np.asarray(predictions)
+    values = f1_score(right, answered, labels=np.arange(len(class_names)), average=None, zero_division=0.0)
     per_class = {name: float(value) for name, value in zip(class_names, values, strict=True)}
-    absent = tuple(name for i, name in enumerate(class_names) if i not in set(labels))
-    accuracy = sum(a == b for a, b in zip(labels, predictions, strict=True)) / len(labels)
+    present = set(labels)
+    absent = tuple(name for i, name in enumerate(class_names) if i not in present)
+    accuracy = float(np.mean(right == answered))
     return F1(sum(per_class.values()) / len(per_class), per_class, absent, accuracy)
 
 
