@@ -59,6 +59,8 @@ IMAGES = 2
 RANKED = 8
 """On how many random images, and on how many packaged ones, the classes are compared."""
 CALIBRATION_IMAGES = 4
+LEAST_SPREAD = 1e-3
+"""Of a parameter's values, and of two images' logits as a share of the largest."""
 MOST_DIFFERENCE = 1e-4
 MOST_ROUNDINGS = 4
 """A larger difference is allowed up to so many times the model's own error in float32."""
@@ -222,17 +224,22 @@ def build_hugging_face(family: str) -> tuple[nn.Module, int]:
 def enliven(network: nn.Module, size: int) -> None:
     """Make every parameter matter, as if trained: fresh ones hide differences behind zeros.
 
-    Constant parameters get noise; batch norms take their statistics from one batch.
+    Parameters that are constant, or nearly, get noise; batch norms take their statistics from one batch.
+
+    Raises:
+        AssertionError: the answer does not depend on the image, so nothing could be compared.
     """
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
     with torch.no_grad():
         for parameter in network.parameters():
-            if parameter.min() == parameter.max():
+            if parameter.max() - parameter.min() < LEAST_SPREAD:
                 parameter.add_(torch.randn_like(parameter), alpha=0.1)
         for norm in norms:
             norm.momentum, norm.training = 1.0, True
         network(torch.randn(CALIBRATION_IMAGES, 3, size, size))
-    network.eval()
+        network.eval()
+        one, other = network(torch.randn(2, 3, size, size))
+    assert relative_difference(one, other) > LEAST_SPREAD, "every image has the same answer"
 
 
 def graph_of(network: nn.Module, size: int) -> Graph:

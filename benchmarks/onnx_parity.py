@@ -99,7 +99,7 @@ def main() -> int:
         print(
             f"{name:40} {found.batch or 'any':>5} {found.parity.difference:8.1e} {found.size / 1e6:6.1f} "
             f"{found.file_ms:9.2f} {found.kit_ms:9.2f} {ratios[-1]:6.2f}",
-            *(note.partition("size ")[2] for note in notes),
+            *(note.partition("number, ")[2] for note in notes),
             flush=True,
         )
     print(f"{len(ratios)} written, {fixed} for one image at a time, {refused} refused")

@@ -98,6 +98,15 @@ def squeezed_and_expanded(self: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return (x.flatten(1) @ self.head) + means.view(1, 3, 1).expand(1, 3, 2).reshape(1, 6)
 
 
+def attention_in_windows(self: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Five axes, with a mask for each window, and then three: what Twins does, and a plain head."""
+    tokens = x.reshape(1, 3, 4, 16).permute(0, 2, 3, 1)[:, :, None]  # image, window, head, token, width
+    mask = self.mask.mean(-1).view(1, 4, 1, 1, 1).expand(1, 4, 1, 16, 16)
+    seen = F.scaled_dot_product_attention(tokens, tokens @ self.mix, tokens, mask)
+    rows = seen.reshape(1, 64, 3)
+    return F.scaled_dot_product_attention(rows, rows @ self.mix, rows).flatten(1) @ self.head
+
+
 def per_image_kernels(self: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """One kernel for each image by groups, one group for each image: what CondConv does."""
     kernel = (x.mean((2, 3)) @ self.mix).view(1 * 3, 1, 1, 1)
@@ -128,7 +137,15 @@ def network(function: Function) -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    "function", [windows, sequence_first, class_token, heads_joined_with_the_batch, squeezed_and_expanded]
+    "function",
+    [
+        windows,
+        sequence_first,
+        class_token,
+        heads_joined_with_the_batch,
+        squeezed_and_expanded,
+        attention_in_windows,
+    ],
 )
 def test_a_graph_counted_for_one_image_takes_several(function: Function) -> None:
     counted = counted_of(network(function))
@@ -205,6 +222,13 @@ def test_a_fixed_batch_takes_that_many_images_and_no_others(kind: Format, tmp_pa
     assert min(found.file_ms, found.kit_ms) > 0
     with pytest.raises(Exception, match=r"dimension|Guard failed: image.size"):
         run(counted.images[:3])
+
+
+def test_attention_on_any_number_of_axes_is_written(tmp_path: Path) -> None:
+    found = export(
+        counted_of(network(attention_in_windows)), Format.ONNX, tmp_path / "x.onnx", None, timed=False
+    )
+    assert found.parity.difference < 1e-5
 
 
 def test_a_network_for_one_image_at_a_time_is_written_so_and_says_why(tmp_path: Path) -> None:

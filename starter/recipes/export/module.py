@@ -15,7 +15,8 @@ from torch import fx, nn
 from starter.graph.analysis import Step, Trace, substitute
 from starter.graph.format import INPUT, AtenValue, Node, Ref
 from starter.graph.formulas import tensors_of
-from starter.graph.kernels import TORCH_ERRORS, kernel
+from starter.graph.fusion import ATTENTION
+from starter.graph.kernels import TORCH_ERRORS, bind, kernel
 
 _PROBE = 7
 """The second batch size."""
@@ -28,6 +29,8 @@ _ORDERED = frozenset(
     {*_SIZED, "aten.flatten.using_ints", "aten.squeeze.default", "aten.squeeze.dim", "aten.squeeze.dims"}
 )
 """Those, and others that can be written as a reshape."""
+_ONNX_RANK = 4
+"""The only number of axes for which torch's ONNX exporter writes scaled dot-product attention."""
 _RESHAPE = "aten.reshape.default"
 _EXPAND = "aten.expand.default"
 
@@ -135,7 +138,9 @@ class _Writer:
 
     def _written(self, node: Node, probe: AtenValue = None, batch: Batch = ROWS) -> _Value:
         args, kwargs = substitute(list(node.args), self._node), substitute(node.kwargs, self._node)
-        return _Value(self._graph.call_function(kernel(node.op), tuple(args), kwargs), probe, batch)
+        rank = tensors_of(self._walk.shapes[node.name])[0].dim()
+        call = _attention if node.op == ATTENTION and rank != _ONNX_RANK else kernel(node.op)
+        return _Value(self._graph.call_function(call, tuple(args), kwargs), probe, batch)
 
     def _probed(self, node: Node) -> AtenValue:
         """Call an operator at the second batch size; None if torch raises an error."""
@@ -221,6 +226,23 @@ class _Writer:
 
     def _shape_of(self, ref: Ref) -> torch.Size:
         return tensors_of(self._walk.shapes[ref.name])[0].shape
+
+
+def _attention(*args: AtenValue, **kwargs: AtenValue) -> torch.Tensor:
+    """Compute scaled dot-product attention on four axes, as ONNX has it.
+
+    Arguments as torch.nn.functional.scaled_dot_product_attention.
+    """
+    bound = bind(ATTENTION, args, kwargs)
+    query, value, mask = bound["query"], bound["value"], bound["attn_mask"]
+    if mask is not None and mask.dim() > _ONNX_RANK:
+        bound["attn_mask"] = mask.expand(*query.shape[:-2], -1, -1).flatten(0, -_ONNX_RANK)
+    for name in ("query", "key", "value"):
+        while bound[name].dim() < _ONNX_RANK:
+            bound[name] = bound[name].unsqueeze(0)
+        bound[name] = bound[name].flatten(0, -_ONNX_RANK)
+    result: torch.Tensor = kernel(ATTENTION)(**bound)
+    return result.reshape(*query.shape[:-1], value.shape[-1])
 
 
 def _without_data(value: AtenValue) -> AtenValue:
