@@ -151,7 +151,7 @@ def steps(tmp_path: Path) -> Steps:
             )
             printed, errors = printed + done.stdout, errors + done.stderr
             if done.returncode:
-                assert expected, f"{step.get('name')}\n{printed}{errors}"
+                assert done.returncode == expected, f"{step.get('name')}\n{printed}{errors}"
                 return subprocess.CompletedProcess(step.get("name"), done.returncode, printed, errors)
         assert not expected, printed + errors
         return subprocess.CompletedProcess("all steps", 0, printed, errors)
