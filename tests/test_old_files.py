@@ -85,6 +85,7 @@ def test_a_batch_evaluates_nothing_of_an_old_store_anew(folder: Path, run: Run) 
     )
 
 
+@pytest.mark.slow
 def test_an_old_competition_scores_by_its_own_cost_rule_and_is_told_so(folder: Path, run: Run) -> None:
     """Its rules name no version; its reference does."""
     done = run("score", "entries/red/second.py", "--isolation", "none", "--json", "new.json")

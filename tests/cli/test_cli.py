@@ -150,6 +150,7 @@ def test_a_limit_that_is_exceeded_is_told_with_the_measured_value(competition: P
     assert float(result["error"]["got"].split()[0]) >= 6
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_nobody_reads_is_a_warning_on_the_row(competition: Path, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(GOOD, encoding="utf-8")
     (tmp_path / "x.pt").write_bytes(b"PK\x03\x04")
@@ -353,6 +354,7 @@ def test_measuring_anew_says_what_changed(competition: Path, tmp_path: Path) -> 
     assert "macs: 201 -> 777\n" in changed.stdout
 
 
+@pytest.mark.slow
 def test_a_stale_baseline_is_refused_with_the_command_that_mends_it(
     competition: Path, tmp_path: Path
 ) -> None:

@@ -37,6 +37,7 @@ def test_two_submissions_are_faster_than_the_baseline_at_batch_32() -> None:
         assert all(report.core is not None for report in reports)
 
 
+@pytest.mark.slow
 def test_a_plugin_that_fails_is_told_and_has_no_ratio(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("raise RuntimeError('no network')\n", encoding="utf-8")
     run = speed(str(tmp_path / "broken.py"))

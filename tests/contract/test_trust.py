@@ -112,6 +112,7 @@ def unruled(place: Path) -> Path:
     return place
 
 
+@pytest.mark.slow
 def test_one_line_announces_that_a_score_is_not_official(unruled: Path) -> None:
     run = without_sandbox(unruled, "score", "net.py", "--json", "-")
     (result,) = json.loads(run.stdout)["results"]

@@ -84,7 +84,7 @@ def test_what_a_new_measurement_changed_is_listed(reference: Reference) -> None:
         # The same answer for each image: of three equal classes one has F1 1/2, the others 0.
         (("torch.eye(3)", "torch.zeros(3, 3)"), Code.BASELINE_BELOW_FLOOR),
         # One pixel's channels are the logits: nothing is computed, and the answers are right.
-        slow((("self.head(images.mean((2, 3)))", "images[:, :, 4, 4]"), Code.BASELINE_FREE)),
+        slow(("self.head(images.mean((2, 3)))", "images[:, :, 4, 4]"), Code.BASELINE_FREE),
     ],
 )
 def test_a_baseline_that_no_score_can_stand_on_is_refused(
@@ -96,6 +96,7 @@ def test_a_baseline_that_no_score_can_stand_on_is_refused(
     assert [p.code for p in refusal.value.problems] == [code]
 
 
+@pytest.mark.slow
 def test_a_baseline_that_cannot_be_evaluated_is_its_authors_to_mend(
     write_plugin: Callable[..., Path], easy_dataset: Dataset
 ) -> None:

@@ -8,9 +8,9 @@ import pytest
 
 def usually(*quick: Any, of: Iterable[Any]) -> list[Any]:
     """Return the parameters `of` a test, each that is not among `quick` marked slow."""
-    return [value if value in quick else slow(value) for value in of]
+    return [v if v in quick else slow(*(v if isinstance(v, tuple) else (v,))) for v in of]
 
 
-def slow(value: Any) -> Any:
-    """Return one parameter, or a tuple of several, marked slow."""
-    return pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=pytest.mark.slow)
+def slow(*values: Any) -> Any:
+    """Return the values of one parameter, as pytest.param, marked slow."""
+    return pytest.param(*values, marks=pytest.mark.slow)

@@ -314,6 +314,7 @@ def test_too_many_of_one_day_and_a_bad_name_are_refused_and_the_rest_goes_on(
     assert reasons["blue", "a bad name!"].startswith("E108")
 
 
+@pytest.mark.slow
 def test_an_entry_that_changes_after_the_plan_is_stored_under_what_was_run(
     place: Path, easy_dataset: Dataset, reference: Reference
 ) -> None:

@@ -11,6 +11,7 @@ import compute_worker
 import pytest
 from compute_worker import Competition, Worker
 from conftest import GOOD, ROOT, Command
+from usual import slow
 
 from starter.contract.competition import CompetitionFile, load_competition
 from starter.contract.errors import Code, ParticipantError, UsageError
@@ -235,7 +236,9 @@ def test_a_forged_hand_over_is_refused_with_its_reason(
     ("text", "code"),
     [
         ("import nothing_of_that_name\n", Code.IMPORT_FAILED),
-        (GOOD.replace("self.head(images.mean((2, 3)))", "torch.fft.rfft2(images).abs().mean((2, 3))"), None),
+        slow(
+            GOOD.replace("self.head(images.mean((2, 3)))", "torch.fft.rfft2(images).abs().mean((2, 3))"), None
+        ),
     ],
 )
 def test_a_plugin_that_fails_hands_nothing_over(

@@ -308,6 +308,7 @@ def scores_of(table: Any, own: Path, tmp_path: Path) -> dict[str, float]:
     return {usage: kaggle.score(part.copy(), table.copy(), "image_id") for usage, part in parts.items()}
 
 
+@pytest.mark.slow
 def test_predict_answers_as_the_baseline_where_the_plugin_is_the_baseline(
     own: Path, starter: Command, tmp_path: Path
 ) -> None:

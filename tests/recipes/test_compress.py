@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from usual import slow
 
 from starter.contract.errors import Code, ParticipantError, UsageError
 from starter.contract.submissions import discover_one
@@ -252,7 +253,7 @@ def quantized(original: Original, bits: int) -> Compressed:
     return METHODS["quantize"](original, Amount(bits=bits, images=8))
 
 
-@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("bits", [slow(8), 4])
 def test_a_quantized_plugin_has_its_bits_loads_and_trains_on(
     original: Original, easy_dataset: Dataset, tmp_path: Path, bits: int
 ) -> None:

@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from conftest import Command
 from torch import nn
 from tracing import Forward, trace_of
-from usual import usually
 
 from starter import __version__
 from starter.cli import app as cli
@@ -161,7 +160,8 @@ def test_a_graph_that_cannot_take_several_names_the_operator() -> None:
         module_of(walk, batched=True)
 
 
-@pytest.mark.parametrize("path", usually("submissions/separable", of=EXAMPLES))
+@pytest.mark.slow
+@pytest.mark.parametrize("path", EXAMPLES)
 def test_every_packaged_example_answers_the_same_in_onnxruntime_for_any_batch(
     path: str, tmp_path: Path
 ) -> None:

@@ -156,6 +156,7 @@ def test_the_doctor_names_what_is_missing_and_how_to_get_it(kind: str, lines: li
     assert ("ok isolation box, without Landlock in it" in said) is (kind == "no_landlock")
 
 
+@pytest.mark.slow
 def test_at_no_isolation_the_mark_is_made(place: Path) -> None:
     """Or the other tests would show nothing."""
     ran = validate(place, "--isolation", "none")
