@@ -101,9 +101,9 @@ def needs_packages(item: pytest.Item) -> bool:
     parameters = getattr(getattr(item, "callspec", None), "params", {}).values()
     names = {*getattr(item, "fixturenames", ()), *(value for value in parameters if isinstance(value, str))}
     reasons = (mark.kwargs.get("reason", "") for mark in item.iter_markers("skipif"))
-    elsewhere = not names.isdisjoint(UNCHANGED)
+    is_unchanged = not names.isdisjoint(UNCHANGED)
     return bool(
-        (NEED_BUBBLEWRAP.intersection(item.path.parts) and not elsewhere)
+        (NEED_BUBBLEWRAP.intersection(item.path.parts) and not is_unchanged)
         or NEED_PROGRAM.intersection(names)
         or any("apt install" in reason for reason in reasons)
     )

@@ -262,10 +262,10 @@ def test_ptflops_counts_what_the_original_competition_published(side: int) -> No
     assert cost_of(model, (3, side, side), num_classes=9).ptflops_macs == PUBLISHED[side]
 
 
-PACKAGES = ("shufflenet_v2_x0_5", "resnet18", "vgg11", "squeezenet1_1", "mnasnet0_5")
+BY_PTFLOPS = ("shufflenet_v2_x0_5", "resnet18", "vgg11", "squeezenet1_1", "mnasnet0_5")
 
 
-@pytest.mark.parametrize("name", usually("resnet18", "squeezenet1_1", of=PACKAGES))
+@pytest.mark.parametrize("name", usually("resnet18", "squeezenet1_1", of=BY_PTFLOPS))
 def test_ptflops_counts_as_the_package_does(name: str) -> None:
     """Without its count of activations, which the original did not have."""
     package = pytest.importorskip("ptflops", reason="ptflops is not installed")

@@ -100,7 +100,7 @@ def squeezed_and_expanded(self: nn.Module, x: torch.Tensor) -> torch.Tensor:
 def attention_in_windows(self: nn.Module, x: torch.Tensor) -> torch.Tensor:
     """Five axes, with a mask for each window, and then three: what Twins does, and a plain head."""
     tokens = x.reshape(1, 3, 4, 16).permute(0, 2, 3, 1)[:, :, None]  # image, window, head, token, width
-    mask = self.mask.mean(-1).view(1, 4, 1, 1, 1).expand(1, 4, 1, 16, 16)
+    mask = self.mask.mean(-1).view(4, 1, 1, 1).expand(4, 1, 16, 16)  # of four axes: for every image
     seen = F.scaled_dot_product_attention(tokens, tokens @ self.mix, tokens, mask)
     rows = seen.reshape(1, 64, 3)
     return F.scaled_dot_product_attention(rows, rows @ self.mix, rows).flatten(1) @ self.head

@@ -235,7 +235,7 @@ def _attention(*args: AtenValue, **kwargs: AtenValue) -> torch.Tensor:
     """
     bound = bind(ATTENTION, args, kwargs)
     query, value, mask = bound["query"], bound["value"], bound["attn_mask"]
-    if mask is not None and mask.dim() > _ONNX_RANK:
+    if mask is not None and query.dim() > _ONNX_RANK:  # it may have fewer axes than the query
         bound["attn_mask"] = mask.expand(*query.shape[:-2], -1, -1).flatten(0, -_ONNX_RANK)
     for name in ("query", "key", "value"):
         while bound[name].dim() < _ONNX_RANK:
