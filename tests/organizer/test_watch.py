@@ -119,12 +119,13 @@ def test_what_arrives_is_evaluated_once_it_is_whole(
     data = zipped(crowd.honest(1), tmp_path / "slow.zip")
 
     with (entries / "slow.zip").open("wb") as file:  # slower than two looks
-        for start in range(0, len(data), 30_000):
-            file.write(data[start : start + 30_000])
+        for part in (data[:30_000], data[30_000:60_000], data[60_000:-1]):
+            file.write(part)
             file.flush()
             time.sleep(4 * EVERY)
             assert told(watcher.said) == []
             assert watcher.waiting == []
+        file.write(data[-1:])
     watcher.until(lambda: told(watcher.said) == ["slow"])
 
     zipped(crowd.honest(2), entries / ".moved.zip.part")
