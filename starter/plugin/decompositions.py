@@ -6,12 +6,15 @@ Quantize and dequantize are the two halves of that. The levels between them stay
 a value that depends on the image has no integer type.
 """
 
+import contextlib
 import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
+from unittest.mock import patch
 
 import torch
+import torch._export.utils
 from torch._decomp import decomposition_table
 
 aten = torch.ops.aten
@@ -169,3 +172,33 @@ def decompositions() -> dict[torch._ops.OpOverload, Decomposition]:
             overloads = [] if packet is None else packet.overloads()
             found |= {getattr(packet, overload): function for overload in overloads}
     return found
+
+
+@contextlib.contextmanager
+def quickly() -> Iterator[None]:
+    """Have torch look up and replace its composite operators without repetition: half a small export.
+
+    `run_decompositions` asks for every composite operator once for each library (30 times), and twice
+    gives each of 500 operators a kernel for each of 17 devices, evaluating type annotations at every one.
+    """
+    utils, operators = torch._export.utils, torch._ops.OperatorBase  # noqa: SLF001 - no other way
+    once = patch.object(utils, "_materialize_cpp_cia_ops", _materialized, create=True)
+    with once, patch.object(operators, "py_impl", _kernel):
+        yield
+
+
+_materialized = cache(getattr(torch._export.utils, "_materialize_cpp_cia_ops", lambda: None))  # noqa: SLF001
+_py_impl = torch._ops.OperatorBase.py_impl  # noqa: SLF001
+
+
+def _kernel(op: Any, key: Any) -> Any:
+    """Return a decorator that makes a function an operator's kernel for a key, as torch's does."""
+    if not isinstance(key, torch._C.DispatchKey) or key in op.py_kernels:  # noqa: SLF001
+        return _py_impl(op, key)
+
+    def add(function: Any) -> Any:
+        op.py_kernels[key] = function
+        op._dispatch_cache.clear()  # noqa: SLF001
+        return function
+
+    return add

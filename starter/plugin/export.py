@@ -13,6 +13,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO
 from unittest.mock import patch
@@ -41,7 +42,7 @@ from starter.graph.format import (
 )
 from starter.graph.operators import hint
 from starter.plugin import refusals
-from starter.plugin.decompositions import decompositions
+from starter.plugin.decompositions import decompositions, quickly
 from starter.plugin.folding import FoldedConstant, fold, name_of
 from starter.plugin.prepare import prepared
 from starter.plugin.refusals import own_line
@@ -72,7 +73,8 @@ def export_model(
             model.eval()
             traced = torch.export.export(model, example, strict=False)
             _check_quantization(traced, source)
-            exported: ExportedProgram = traced.run_decompositions(decompositions())
+            with quickly():
+                exported: ExportedProgram = traced.run_decompositions(decompositions())
     except ParticipantError:
         raise
     except Exception as error:
@@ -314,9 +316,10 @@ def _quiet() -> Iterator[None]:
 @contextlib.contextmanager
 def _own_frames(source: SubmissionSource) -> Iterator[None]:
     """Have the tracer keep every frame of the participant's own, not only those of forward."""
+    owns = cache(source.owns)
 
     def keep(_: TracerBase, frames: traceback.StackSummary) -> traceback.StackSummary:
-        kept = [f for f in frames if f.name == "forward" or source.owns(f.filename)]
+        kept = [f for f in frames if f.name == "forward" or owns(f.filename)]
         return traceback.StackSummary.from_list(kept)
 
     with patch.object(TracerBase, "_filter_traceback_frames", keep):

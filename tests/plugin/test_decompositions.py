@@ -1,13 +1,17 @@
 """Recurrent layers and fake quantization are counted as their equations, and run as they are counted."""
 
+import contextlib
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from tracing import Forward, cost_of, trace_of
+from tracing import Forward, cost_of, graph_of, trace_of
 
 from starter.graph.executor import Program
+from starter.plugin import export
+
+aten = torch.ops.aten
 
 STEPS, INPUTS, UNITS = 8, 24, 6
 """A row of an image of 3 x 8 x 8 is one step."""
@@ -94,3 +98,31 @@ def test_fake_quantization_of_a_weight_is_free(axis: int) -> None:
     model, images = Forward(function, weight=weight, scale=scale, zero=zero), torch.rand(2, 3, 8, 8)
     assert cost_of(model).macs == 6 * 192
     torch.testing.assert_close(Program(trace_of(model), rounding=None)(images), model(images))
+
+
+class Composite(nn.Module):
+    """A recurrence, attention and an activation in place, each a composite operator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(8, 8, batch_first=True)
+        self.head = nn.Linear(8, 6)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        rows = nn.functional.scaled_dot_product_attention(*[image.mean(1)] * 3)
+        return self.head(nn.functional.selu_(self.gru(rows)[0]).mean(1))
+
+
+def test_looking_up_operators_once_exports_the_same_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up: list[int] = []
+    kernels = aten.linear.default.py_kernels.copy()
+    monkeypatch.setattr(torch._export.utils, "_materialize_cpp_cia_ops", lambda: looked_up.append(1))
+    torch.manual_seed(0)
+    model = Composite()
+
+    quick = graph_of(model)
+    assert not looked_up
+    assert aten.linear.default.py_kernels == kernels
+    monkeypatch.setattr(export, "quickly", contextlib.nullcontext)
+    assert graph_of(model).file == quick.file
+    assert len(looked_up) > 1, "torch no longer repeats itself: remove quickly()"
