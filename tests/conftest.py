@@ -1,5 +1,6 @@
 """Fixtures: a small data set that is easy to tell apart, plugins written in the test, and a competition."""
 
+import gc
 import io
 import os
 import signal
@@ -94,6 +95,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.packages)
         if item.get_closest_marker("slow") and not config.getoption("--all"):
             item.add_marker(pytest.mark.skip(reason=SLOW))
+
+
+def pytest_collection_finish() -> None:
+    """Keep the collector from what is imported by now: a million objects of torch's, which all stay."""
+    gc.collect()
+    gc.freeze()
 
 
 def needs_packages(item: pytest.Item) -> bool:
