@@ -85,16 +85,17 @@ CLASSES = ("Metal", "Paper", "Plastic")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add --all."""
-    parser.addoption("--all", action="store_true", help="Also run what takes long.")
+    parser.addoption("--all", action="store_true", help="Also run the slow and the long tests.")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what takes long, unless all is asked for; mark what a bare machine skips."""
+    """Skip what is slow, unless all is asked for; mark what a bare machine skips."""
     for item in items:
         if needs_packages(item):
             item.add_marker(pytest.mark.packages)
-        if item.get_closest_marker("slow") and not config.getoption("--all"):
-            item.add_marker(pytest.mark.skip(reason=SLOW))
+        for name in () if config.getoption("--all") else ("slow", "long"):
+            if item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=SLOW))
 
 
 def pytest_collection_finish() -> None:

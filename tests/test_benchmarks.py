@@ -37,6 +37,7 @@ def test_a_script_says_how_it_is_used(
     assert f"usage: {script}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_ablation_compares_with_the_defaults_and_goes_on(
     easy_dataset: Dataset,
     tmp_path: Path,
@@ -58,7 +59,7 @@ def test_the_ablation_compares_with_the_defaults_and_goes_on(
     assert [(row[1].strip(), row[-2].strip()) for row in rows] == [("`defaults`", "2"), ("`--no-flip`", "2")]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_front_reaches_from_half_a_million_to_more_than_fifty_million(tmp_path: Path) -> None:
     competition = Competition(num_classes=6, class_names=tuple("abcdef"), mean=(0.5,) * 3, std=(0.2,) * 3)
     macs = []
@@ -73,7 +74,7 @@ def test_the_front_reaches_from_half_a_million_to_more_than_fifty_million(tmp_pa
     assert len(set(macs)) == len(front.MEMBERS) == 8
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_no_row_of_the_table_ends_the_process_on_a_few_extreme_calls() -> None:
     rows = kernel_fuzzer.fuzz(sorted(OPERATORS), 3, seed=0, twice=False)
     assert [line for row in rows.values() for line in row.bad] == []
@@ -81,7 +82,7 @@ def test_no_row_of_the_table_ends_the_process_on_a_few_extreme_calls() -> None:
     assert [op for op, row in rows.items() if not row.outcomes["accepted"]] == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_child_of_the_fuzzer_that_ends_is_told_and_the_others_go_on() -> None:
     """An operator that is not in the table is more than a child can bear."""
     rows = kernel_fuzzer.fuzz(
@@ -92,12 +93,14 @@ def test_a_child_of_the_fuzzer_that_ends_is_told_and_the_others_go_on() -> None:
     assert [rows[f"aten.{name}.default"].outcomes["accepted"] for name in ("relu", "neg")] == [1, 1]
 
 
+@pytest.mark.slow
 def test_the_other_program_ends_when_the_benchmark_is_interrupted() -> None:
     with pytest.raises(KeyboardInterrupt), busy.other_program() as load:
         raise KeyboardInterrupt
     assert load.returncode is not None
 
 
+@pytest.mark.slow
 def test_the_other_program_ends_when_the_benchmark_is_killed() -> None:
     """The kernel then closes the pipe that it reads."""
     pipe = subprocess.PIPE

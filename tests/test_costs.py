@@ -40,6 +40,7 @@ def test_importing_it_loads_no_torch() -> None:
     assert not {"torch", "starter.graph", "starter.plugin"} & modules_after("import starter.costs")
 
 
+@pytest.mark.slow
 def test_a_rule_file_loads_no_code_that_runs_plugins() -> None:
     loaded = modules_after("from starter.costs import IMAGE, Cost, OperatorCost, SelfTestGraph")
     assert "starter.graph.cost_rules" in loaded

@@ -14,7 +14,7 @@ nbclient = pytest.importorskip("nbclient", reason=NEEDS)
 pytest.importorskip("ipykernel", reason=NEEDS)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_quickstart_notebook_trains_scores_and_shows_a_picture(
     competition: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,7 @@ def test_the_rules_and_the_reference_are_read(folder: Path) -> None:
     assert (reference.name, reference.macs, reference.macro_f1) == ("baseline", 201, 1.0)
 
 
+@pytest.mark.slow
 def test_the_board_of_an_old_store_is_the_old_board(folder: Path, run: Run) -> None:
     run("leaderboard", "--json", "new.json")
 
@@ -73,6 +74,7 @@ def test_the_board_of_an_old_store_is_the_old_board(folder: Path, run: Run) -> N
     assert Board.model_validate(old).model_dump(mode="json") == old
 
 
+@pytest.mark.slow
 def test_a_batch_evaluates_nothing_of_an_old_store_anew(folder: Path, run: Run) -> None:
     done = run("batch", "entries", "--isolation", "none", "--json", "new.json")
 
@@ -85,7 +87,7 @@ def test_a_batch_evaluates_nothing_of_an_old_store_anew(folder: Path, run: Run) 
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_old_competition_scores_by_its_own_cost_rule_and_is_told_so(folder: Path, run: Run) -> None:
     """Its rules name no version; its reference does."""
     done = run("score", "entries/red/second.py", "--isolation", "none", "--json", "new.json")
@@ -102,7 +104,7 @@ def test_an_old_competition_scores_by_its_own_cost_rule_and_is_told_so(folder: P
     assert rules.counted_as(None).score.cost_version == 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_old_reports_are_proved_again(run: Run) -> None:
     lines = run("verify", "reports").stdout.splitlines()
 
@@ -143,7 +145,7 @@ def test_an_old_zip_is_unpacked_and_its_manifest_is_believed(folder: Path) -> No
     ).read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_old_compressed_plugins_cost_and_answer_as_before(folder: Path, run: Run) -> None:
     names = ["merged", "pruned", "tucker"]
     paths = [f"submissions/{name}" for name in names]

@@ -33,7 +33,7 @@ def run(line: str, folder: Path, **stand_ins: str | Path) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_commands_for_participants(competition: Path) -> None:
     lines = commands("Your submission")
     printed = [run(line, competition, **{"60": "1"}) for line in lines]
@@ -72,7 +72,7 @@ def taco(folder: Path, server: PhotoServer) -> Path:
     return folder / "taco.json"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_commands_for_organizers(tmp_path: Path) -> None:
     for label, name in enumerate(("Metal", "Paper", "Plastic")):
         for i in range(12):

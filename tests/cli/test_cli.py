@@ -135,7 +135,7 @@ def test_a_result_has_the_promised_fields(board: Run) -> None:
     assert set(board.results["raises"]["error"]) == {"code", "stage", "where", "expected", "got", "hint"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_limit_that_is_exceeded_is_told_with_the_measured_value(competition: Path) -> None:
     """In a run of its own: honest plugins would exceed so short a limit on a busy machine."""
     (competition / "loops.py").write_text(GOOD + "\nwhile True: pass\n", encoding="utf-8")
@@ -150,7 +150,7 @@ def test_a_limit_that_is_exceeded_is_told_with_the_measured_value(competition: P
     assert float(result["error"]["got"].split()[0]) >= 6
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_checkpoint_that_nobody_reads_is_a_warning_on_the_row(competition: Path, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(GOOD, encoding="utf-8")
     (tmp_path / "x.pt").write_bytes(b"PK\x03\x04")
@@ -229,13 +229,14 @@ def validated(competition: Path, tmp_path_factory: pytest.TempPathFactory) -> Ru
     return starter("validate", *sources, "--json", "-", "--competition", rules, cwd=place)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", READ)
 def test_a_checkpoint_is_no_warning_where_it_is_read_or_another_ones(validated: Run, name: str) -> None:
     result = validated.results[name]
     assert (result["status"], "warnings" in result) == ("ok", False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNREAD)
 def test_weights_by_any_name_that_nobody_reads_are_a_warning(validated: Run, name: str) -> None:
     folder, weights = name.split("/")
@@ -243,14 +244,17 @@ def test_weights_by_any_name_that_nobody_reads_are_a_warning(validated: Run, nam
     assert warning.startswith(f"random weights: {weights} is not read. {UNREAD[name]}")
 
 
+@pytest.mark.slow
 def test_what_is_compiled_in_a_plugin_is_run_as_it_is_written(validated: Run) -> None:
     assert validated.results["compiled"]["macs"] == 3 * 8 * 8 + 3 * 3
 
 
+@pytest.mark.slow
 def test_a_layer_that_is_lazy_until_it_is_called_is_valid(validated: Run) -> None:
     assert validated.results["lazy"]["status"] == "ok", validated.results["lazy"]["error"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["loads", "lists"])
 def test_a_method_of_a_models_own_that_raises_is_named_by_its_line(validated: Run, name: str) -> None:
     error = validated.results[name]["error"]
@@ -259,7 +263,7 @@ def test_a_method_of_a_models_own_that_raises_is_named_by_its_line(validated: Ru
     assert "1 / 0" in OWN_METHODS[name].splitlines()[number - 1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_validate_tries_the_longest_picture_of_the_data_set(competition: Path, tmp_path: Path) -> None:
     """It is none of those that `validate` answers first: `score` would find it alone."""
     picture = io.BytesIO()
@@ -308,7 +312,7 @@ def test_a_plain_run_prints_every_term_of_the_score_and_writes_the_same_as_json(
     assert (written["name"], written["macs"], written["official"]) == ("plain", 201, False)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_entry_over_the_budget_is_told_by_how_much_and_costs_are_weighed(competition: Path) -> None:
     plugin = competition / "dear.py"
     plugin.write_text(GOOD, encoding="utf-8")
@@ -334,7 +338,7 @@ def test_an_entry_over_the_budget_is_told_by_how_much_and_costs_are_weighed(comp
     assert (problem["expected"], problem["got"]) == ("at most 40", "48 (8 over)")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_baseline_measures_again_as_it_did(competition: Path) -> None:
     run = starter("baseline", "check", cwd=competition)
     assert run.code == 0, run.stderr
@@ -342,7 +346,7 @@ def test_the_baseline_measures_again_as_it_did(competition: Path) -> None:
     assert "ok  macro_f1  1.0000, reference 1.0000 +- 0.005" in run.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_measuring_anew_says_what_changed(competition: Path, tmp_path: Path) -> None:
     shutil.copytree(competition, tmp_path / "own", ignore=shutil.ignore_patterns("submissions"))
     baseline = tmp_path / "own" / "baseline"
@@ -354,7 +358,7 @@ def test_measuring_anew_says_what_changed(competition: Path, tmp_path: Path) -> 
     assert "macs: 201 -> 777\n" in changed.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_stale_baseline_is_refused_with_the_command_that_mends_it(
     competition: Path, tmp_path: Path
 ) -> None:
@@ -374,7 +378,7 @@ def test_a_stale_baseline_is_refused_with_the_command_that_mends_it(
     assert "starter baseline measure" in run.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_broken_image_is_named_and_nothing_is_scored(competition: Path, tmp_path: Path) -> None:
     root = tmp_path / "broken"
     shutil.copytree(competition, root, ignore=shutil.ignore_patterns("submissions"))
@@ -388,6 +392,7 @@ def test_a_broken_image_is_named_and_nothing_is_scored(competition: Path, tmp_pa
     assert f"data set data: {broken}: image files are missing or cannot be decoded" in run.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", usually("score", of=("score", "train")))
 def test_missing_images_are_summed_up_with_the_command_that_lists_them(
     competition: Path, tmp_path: Path, command: str
@@ -464,6 +469,7 @@ def test_a_wrong_command_line_names_the_option_before_any_work_is_done(
     assert not (competition / "new").exists()
 
 
+@pytest.mark.slow
 def test_a_setting_out_of_range_names_its_option(competition: Path) -> None:
     run = starter("train", "baseline", "--lr", "-1", cwd=competition)
     assert run.code == 2
@@ -476,6 +482,7 @@ def test_every_code_can_be_explained(code: str) -> None:
     assert all((entry.title, entry.why, entry.fix, entry.stage))
 
 
+@pytest.mark.slow
 def test_explain_prints_the_entry(tmp_path: Path) -> None:
     run = starter("explain", "e501", cwd=tmp_path)
     assert run.code == 0
@@ -518,6 +525,7 @@ def test_a_failure_of_ours_is_exit_3_and_no_fault_of_the_participants(
     assert run.stdout == ""
 
 
+@pytest.mark.slow
 def test_a_bug_of_ours_is_one_line_and_a_traceback_on_request(tmp_path: Path) -> None:
     code = """
 import sys
@@ -588,7 +596,7 @@ def test_init_writes_a_submission_and_overwrites_nothing(competition: Path, tmp_
     assert misnamed.code == 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_profile_is_written_where_it_is_asked_for(competition: Path, tmp_path: Path) -> None:
     page, picture = tmp_path / "new" / "profile.html", tmp_path / "other" / "profile.png"
     found = starter(

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
@@ -28,6 +29,7 @@ class Payload:
         return (open, (str(self.path), "w"))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_converted_and_its_keys_are_shown(tmp_path: Path) -> None:
     weights = {f"module.{key}": value for key, value in nn.Linear(3, 2).state_dict().items()}
     torch.save({"model": weights, "epoch": 3}, tmp_path / "x.pt")
@@ -50,6 +52,7 @@ def test_a_checkpoint_is_converted_and_its_keys_are_shown(tmp_path: Path) -> Non
     assert starter("convert", "x.pt", "--out", "x.safetensors", cwd=tmp_path)[0] == 0
 
 
+@pytest.mark.slow
 def test_what_cannot_be_converted_is_whose_fault_it_is(tmp_path: Path) -> None:
     (tmp_path / "x.pt").write_bytes(pickle.dumps({"w": Payload(tmp_path / "written")}))
     code, _, told = starter("convert", "x.pt", cwd=tmp_path)

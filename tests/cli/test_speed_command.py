@@ -17,7 +17,7 @@ def speed(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_submissions_are_faster_than_the_baseline_at_batch_32() -> None:
     """A fifth of its time and a quarter: no load of a machine turns that around."""
     run = speed("submissions/pruned", "submissions/separable", "--json", "-")
@@ -37,7 +37,7 @@ def test_two_submissions_are_faster_than_the_baseline_at_batch_32() -> None:
         assert all(report.core is not None for report in reports)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_plugin_that_fails_is_told_and_has_no_ratio(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("raise RuntimeError('no network')\n", encoding="utf-8")
     run = speed(str(tmp_path / "broken.py"))
@@ -46,7 +46,7 @@ def test_a_plugin_that_fails_is_told_and_has_no_ratio(tmp_path: Path) -> None:
     assert "cannot tell" not in run.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_machine_without_a_gpu_is_at_fault_itself() -> None:
     import torch
 

@@ -37,7 +37,7 @@ def validating(place: Path, plugin: str, temporary: Path) -> subprocess.Popen[st
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_the_next_command_removes_what_a_killed_one_has_left(place: Path) -> None:
     temporary = place / "temporary"
@@ -69,6 +69,7 @@ def full(place: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(place / "temporary")], check=True)  # noqa: S607 - as mount
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_and_no_bug(place: Path, full: Path) -> None:
     (place / "net.safetensors").write_bytes(bytes(2**20))
     with validating(place, GOOD, full) as process:

@@ -122,7 +122,7 @@ def told(
     }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", FAILURES)
 def test_a_message_names_nothing_that_is_not_the_participants(
     name: str, told: dict[str, dict[str, Any]]
@@ -149,7 +149,7 @@ def test_a_message_names_nothing_that_is_not_the_participants(
         assert secret not in text
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", [n for n, (_, text) in FAILURES.items() if "all_it_sees" not in text])
 def test_our_own_words_show_paths_within_the_submission(name: str, told: dict[str, dict[str, Any]]) -> None:
     for found in told[name]["result"]["problems"]:

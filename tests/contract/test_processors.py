@@ -163,8 +163,8 @@ def test_threads_wait_passively_unless_the_user_says_how(
     ("given", "spins"),
     [
         ({}, PASSIVE["GOMP_SPINCOUNT"]),
-        pytest.param({"GOMP_SPINCOUNT": "7"}, "7", marks=pytest.mark.slow),
-        pytest.param({"OMP_WAIT_POLICY": "ACTIVE"}, "30000000000", marks=pytest.mark.slow),
+        pytest.param({"GOMP_SPINCOUNT": "7"}, "7", marks=pytest.mark.long),
+        pytest.param({"OMP_WAIT_POLICY": "ACTIVE"}, "30000000000", marks=pytest.mark.long),
     ],
 )
 def test_the_command_sets_it_before_openmp_is_loaded(given: dict[str, str], spins: str) -> None:
@@ -176,6 +176,7 @@ def test_the_command_sets_it_before_openmp_is_loaded(given: dict[str, str], spin
     assert set(read) == {f"'{spins}'"}
 
 
+@pytest.mark.slow
 def test_the_doctor_says_how_many_threads_there_are_and_that_they_wait_passively(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -187,6 +188,7 @@ def test_the_doctor_says_how_many_threads_there_are_and_that_they_wait_passively
     assert f"ok    threads wait passively: {chosen}" in lines
 
 
+@pytest.mark.slow
 def test_the_doctor_names_what_the_user_has_set() -> None:
     said = run("-m", "starter", "doctor", OMP_NUM_THREADS="1", OMP_WAIT_POLICY="ACTIVE").stdout.splitlines()
     assert "ok    1 thread: OMP_NUM_THREADS in the environment" in said

@@ -76,6 +76,7 @@ def test_none_is_had_by_typing_it(trust: Trust) -> None:
     assert choose(CompetitionFile(name="test", isolation="none"), trust=trust).level is Level.NONE
 
 
+@pytest.mark.slow
 def test_your_own_code_gets_the_strictest_level_that_works() -> None:
     if not isolations.available():
         pytest.skip(isolations.lacks("lockdown"))
@@ -112,7 +113,7 @@ def unruled(place: Path) -> Path:
     return place
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_line_announces_that_a_score_is_not_official(unruled: Path) -> None:
     run = without_sandbox(unruled, "score", "net.py", "--json", "-")
     (result,) = json.loads(run.stdout)["results"]
@@ -125,12 +126,13 @@ def test_one_line_announces_that_a_score_is_not_official(unruled: Path) -> None:
     assert run.stderr.endswith("starter doctor\n")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_who_typed_none_is_told_nothing(unruled: Path) -> None:
     run = without_sandbox(unruled, "validate", "net.py", STARTER_ISOLATION="none")
     assert (run.returncode, run.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_batch_is_refused_there_with_what_to_do(unruled: Path) -> None:
     """A variable that was set for one's own code does not weaken it."""
     run = without_sandbox(unruled, "batch", "net.py", STARTER_ISOLATION="none")

@@ -208,7 +208,7 @@ def plain_picture(width: int, height: int) -> Image.Image:
     return Image.new("L", (width, height), 128)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not TACO.is_file(), reason="TACO's annotations are not beside the checkout")
 @pytest.mark.parametrize("name", SHIPPED)
 def test_taco_is_cropped_with_every_category_and_box_accounted_for(tmp_path: Path, name: str) -> None:

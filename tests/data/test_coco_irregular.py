@@ -547,6 +547,7 @@ def command(*words: str | Path, cwd: Path) -> tuple[int, str, str]:
     return run.returncode, run.stdout, run.stderr
 
 
+@pytest.mark.slow
 def test_the_command_prints_and_writes_what_was_skipped(tmp_path: Path, pictures: Path) -> None:
     coco = plain()
     three_bad(coco)

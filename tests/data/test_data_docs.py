@@ -29,6 +29,7 @@ def test_every_option_is_in_an_example(name: str) -> None:
     assert {word for word in shown if word.startswith("--")} <= known
 
 
+@pytest.mark.slow
 def test_every_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand-ins: twelve photographs with a box of each category; forty images in two folders."""
     monkeypatch.chdir(tmp_path)

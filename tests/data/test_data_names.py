@@ -117,7 +117,7 @@ def test_coco_files_with_such_names_are_cut(folder: Path, tmp_path: Path) -> Non
     assert {row.group for row in dataset.train()} < set(names)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("zipped", [False, True], ids=["folder", "zip"])
 def test_a_data_set_with_such_names_is_scored(tmp_path: Path, *, zipped: bool) -> None:
     """Ids with folders, spaces and 200 bytes, as an organizer may write them by hand."""

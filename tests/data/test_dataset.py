@@ -395,7 +395,7 @@ def test_a_name_in_both_lists_or_in_two_folders_is_refused(folder: Path, tmp_pat
     assert "'종이/사진 1.JPG' is in a training list and in the test list" in str(caught.value)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not TRASHNET.is_dir(), reason="the TrashNet sample is not beside the checkout")
 def test_the_authors_split_of_trashnet_is_kept(tmp_path: Path) -> None:
     train_lists = [TRASHNET / f"split-notrash-{part}.txt" for part in ("train", "val")]
@@ -452,6 +452,7 @@ def test_the_check_decodes_the_images_even_if_a_csv_is_wrong(data: Path) -> None
 # The packaged data set.
 
 
+@pytest.mark.slow
 def test_the_packaged_data_set_is_sound_and_is_the_one_its_readme_describes() -> None:
     report = check(PACKAGED)
     readme = (PACKAGED / "README.md").read_text(encoding="utf-8")

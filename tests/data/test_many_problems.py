@@ -111,6 +111,7 @@ def test_where_beside_the_set_nothing_can_be_written_the_working_folder_takes_th
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "data-problems.csv", "work"]
 
 
+@pytest.mark.slow
 def test_broken_images_and_unknown_names_of_a_folder(tmp_path: Path) -> None:
     for number in range(40):
         path = tmp_path / "photos" / "ab"[number % 2] / f"{number}.jpg"

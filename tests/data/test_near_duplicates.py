@@ -102,7 +102,7 @@ def test_the_check_tells_exact_and_near_duplicates_and_where_they_are(tmp_path: 
     assert set(near.image_ids) == {"2.jpg", "4.jpg"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(not TRASHNET.is_dir(), reason="the TrashNet sample is not beside the checkout")
 def test_the_split_of_trashnet_is_free_of_duplicates(tmp_path: Path) -> None:
     report = import_folder(TRASHNET, tmp_path / "out")

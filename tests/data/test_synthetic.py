@@ -72,6 +72,7 @@ def test_one_seed_gives_one_set_of_files_and_another_seed_another(scenes: Path, 
     assert same != other
 
 
+@pytest.mark.slow
 def test_there_are_crowds_and_slips_for_the_cropping_to_skip() -> None:
     found = [draw_scene(np.random.default_rng(seed), (96, 120))[1] for seed in range(60)]
     annotations = [annotation for scene in found for annotation in scene]

@@ -343,6 +343,7 @@ def test_one_command_leads_from_annotations_to_a_data_set(
     assert "U106" in starter(*command, cwd=tmp_path).stderr  # one more than it was made of
 
 
+@pytest.mark.slow
 def test_no_data_set_is_made_of_what_happened_to_come(annotated: Path, tmp_path: Path) -> None:
     text = annotated.read_text().replace("/p3.jpg", "/status/503/p3.jpg")
     annotated.write_text(text)
@@ -401,6 +402,7 @@ def test_a_killed_download_goes_on_and_repeats_nothing(
     assert sorted(path.name for path in photos.iterdir()) == ["batch_1"]
 
 
+@pytest.mark.slow
 def test_only_downloading_says_what_comes_next(annotated: Path, server: PhotoServer, tmp_path: Path) -> None:
     run = starter(
         "data", "taco", "--annotations", annotated, "--out", "taco", "--no-crop", "--photographs", "p q",
@@ -446,7 +448,7 @@ def unofficial(server: PhotoServer, photographs: int, boxes: int, infinite: int)
 
 @pytest.mark.parametrize(
     ("photographs", "boxes"),
-    [(120, 420), pytest.param(3831, 8334, marks=pytest.mark.slow)],
+    [(120, 420), pytest.param(3831, 8334, marks=pytest.mark.long)],
     ids=["small", "as large as published"],
 )
 def test_the_unofficial_file_is_cut_with_every_box_accounted_for(

@@ -78,6 +78,7 @@ def test_what_a_new_measurement_changed_is_listed(reference: Reference) -> None:
     assert changes(reference, reference.model_copy(update={"macs": 202})) == [("macs", "201", "202")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "code"),
     [
@@ -96,7 +97,7 @@ def test_a_baseline_that_no_score_can_stand_on_is_refused(
     assert [p.code for p in refusal.value.problems] == [code]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_baseline_that_cannot_be_evaluated_is_its_authors_to_mend(
     write_plugin: Callable[..., Path], easy_dataset: Dataset
 ) -> None:

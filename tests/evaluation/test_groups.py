@@ -164,7 +164,7 @@ def test_nothing_about_groups_is_sent_to_who_measures(
     assert sent[0] == sent[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_board_shows_the_worst_group_and_only_public_ones(grouped: Path) -> None:
     written = ("--json", "board.json", "--csv", "board.csv", "--html", "site", "--reports", "reports")
     shown = call(grouped, "leaderboard", *written)
@@ -193,7 +193,7 @@ def test_the_board_shows_the_worst_group_and_only_public_ones(grouped: Path) -> 
     assert all("secret" in page for page in pages)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_entry_below_the_floor_is_unranked_with_that_reason(grouped: Path) -> None:
     add_rules(grouped, "[score]\ngroup_floor = 0.6")
     lines = call(grouped, "score", "entries", "--json", "own.json")
@@ -218,7 +218,7 @@ def test_an_entry_below_the_floor_is_unranked_with_that_reason(grouped: Path) ->
     assert "below 0.6 an entry has no place" in (grouped / "site" / "index.html").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_where_predictions_are_withheld_no_single_group_is_shown(grouped: Path) -> None:
     """The F1 of a group of one image says whether that image is right."""
     add_rules(grouped, "[leaderboard]\nwithhold_predictions = true")

@@ -183,7 +183,7 @@ while True:
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_writer_that_is_killed_leaves_no_half_file_and_its_rest_is_removed(tmp_path: Path) -> None:
     draw = random.Random(5)
     for _ in range(12):

@@ -67,7 +67,7 @@ def copies(dataset: Dataset, folder: Path, reference: Reference, *, withhold: bo
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_no_value_of_an_image_is_in_what_an_author_gets(tmp_path: Path, reference: Reference) -> None:
     folder = tmp_path / "entries"
     folder.mkdir()

@@ -110,6 +110,7 @@ def is_running(pid: int) -> bool:
     return state not in "ZX"
 
 
+@pytest.mark.slow
 def test_a_plugin_reads_its_own_files_and_no_others_unless_it_is_unlocked(
     folder: Path, sandbox: Sandbox
 ) -> None:
@@ -137,6 +138,7 @@ for path in (Path(@), here.with_suffix(".safetensors")):
     assert free.log.count("refused 2") == 1  # a link is not sent along at any level
 
 
+@pytest.mark.slow
 def test_nothing_is_run_where_the_process_cannot_be_locked_in(
     easy_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +178,7 @@ def test_noise_is_harmless_and_the_environment_is_scrubbed(
     assert not {"STARTER_TEST_SECRET", "PYTHONPATH", "USER", "PYTEST_CURRENT_TEST"} & variables
 
 
+@pytest.mark.slow
 def test_an_endless_plugin_is_stopped_by_the_wall_clock_with_all_its_children(folder: Path) -> None:
     text = (
         "import os, signal, sys, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
@@ -191,6 +194,7 @@ def test_an_endless_plugin_is_stopped_by_the_wall_clock_with_all_its_children(fo
     assert not is_running(int(found.log.split("child ")[1].split()[0]))
 
 
+@pytest.mark.slow
 def test_a_child_that_outlives_its_plugin_is_killed(folder: Path, sandbox: Sandbox) -> None:
     text = (
         "import os, sys, time\nchild = os.fork()\nif child == 0:\n    time.sleep(600)\n"
@@ -208,6 +212,7 @@ def test_a_child_that_outlives_its_plugin_is_killed(folder: Path, sandbox: Sandb
     assert not is_running(int(found.log.split("child ")[1].split()[0]))
 
 
+@pytest.mark.slow
 def test_processor_time_has_a_limit_of_its_own(folder: Path, sandbox: Sandbox) -> None:
     found = problem_of(run(folder, "while True: pass", sandbox, cpu_seconds=4))
     assert (found.code, found.expected) == (Code.TIMEOUT, "at most 4 s of CPU time")
@@ -220,6 +225,7 @@ def test_memory_that_is_filled_is_a_memory_verdict(folder: Path, sandbox: Sandbo
     assert float(found.got.removesuffix(" MiB")) > 1500
 
 
+@pytest.mark.slow
 def test_an_allocation_beyond_all_bounds_is_refused_at_once(folder: Path, sandbox: Sandbox) -> None:
     found = problem_of(run(folder, GOOD + "\nheld = bytearray(2**40)\n", sandbox))
     assert status_of(found) in {Status.MEMORY, Status.INVALID}
@@ -235,6 +241,7 @@ def test_a_full_scratch_folder_is_a_disk_verdict(folder: Path, sandbox: Sandbox)
     assert float(found.got.removesuffix(" MiB")) > 64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "code", "got"),
     [
@@ -396,7 +403,7 @@ def killed_while_it_runs(runner: Runner, place: Path, times: int) -> threading.T
     return killer
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_graph_that_ends_two_runners_is_at_fault_and_one_end_is_no_verdict(
     folder: Path, sandbox: Sandbox, easy_dataset: Dataset
 ) -> None:
@@ -420,7 +427,7 @@ def test_a_graph_that_ends_two_runners_is_at_fault_and_one_end_is_no_verdict(
         assert runner.ask(request) == first
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_answer_of_the_runner_that_cannot_be_read_is_the_entrys_fault(
     folder: Path, sandbox: Sandbox, easy_dataset: Dataset
 ) -> None:
@@ -436,7 +443,7 @@ def test_an_answer_of_the_runner_that_cannot_be_read_is_the_entrys_fault(
         assert runner.ask(request) == first
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_runner_survives_a_limit(folder: Path, sandbox: Sandbox, easy_dataset: Dataset) -> None:
     """It is the submission's problem; then a new runner answers as before."""
     assert run(folder, GOOD, sandbox).report.problems == ()

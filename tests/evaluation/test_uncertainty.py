@@ -63,7 +63,7 @@ def test_groups_widen_the_interval_where_their_images_stand_or_fall_together() -
     assert grouped_high - grouped_low > 2 * (high - low)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_interval_holds_the_true_f1_about_as_often_as_it_says() -> None:
     rng = np.random.default_rng(3)
     held = 0
@@ -74,7 +74,7 @@ def test_the_interval_holds_the_true_f1_about_as_often_as_it_says() -> None:
     assert 0.90 <= held / 200 <= 0.99
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_chance_to_stay_ahead_comes_true_as_often_as_it_says() -> None:
     """Of pairs whose order is said to hold with a chance of 0.6 to 0.95, so many hold on new images."""
     rng = np.random.default_rng(4)

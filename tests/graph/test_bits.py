@@ -241,6 +241,7 @@ def test_both_operands_of_an_einsum_have_their_bits() -> None:
     assert bit_operations(trace_of(Forward(forward, weight=per_row))) == MACS * 4 * 32 // 1024
 
 
+@pytest.mark.slow
 def test_endless_scaling_ends_the_grid() -> None:
     """A fraction that grows with every product would take longer and longer."""
 

@@ -235,7 +235,7 @@ MEASURED = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", MEASURED)
 def test_the_totals_of_well_known_models_to_the_digit(name: str) -> None:
     report = cost_of(torchvision.models.get_model(name), (3, 224, 224), 1000)

@@ -80,6 +80,7 @@ def test_a_rule_prices_an_operator_that_was_refused(tmp_path: Path) -> None:
     assert check_self_test(test, table) is None
 
 
+@pytest.mark.slow
 def test_the_runner_loads_the_rules_and_its_cost_version_says_so(tmp_path: Path) -> None:
     path = rule_file(tmp_path)
     with Runner(Limits(), threads=1, cost_rules=[path]) as runner:
@@ -89,6 +90,7 @@ def test_the_runner_loads_the_rules_and_its_cost_version_says_so(tmp_path: Path)
     assert version.startswith("2+")
 
 
+@pytest.mark.slow
 def test_a_wrong_rule_stops_the_runner_as_a_usage_error(tmp_path: Path) -> None:
     path = rule_file(tmp_path, ("pointwise=2 * 48", "pointwise=48"))
     with Runner(Limits(), threads=1, cost_rules=[path]) as runner, pytest.raises(UsageError) as caught:

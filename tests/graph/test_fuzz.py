@@ -24,12 +24,14 @@ def test_what_the_kit_exports_is_counted_as_it_runs(name: str, tmp_path: Path) -
     assert assert_refused_or_priced(tmp_path, exported(name))
 
 
+@pytest.mark.slow
 @settings(FUZZ, max_examples=600)
 @given(mutant=mutants())
 def test_a_spoilt_answer_is_refused_or_counted_as_it_runs(tmp_path: Path, mutant: Mutant) -> None:
     assert_refused_or_priced(tmp_path, mutant)
 
 
+@pytest.mark.slow
 @settings(FUZZ, max_examples=1000)
 @given(mutant=single_calls())
 def test_any_call_on_any_value_is_refused_or_counted_as_it_runs(tmp_path: Path, mutant: Mutant) -> None:

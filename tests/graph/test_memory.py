@@ -22,12 +22,14 @@ PUBLISHED = ["resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5", "squeezenet
 LAYERS = [("resnet18", 18), ("resnet50", 50), ("vgg16", 16), ("alexnet", 8)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", usually("resnet18", "shufflenet_v2_x0_5", of=NAMES))
 def test_the_peak_is_what_the_runner_holds_to_the_byte(name: str) -> None:
     walk = traced(build(f"torchvision/{name}"), (3, 64, 64))
     assert peak_memory_bytes(walk) - weight_bytes(walk) == held_by_the_runner(walk)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", usually("mobilenet_v3_small", of=PUBLISHED))
 def test_params_and_bytes_are_those_that_torchvision_publishes(name: str) -> None:
     weights = torchvision.models.get_model_weights(name).DEFAULT
@@ -38,6 +40,7 @@ def test_params_and_bytes_are_those_that_torchvision_publishes(name: str) -> Non
     assert weight_bytes(walk) == 4 * (weights.meta["num_params"] + statistics)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "layers"), usually(("alexnet", 8), of=LAYERS))
 def test_the_depth_is_the_number_in_a_networks_name(name: str, layers: int) -> None:
     with torch.device("cpu"):
@@ -84,6 +87,7 @@ def test_what_a_constant_is_read_from_is_paid_once_however_often() -> None:
     assert weighed(forward, w=torch.rand(6, 8, 8)) == 4 * 6 * 8 * 8 + 4  # the halves and the mean
 
 
+@pytest.mark.slow
 def test_numbers_in_the_text_of_a_constant_are_not_free() -> None:
     """A hundred numbers that are written into the program instead of into a tensor."""
     numbers = [0.5 + i / 64 for i in range(100)]

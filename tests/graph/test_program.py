@@ -93,7 +93,7 @@ def test_a_torchvision_model_gives_its_own_logits(name: str) -> None:
     assert relative_difference(model, torch.randn(2, 3, 96, 96), 10) < 1e-4
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", TIMM)
 def test_a_timm_model_gives_its_own_logits(name: str) -> None:
     torch.manual_seed(0)

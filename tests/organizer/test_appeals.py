@@ -28,6 +28,8 @@ from starter.organizer.plan import plan
 from starter.organizer.store.model import Entry
 from starter.organizer.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 DOCUMENT = (ROOT / "docs" / "appeals.md").read_text(encoding="utf-8")
 LINES = [line for block in re.findall(r"```sh\n(.*?)```", DOCUMENT, re.DOTALL) for line in block.splitlines()]
 
@@ -173,7 +175,7 @@ def test_what_differs_between_two_results_is_told_by_its_cause(starter: Command,
     assert "U404" in starter("diff", "none.json", "net.json", expected=2).stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_disqualified_entry_is_shown_with_the_reason(starter: Command, board: Path) -> None:
     before, _ = shown(board)
     assert {name.split("/")[0] for name in before} == {"red", "blue"}
@@ -196,7 +198,7 @@ def test_a_disqualified_entry_is_shown_with_the_reason(starter: Command, board: 
     assert shown(board)[0] == before
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_renamed_team_keeps_its_place_and_its_folder(starter: Command, board: Path) -> None:
     before, _ = shown(board)
     starter("team", "rename", "red", "crimson", "--reason", "a trademark")
@@ -248,7 +250,7 @@ def test_verify_finds_what_was_changed_in_the_store(starter: Command, board: Pat
     assert "it is not as row 8 of the trail has it" in " ".join(run.stderr.split())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_example_of_the_document_runs(starter: Command, board: Path) -> None:
     (board / "entries" / "azure").mkdir()
     (board / "entries" / "azure" / "leaf.py").write_text(crowd.honest(8), encoding="utf-8")

@@ -297,6 +297,7 @@ def go(process: subprocess.Popen[str]) -> None:
     process.stdin.flush()
 
 
+@pytest.mark.slow
 def test_processes_that_write_at_the_same_time_keep_one_chain(url: str) -> None:
     Store(url).__exit__(None, None, None)
     processes = [started(url, prefix, 10, 3) for prefix in ("one", "two")]

@@ -56,7 +56,7 @@ def test_every_entry_of_a_crowd_is_accounted_for(
     assert stored(place, easy_dataset) == found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_entry_is_timed_where_the_competition_scores_time(starter: Command, place: Path) -> None:
     """Three takings of two batch sizes, with every block; a machine that cannot tell has no verdict."""
     (place / "entries").mkdir()
@@ -129,6 +129,7 @@ def write_entries(place: Path, *names: str) -> None:
         os.utime(path, (1_700_020_000 + number * 3600,) * 2)
 
 
+@pytest.mark.slow
 def test_a_plan_says_what_would_be_done_and_does_nothing(
     starter: Command, place: Path, easy_dataset: Dataset
 ) -> None:
@@ -196,7 +197,7 @@ def test_a_plan_opens_zips_and_says_what_is_refused_and_left_out(
     assert stored(place, easy_dataset) == {}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("strangers")
 def test_what_is_left_out_of_a_zip_is_told_to_the_organizer_and_to_its_team(
     starter: Command, place: Path
@@ -220,7 +221,7 @@ def test_what_is_left_out_of_a_zip_is_told_to_the_organizer_and_to_its_team(
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_changes_makes_results_stale_and_new_ones_are_made(starter: Command, place: Path) -> None:
     write_entries(place, "a", "b")
     starter("batch", "entries")
@@ -247,7 +248,7 @@ def test_what_changes_makes_results_stale_and_new_ones_are_made(starter: Command
     assert {row["name"] for row in board["rows"] if row["place"]} == {"a", "b"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_only_what_failed_is_tried_again(starter: Command, place: Path) -> None:
     write_entries(place, "good", "bad")
     (place / "entries" / "bad.py").write_text("import nothing")
@@ -257,7 +258,7 @@ def test_only_what_failed_is_tried_again(starter: Command, place: Path) -> None:
     assert told(starter("batch", "entries", "--retry", "failed").stderr) == ["bad"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_teams_times_and_choices_come_from_folders_or_from_an_index(starter: Command, place: Path) -> None:
     write_entries(place, "red/one", "red/two", "blue/one", "alone")
     (place / "entries" / "index.csv").write_text(
@@ -296,7 +297,7 @@ def test_a_wrong_index_is_told_by_its_line(place: Path, text: str, line: int, go
     assert got in caught.value.problems[0].got
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_too_many_of_one_day_and_a_bad_name_are_refused_and_the_rest_goes_on(
     starter: Command, place: Path
 ) -> None:
@@ -314,7 +315,7 @@ def test_too_many_of_one_day_and_a_bad_name_are_refused_and_the_rest_goes_on(
     assert reasons["blue", "a bad name!"].startswith("E108")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_entry_that_changes_after_the_plan_is_stored_under_what_was_run(
     place: Path, easy_dataset: Dataset, reference: Reference
 ) -> None:
@@ -341,7 +342,7 @@ def test_an_entry_that_changes_after_the_plan_is_stored_under_what_was_run(
         assert store.statuses(context) == {now: Status.OK}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_stopped_store_ends_the_batch_with_our_fault_and_it_goes_on_later(
     starter: Command, place: Path, easy_dataset: Dataset
 ) -> None:
@@ -356,7 +357,7 @@ def test_a_stopped_store_ends_the_batch_with_our_fault_and_it_goes_on_later(
     assert len(stored(place, easy_dataset)) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_result_is_proved_again_from_its_answers_and_its_program(
     starter: Command, place: Path, easy_dataset: Dataset
 ) -> None:

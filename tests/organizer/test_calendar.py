@@ -348,6 +348,7 @@ def write_five(place: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_plan_says_who_is_early_late_or_too_many(starter: Command, place: Path) -> None:
     add_rules(place, CALENDAR.format(outside="", surplus=""))
     write_five(place)
@@ -405,7 +406,7 @@ def test_early_late_and_surplus_entries_are_evaluated_where_the_rules_say_so(
     assert ranked(starter)[1].keys() == {"early"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_private_figures_are_shown_from_the_reveal_on(starter: Command, place: Path) -> None:
     add_rules(place, CALENDAR.format(outside="", surplus=""))
     write_five(place)
@@ -430,7 +431,7 @@ def test_private_figures_are_shown_from_the_reveal_on(starter: Command, place: P
     assert told_late.rstrip().endswith("on the private images")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_board_as_of_a_time_has_no_later_entries(starter: Command, place: Path) -> None:
     add_rules(place, CALENDAR.format(outside="", surplus=""))
     write_five(place)
@@ -479,7 +480,7 @@ def phased(place: Path, final_dataset: Dataset) -> Path:
 INDEX = ("--index", "entries/index.csv")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_phase_needs_a_reference_of_its_own(starter: Command, phased: Path) -> None:
     run = starter("batch", "entries", *INDEX, "--phase", "final", expected=EXIT_USAGE)
     assert "U302" in run.stderr
@@ -491,7 +492,7 @@ def test_a_phase_needs_a_reference_of_its_own(starter: Command, phased: Path) ->
     assert "practice, final" in wrong.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("phased")
 def test_each_phase_has_its_entries_its_data_and_its_board(starter: Command) -> None:
     starter("baseline", "measure", "--phase", "final", "--isolation", "none")
@@ -541,7 +542,7 @@ def best_of_red(board: dict[str, object]) -> tuple[str, str]:
     return row["team"], row["name"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_batch_without_a_phase_is_of_the_last_that_has_opened_and_names_what_is_missing(
     starter: Command, phased: Path
 ) -> None:

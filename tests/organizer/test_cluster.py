@@ -97,7 +97,7 @@ def test_a_node_that_is_killed_loses_nothing_and_nobody_is_blamed(
     assert told(again.stderr) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("cluster", ["no bubblewrap"], indirect=True)
 def test_a_node_that_cannot_lock_submissions_in_is_not_used(
     starter: Command, place: Path, cluster: tuple[str, Tell]
@@ -111,6 +111,7 @@ def test_a_node_that_cannot_lock_submissions_in_is_not_used(
     assert "H104" in run.stderr
 
 
+@pytest.mark.slow
 def test_without_a_cluster_the_address_is_at_fault(starter: Command, place: Path) -> None:
     pytest.importorskip("ray", reason="Ray is not installed: pip install -e '.[ray]'")
     write_entries(place, 1)
@@ -133,7 +134,7 @@ def test_what_is_sent_to_a_node_does_not_depend_on_a_label(place: Path, tmp_path
     assert sent[0] == sent[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_worker_measures_what_the_driver_would(place: Path, easy_dataset: Dataset) -> None:
     """In this process, without Ray; and a broken plugin is its author's fault there too."""
     rules = load_competition(place / "competition.toml")

@@ -11,7 +11,7 @@ import compute_worker
 import pytest
 from compute_worker import Competition, Worker
 from conftest import GOOD, ROOT, Command
-from usual import slow
+from usual import long
 
 from starter.contract.competition import CompetitionFile, load_competition
 from starter.contract.errors import Code, ParticipantError, UsageError
@@ -98,6 +98,7 @@ def test_what_the_prediction_step_and_participants_get_has_no_label_and_no_evalu
     )
 
 
+@pytest.mark.slow
 def test_a_wrong_order_of_dates_a_speed_and_a_file_that_is_there_are_refused(
     own: Path, starter: Command
 ) -> None:
@@ -136,7 +137,7 @@ def test_a_score_of_ranks_is_refused_and_other_formulas_stand_on_the_page(
             assert formula in archive.read("pages/evaluation.md").decode()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_steps_give_the_kits_own_score_and_a_report_that_is_verified(
     unpacked: Competition, own: Path, starter: Command, tmp_path: Path
 ) -> None:
@@ -192,7 +193,7 @@ def refusal(middle: Path, unpacked: Competition, tmp_path: Path, usage: Usage = 
     return Code(caught.value.problems[0].code)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_nothing_that_is_said_beside_the_graph_counts(
     unpacked: Competition, own: Path, starter: Command, tmp_path: Path
 ) -> None:
@@ -211,7 +212,7 @@ def test_nothing_that_is_said_beside_the_graph_counts(
     assert json.loads((output / "scores.json").read_text()) == scored.scores
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_forged_hand_over_is_refused_with_its_reason(
     unpacked: Competition, own: Path, starter: Command, tmp_path: Path
 ) -> None:
@@ -232,11 +233,12 @@ def test_a_forged_hand_over_is_refused_with_its_reason(
     assert refusal(middle, unpacked, tmp_path) is Code.MALFORMED_GRAPH
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "code"),
     [
         ("import nothing_of_that_name\n", Code.IMPORT_FAILED),
-        slow(
+        long(
             GOOD.replace("self.head(images.mean((2, 3)))", "torch.fft.rfft2(images).abs().mean((2, 3))"), None
         ),
     ],
@@ -258,6 +260,7 @@ def test_a_plugin_that_fails_hands_nothing_over(
     assert not list(middle.iterdir())
 
 
+@pytest.mark.slow
 def test_a_zip_of_something_else_is_refused(unpacked: Competition, tmp_path: Path) -> None:
     (tmp_path / "ingested").mkdir()
     (tmp_path / "ingested" / "README").write_text("no plugin")
@@ -267,7 +270,7 @@ def test_a_zip_of_something_else_is_refused(unpacked: Competition, tmp_path: Pat
     assert caught.value.problems[0].code == Code.ARCHIVE_LAYOUT
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_below_the_floor_stands_behind_all_and_over_the_budget_has_no_score(
     unpacked: Competition, own: Path, starter: Command, tmp_path: Path
 ) -> None:
@@ -283,7 +286,7 @@ def test_below_the_floor_stands_behind_all_and_over_the_budget_has_no_score(
     assert refusal(middle, unpacked, tmp_path) is Code.OVER_BUDGET
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_predictions_are_withheld_where_the_rules_say_so(own: Path, starter: Command, tmp_path: Path) -> None:
     with (own / "competition.toml").open("a") as file:
         file.write("[leaderboard]\nwithhold_predictions = true\nmax_per_day = 3\nmax_total = 40\n")
@@ -336,7 +339,7 @@ pathlib.Path("/app/output/scores.json").write_text('{"score": -9}')
 
 
 @IMITATED
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_submissions_own_command_finds_no_label_and_no_image_and_decides_nothing(
     unpacked: Competition, own: Path, tmp_path: Path
 ) -> None:
@@ -360,7 +363,7 @@ def test_a_submissions_own_command_finds_no_label_and_no_image_and_decides_nothi
 
 
 @IMITATED
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_packaged_baseline_scores_one_on_a_compute_worker(tmp_path: Path) -> None:
     rules: CompetitionFile = load_competition(ROOT / "competition.toml")
     write(
@@ -384,7 +387,7 @@ def test_the_packaged_baseline_scores_one_on_a_compute_worker(tmp_path: Path) ->
         assert scores["score"] == pytest.approx(1, abs=0.02)  # another processor rounds differently
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_usage_error_of_organizers_is_no_fault_of_participants(
     unpacked: Competition, own: Path, starter: Command, tmp_path: Path
 ) -> None:

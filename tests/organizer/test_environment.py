@@ -96,7 +96,7 @@ def test_a_wrong_list_of_packages_is_refused(place: Path, line: str, said: str) 
     assert said in found.expected
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_import_of_another_package_is_refused_at_every_stage(starter: Command, place: Path) -> None:
     """On import, in the hook and in forward(); installed or not; the message says what is allowed."""
     allow(place, 'packages = ["einops>=0.8"]')
@@ -139,7 +139,7 @@ def test_an_import_of_another_package_is_refused_at_every_stage(starter: Command
         assert (told["code"], told["hint"]) == (Code.IMPORT_FAILED, "Install it: pip install 'einops>=0.8'")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_without_a_list_whatever_is_installed_can_be_imported(starter: Command, place: Path) -> None:
     folder = write_plugins(place, first="import hypothesis", absent="import no_such_module")
     found = problems_of(starter, place, folder)
@@ -147,7 +147,7 @@ def test_without_a_list_whatever_is_installed_can_be_imported(starter: Command, 
     assert [p["code"] for p in found["absent"]] == [Code.IMPORT_FAILED]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_batch_refuses_another_environment_unless_any_will_do(starter: Command, place: Path) -> None:
     allow(place, 'packages = ["hypothesis<1", "no-such-package", "numpy>=1; python_version < \'3\'"]')
     write_plugins(place, net="import hypothesis")
@@ -171,7 +171,7 @@ def test_a_batch_refuses_another_environment_unless_any_will_do(starter: Command
     assert {"python", "torch", "torchvision", "starter", "machine"} <= record["versions"].keys()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_another_list_leaves_results_as_they_are(starter: Command, place: Path) -> None:
     """No figure depends on it; an entry that it has refused is tried again on demand."""
     write_plugins(place, net="", other="import hypothesis")
@@ -183,6 +183,7 @@ def test_another_list_leaves_results_as_they_are(starter: Command, place: Path) 
     assert "1 results: 1 ok" in starter("batch", "plugins", "--retry", "failed").stdout
 
 
+@pytest.mark.slow
 def test_the_doctor_and_env_say_what_is_installed(starter: Command, place: Path) -> None:
     assert "hypothesis" not in starter("env").stdout
     assert "whatever is installed" in starter("env").stderr
@@ -271,6 +272,7 @@ def look_only_in(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(f"UV_{name}", str(value))
 
 
+@pytest.mark.slow
 def test_the_lock_holds_what_is_installed_and_a_batch_asks_for_it(
     starter: Command, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -309,6 +311,7 @@ def test_the_lock_holds_what_is_installed_and_a_batch_asks_for_it(
     assert f"no    hypothesis {HYPOTHESIS} (==1.0)" in starter("doctor").stdout
 
 
+@pytest.mark.slow
 def test_versions_that_no_registry_has_are_named_by_uv(
     starter: Command, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,6 +325,7 @@ def test_versions_that_no_registry_has_are_named_by_uv(
     assert not (place / "lock.txt").exists()
 
 
+@pytest.mark.slow
 def test_a_lock_that_is_missing_is_named_with_the_command_that_writes_it(
     starter: Command, place: Path
 ) -> None:

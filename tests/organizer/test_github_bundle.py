@@ -604,7 +604,7 @@ def test_a_run_that_leaves_nothing_is_told(bundle: Path, steps: Steps, tmp_path:
 
 
 @TOOLS
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_board_evaluates_each_merged_entry_once(repository: Path, steps: Steps) -> None:
     empty = steps(repository, "board", {}, job="evaluate")
     assert "results:" not in empty.stdout
@@ -635,7 +635,7 @@ def test_the_board_evaluates_each_merged_entry_once(repository: Path, steps: Ste
     assert "reveal in the organizer's own folder" in " ".join(revealed.stderr.split())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_baseline_of_the_bundle_has_the_figures_of_its_own_data(bundle: Path) -> None:
     command = [sys.executable, "-m", "starter", "baseline", "check"]
     run = subprocess.run(command, cwd=bundle, capture_output=True, text=True, check=False)

@@ -88,7 +88,7 @@ def good_submission(dataset: Dataset, rules: CompetitionFile) -> Any:
     return submission_of(dataset, right, Counts(100, 100, 100, params=9, weight_bytes=40, depth=2), rules)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_metric_is_the_kits_score_on_random_tables(
     kaggle: ModuleType, rules: CompetitionFile, easy_dataset: Dataset, reference: Reference
 ) -> None:
@@ -251,6 +251,7 @@ def own(place: Path) -> Path:
     return place
 
 
+@pytest.mark.slow
 def test_participants_get_no_label_of_the_evaluation_and_no_private_figure(
     own: Path, starter: Command, easy_dataset: Dataset
 ) -> None:
@@ -308,7 +309,7 @@ def scores_of(table: Any, own: Path, tmp_path: Path) -> dict[str, float]:
     return {usage: kaggle.score(part.copy(), table.copy(), "image_id") for usage, part in parts.items()}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_predict_answers_as_the_baseline_where_the_plugin_is_the_baseline(
     own: Path, starter: Command, tmp_path: Path
 ) -> None:
@@ -317,7 +318,7 @@ def test_predict_answers_as_the_baseline_where_the_plugin_is_the_baseline(
     assert scores_of(table, own, tmp_path) == pytest.approx({"Public": 1, "Private": 1})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_table_names_the_hash_and_the_score_of_what_organizers_evaluate_again(
     own: Path, starter: Command, tmp_path: Path
 ) -> None:
@@ -334,7 +335,7 @@ def test_the_table_names_the_hash_and_the_score_of_what_organizers_evaluate_agai
         assert scores[usage] == pytest.approx(row["score"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_predict_says_what_is_wrong_with_a_plugin_and_with_a_folder(
     own: Path, starter: Command, tmp_path: Path
 ) -> None:
@@ -350,7 +351,7 @@ def test_predict_says_what_is_wrong_with_a_plugin_and_with_a_folder(
     assert not (own / "submission.csv").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_notebook_runs_from_top_to_bottom(
     competition: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -550,6 +550,7 @@ addEventListener("load", () => {
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed: apt install chromium")
 @pytest.mark.parametrize("width", [390, 1300])
 def test_in_a_browser_search_sorting_and_the_picture_work(
@@ -570,6 +571,7 @@ def test_in_a_browser_search_sorting_and_the_picture_work(
     assert report["tip"] == report["label"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed: apt install chromium")
 def test_in_a_browser_the_policy_lets_our_script_run_and_no_other(
     public: tuple[Board, list[Details]], tmp_path: Path

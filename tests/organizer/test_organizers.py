@@ -29,7 +29,7 @@ def test_every_option_is_in_an_example(name: str) -> None:
     assert {word for word in shown if word.startswith("--")} <= options
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_example_runs(starter: Command, place: Path, easy_dataset: Dataset) -> None:
     """Stand-ins: a network of three colours as the baseline, and three entries of two teams."""
     rules = place / "competition.toml"

@@ -280,7 +280,7 @@ def test_entries_cannot_be_read_and_the_name_is_shown_as_text(page: tuple[str, P
     assert "<h1>Colours: &lt;b&gt;{} &amp; &quot;#1&quot;</h1>" in read(address)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(BASH is None, reason="bash is not installed")
 def test_what_is_handed_in_is_evaluated_and_shown(bundle: Path, tmp_path: Path) -> None:
     """run.sh as the container runs it: the watch beside the page, and an end of both."""
@@ -316,7 +316,7 @@ def test_the_page_says_when_there_is_no_result(page: tuple[str, Path]) -> None:
     assert "There is no result yet." in read(page[0])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.packages
 @pytest.mark.skipif(chromium.BROWSER is None, reason=chromium.MISSING)
 def test_a_browser_hands_in_a_zip(page: tuple[str, Path], tmp_path: Path) -> None:

@@ -118,6 +118,7 @@ TEXTS = st.sampled_from(["a", "B", "b", "Z", "_", "a b", "ab", "ä", "é", "작�
 """Texts that dictionaries sort otherwise than code points."""
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
@@ -379,6 +380,7 @@ def own_server() -> Iterator[tuple[str, Callable[[str], None]]]:
         yield make_database(url), control
 
 
+@pytest.mark.slow
 def test_a_database_that_goes_away_is_told_and_comes_back_whole(
     own_server: tuple[str, Callable[[str], None]],
 ) -> None:

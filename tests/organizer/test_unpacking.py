@@ -60,6 +60,7 @@ def test_a_file_that_never_ends_takes_no_more_time_than_it_may(tmp_path: Path, f
     assert [(finding.code, finding.got) for finding in found] == [(DAMAGED, "reading it takes more than 1 s")]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS and Windows have no limit of the address space")
 def test_a_long_directory_takes_no_more_memory_than_it_may(tmp_path: Path, folder: Path) -> None:
     path = written(tmp_path / "entry.zip", {f"{number:x}": b"" for number in range(30_000)})

@@ -86,7 +86,7 @@ def place(tmp_path: Path, six_classes: Dataset, good: SubmissionSource, referenc
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_plugin_of_the_tests_is_proved_again(
     starter: Command, place: Path, six_classes: Dataset
 ) -> None:
@@ -104,7 +104,7 @@ def test_every_plugin_of_the_tests_is_proved_again(
     assert {line.split()[0] for line in lines} == {"ok"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_entry_that_failed_after_its_images_were_run_shows_no_figure(
     good: SubmissionSource, six_classes: Dataset, reference: Reference
 ) -> None:

@@ -154,7 +154,7 @@ def test_what_arrives_is_evaluated_once_it_is_whole(
     }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_page_is_whole_at_all_times_and_shows_who_waits(
     watching: Callable[..., Watcher], place: Path
 ) -> None:
@@ -186,7 +186,7 @@ def test_the_page_is_whole_at_all_times_and_shows_who_waits(
     assert "The evaluation is paused" in watcher.page
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_end_gives_up_what_takes_long_and_the_next_watch_goes_on(
     watching: Callable[..., Watcher], place: Path, easy_dataset: Dataset
 ) -> None:
@@ -213,7 +213,7 @@ def test_an_end_gives_up_what_takes_long_and_the_next_watch_goes_on(
     assert before.items() <= stored(place, easy_dataset).items()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_kill_loses_nothing_and_the_next_watch_evaluates_what_is_missing(
     watching: Callable[..., Watcher], place: Path, easy_dataset: Dataset
 ) -> None:
@@ -234,7 +234,7 @@ def test_a_kill_loses_nothing_and_the_next_watch_evaluates_what_is_missing(
     assert last.end() == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_second_watch_and_a_batch_are_told_who_holds_the_store(
     watching: Callable[..., Watcher], starter: Command, place: Path
 ) -> None:
@@ -256,6 +256,7 @@ def test_a_second_watch_and_a_batch_are_told_who_holds_the_store(
     assert watching().end() == 0, "a killed holder holds nothing"
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_watch_as_every_command(watching: Callable[..., Watcher]) -> None:
     watcher = watching()
     watcher.until(lambda: watcher.page)
@@ -279,6 +280,7 @@ def test_options_that_do_not_go_together_are_refused(
     assert said in starter("batch", "entries", *words, expected=2).stderr
 
 
+@pytest.mark.slow
 def test_a_site_that_is_something_else_is_refused_before_anything_is_evaluated(
     starter: Command, place: Path, easy_dataset: Dataset
 ) -> None:

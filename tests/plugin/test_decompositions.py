@@ -56,6 +56,7 @@ def check(model: nn.Module, contraction: int) -> None:
     torch.testing.assert_close(Program(trace_of(model), rounding=None)(images), model.eval()(images))
 
 
+@pytest.mark.slow
 def test_a_recurrent_layer_costs_its_equations() -> None:
     check(Recurrent(nn.LSTM(INPUTS, UNITS, batch_first=True)), products(4))
     check(Recurrent(nn.GRU(INPUTS, UNITS, batch_first=True)), products(3))
@@ -63,6 +64,7 @@ def test_a_recurrent_layer_costs_its_equations() -> None:
     check(Recurrent(nn.RNN(INPUTS, UNITS, nonlinearity="relu", batch_first=True)), products(1))
 
 
+@pytest.mark.slow
 def test_layers_and_directions_add_up() -> None:
     both = nn.LSTM(INPUTS, UNITS, num_layers=2, bidirectional=True, dropout=0.5, batch_first=True)
 

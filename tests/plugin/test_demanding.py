@@ -193,7 +193,7 @@ def test_there_are_enough_of_them() -> None:
     assert len(WRITERS) >= 20
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_demanding_plugin_passes_unchanged(name: str, each_sandbox: Sandbox, tmp_path: Path) -> None:
     source = WRITERS[name](tmp_path)

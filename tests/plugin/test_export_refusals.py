@@ -148,6 +148,7 @@ def test_dynamic_quantization_is_quantization() -> None:
     assert found.got.startswith("1 is a torch.ao.nn.quantized.dynamic.")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(*OLD_TOOLS)
 def test_the_quantized_models_of_torchvision_are_refused_as_quantized_and_their_float_ones_are_not() -> None:
     from torchvision.models.quantization import mobilenet_v2

@@ -134,6 +134,7 @@ def fails(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> torch.fx.GraphM
     raise OSError(f"no compiler for {type(graph).__name__}")
 
 
+@pytest.mark.slow
 def test_a_compiled_network_is_the_network() -> None:
     whole = torch.compile(network(), backend=fails)
     part: Any = network()

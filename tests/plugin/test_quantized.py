@@ -73,7 +73,7 @@ def answers(model: nn.Module, images: Tensor) -> Tensor:
     return torch.cat([model(image[None]) for image in images])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("is_trained", [False, True])
 def test_a_converted_program_is_counted_with_its_bits_and_answers_as_it_did(is_trained: bool) -> None:
     model, images = converted(is_trained=is_trained), torch.rand(4, *SHAPE)
@@ -87,6 +87,7 @@ def test_a_converted_program_is_counted_with_its_bits_and_answers_as_it_did(is_t
     torch.testing.assert_close(Program(walk)(images), wanted, rtol=0.05, atol=0.05)
 
 
+@pytest.mark.slow
 def test_its_weights_are_stored_as_int8() -> None:
     graph = graph_of(converted())
     stored = [t for t in graph.weights.values() if t.dtype is torch.int8]
@@ -97,6 +98,7 @@ def test_its_weights_are_stored_as_int8() -> None:
     assert not floats
 
 
+@pytest.mark.slow
 def test_a_program_saved_and_loaded_again_is_the_same(tmp_path: Any) -> None:
     """A plugin that has it as a file needs torch alone: `_decomposed` defines the operators."""
     exported = torch.export.export(converted(), (torch.rand(1, *SHAPE),))
@@ -183,6 +185,7 @@ def test_arithmetic_on_levels_is_refused_because_it_would_not_wrap() -> None:
     assert "do not wrap" in found.hint
 
 
+@pytest.mark.slow
 def test_no_quantized_operator_has_a_row_of_its_own() -> None:
     """All of them are written out, so that the process that runs graphs meets operators of ATen only."""
     graph = graph_of(converted())

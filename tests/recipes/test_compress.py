@@ -130,6 +130,7 @@ def test_a_written_plugin_loads_costs_less_and_trains_on(
     assert not [name for name in ("torch_pruning", "tensorly") if name in text]
 
 
+@pytest.mark.slow
 def test_folding_keeps_the_answers_and_leaves_one_convolution_of_three_branches(
     original: Original, easy_dataset: Dataset, tmp_path: Path
 ) -> None:
@@ -145,6 +146,7 @@ def test_folding_keeps_the_answers_and_leaves_one_convolution_of_three_branches(
     assert [step["kind"] for step in made.steps] == ["merge", "fold", "fold"]
 
 
+@pytest.mark.slow
 def test_a_compressed_plugin_can_be_compressed_again(
     original: Original, easy_dataset: Dataset, tmp_path: Path
 ) -> None:
@@ -159,7 +161,7 @@ def test_a_compressed_plugin_can_be_compressed_again(
     assert answers(second, easy_dataset).shape == (4, 3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["prune", "tucker"])
 def test_a_budget_is_kept_and_nearly_used(original: Original, method: str) -> None:
     budget = round(0.6 * original.macs)
@@ -167,6 +169,7 @@ def test_a_budget_is_kept_and_nearly_used(original: Original, method: str) -> No
     assert 0.75 * budget < made.macs <= budget
 
 
+@pytest.mark.slow
 def test_pruning_takes_channels_that_belong_together_and_leaves_the_classes(original: Original) -> None:
     made = compress(original, "prune", keep=0.5, macs=None)
     model = made.model
@@ -191,6 +194,7 @@ def test_all_ranks_together_are_the_convolution_itself() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_kernel_of_low_rank_is_found_to_be_one(original: Original) -> None:
     """A kernel made of two input directions needs no more than two channels there."""
     wide = original.model.get_submodule("wide")
@@ -253,6 +257,7 @@ def quantized(original: Original, bits: int) -> Compressed:
     return METHODS["quantize"](original, Amount(bits=bits, images=8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [slow(8), 4])
 def test_a_quantized_plugin_has_its_bits_loads_and_trains_on(
     original: Original, easy_dataset: Dataset, tmp_path: Path, bits: int
@@ -275,6 +280,7 @@ def test_a_quantized_plugin_has_its_bits_loads_and_trains_on(
     assert original.count(again.submission.model) == (made.macs, made.bit_operations)
 
 
+@pytest.mark.slow
 def test_the_weights_of_a_quantized_plugin_are_levels_and_a_step_for_each_channel(original: Original) -> None:
     walk = trace_model(quantized(original, 4).model, original.shape, original.source)
     levels = [t for t in walk.constants.values() if isinstance(t, Tensor) and t.dtype is torch.int8]
@@ -288,6 +294,7 @@ def test_the_weights_of_a_quantized_plugin_are_levels_and_a_step_for_each_channe
     assert weight_bytes(walk) == sum(t.numel() for t in weights.values()) + 4 * floats
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bits", "error"), [(8, 0.03), (4, 0.5)])
 def test_quantizing_changes_the_answers_a_little(original: Original, bits: int, error: float) -> None:
     images = original.training_images(16).float()
@@ -323,6 +330,7 @@ def test_a_step_is_the_best_of_those_that_clamp_more_or_less() -> None:
     assert weight_step(weight, 8).item() == pytest.approx(3 / 127)
 
 
+@pytest.mark.slow
 def test_a_network_without_a_layer_to_quantize_is_told_so(original: Original) -> None:
     original.model = quantized(original, 8).model
     with pytest.raises(UsageError, match=r"U503 .*no convolution or linear layer"):
@@ -347,6 +355,7 @@ def test_branches_of_different_inputs_are_not_merged() -> None:
     assert len([m for m in changed.modules() if isinstance(m, nn.Conv2d)]) == 2
 
 
+@pytest.mark.slow
 def test_a_plan_is_one_step_a_line(original: Original, tmp_path: Path) -> None:
     made = compress(original, "prune", keep=0.5, macs=None)
     folder = write_plugin(original, made, tmp_path / "small", "starter compress mine --keep 0.5")
@@ -356,12 +365,14 @@ def test_a_plan_is_one_step_a_line(original: Original, tmp_path: Path) -> None:
     assert len(text.splitlines()) == len(made.steps) + 5
 
 
+@pytest.mark.slow
 def test_nothing_is_overwritten(original: Original, tmp_path: Path) -> None:
     made = compress(original, "prune", keep=0.5, macs=None)
     with pytest.raises(UsageError, match="U106"):
         write_plugin(original, made, tmp_path, "command")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_made_smaller_is_told_so(original: Original) -> None:
     with pytest.raises(UsageError, match=r"U503 .* at least [\d,]+ MACs"):
         compress(original, "tucker", keep=None, macs=10)
@@ -371,6 +382,7 @@ def test_what_cannot_be_made_smaller_is_told_so(original: Original) -> None:
         compress(original, "prune", keep=None, macs=original.macs)
 
 
+@pytest.mark.slow
 def test_a_network_that_pruning_cannot_follow_is_told_so(
     write_plugin: WritePlugin, easy_dataset: Dataset
 ) -> None:

@@ -160,7 +160,7 @@ def test_a_graph_that_cannot_take_several_names_the_operator() -> None:
         module_of(walk, batched=True)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("path", EXAMPLES)
 def test_every_packaged_example_answers_the_same_in_onnxruntime_for_any_batch(
     path: str, tmp_path: Path
@@ -181,7 +181,7 @@ def test_every_packaged_example_answers_the_same_in_onnxruntime_for_any_batch(
     assert session.get_inputs()[0].shape == ["batch", *counted.images.shape[1:]]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_documents_program_classifies_a_photograph_with_the_file_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +224,7 @@ def test_a_fixed_batch_takes_that_many_images_and_no_others(kind: Format, tmp_pa
         run(counted.images[:3])
 
 
+@pytest.mark.slow
 def test_attention_on_any_number_of_axes_is_written(tmp_path: Path) -> None:
     found = export(
         counted_of(network(attention_in_windows)), Format.ONNX, tmp_path / "x.onnx", None, timed=False
@@ -231,6 +232,7 @@ def test_attention_on_any_number_of_axes_is_written(tmp_path: Path) -> None:
     assert found.parity.difference < 1e-5
 
 
+@pytest.mark.slow
 def test_a_network_for_one_image_at_a_time_is_written_so_and_says_why(tmp_path: Path) -> None:
     counted, told = counted_of(network(per_image_kernels)), list[str]()
     found = export_any(counted, Format.ONNX, tmp_path / "x.onnx", told.append, timed=False)
@@ -253,7 +255,7 @@ def test_a_batch_that_would_mix_its_images_is_noticed_by_the_logits(tmp_path: Pa
     assert "logits differ by" in told[0]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_file_that_answers_something_else_is_not_kept(tmp_path: Path) -> None:
     target = tmp_path / "x.onnx"
     target.write_text("what was there before", encoding="utf-8")
@@ -267,6 +269,7 @@ def test_a_file_that_answers_something_else_is_not_kept(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+@pytest.mark.slow
 def test_what_onnxruntime_has_no_kernel_for_is_refused_and_torch_takes_it(tmp_path: Path) -> None:
     def half(self: nn.Module, x: torch.Tensor) -> torch.Tensor:
         return F.conv2d(x.to(torch.bfloat16), self.kernel).mean((2, 3)).to(torch.float32)
@@ -286,7 +289,7 @@ def test_what_is_no_number_never_agrees(value: float) -> None:
     assert relative_difference(found, expected) == np.inf
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_writes_both_files_and_replaces_them_only_by_force(
     starter: Command, write_plugin: Callable[..., Path], tmp_path: Path
 ) -> None:

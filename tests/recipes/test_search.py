@@ -49,6 +49,7 @@ def nothing(done: int, total: int) -> None:
     del done, total
 
 
+@pytest.mark.slow
 def test_what_convolutions_cost_is_known_without_counting(tmp_path: Path, easy_dataset: Dataset) -> None:
     """The closed form and the counter agree to the last MAC, for odd sizes too."""
     source = discover_one(write_candidate(tmp_path / "small", SMALL))
@@ -59,7 +60,7 @@ def test_what_convolutions_cost_is_known_without_counting(tmp_path: Path, easy_d
     assert counted.macs > counted.contraction
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_search_trains_what_fits_and_leaves_plugins_and_a_page(
     easy_dataset: Dataset, tmp_path: Path
 ) -> None:
@@ -112,7 +113,7 @@ def test_the_front_loses_what_is_beaten_unless_it_was_changed(tmp_path: Path) ->
     assert not three.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_study_goes_on_where_it_was_killed(easy_dataset: Dataset, tmp_path: Path) -> None:
     """The killed network is trained again, from the same proposal; those before it are kept."""
     (tmp_path / "competition.toml").write_text('name = "mine"\n', encoding="utf-8")

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from usual import slow
+from usual import long
 
 from starter.contract.errors import Code, ParticipantError, StarterError, UsageError
 from starter.contract.submissions import discover_one
@@ -282,6 +282,7 @@ def test_the_best_of_several_seeds_is_kept_with_mean_and_spread(
     assert alone.runs[0] == report.runs[0]
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_resumed_to_the_same_weights(
     write_plugin: WritePlugin, easy_dataset: Dataset
 ) -> None:
@@ -357,8 +358,9 @@ def teacher(write_plugin: WritePlugin, easy_dataset: Dataset) -> Path:
     return path
 
 
-@pytest.mark.parametrize("views", [slow(0), 2])
-@pytest.mark.parametrize("policy", [slow("none"), "trivialaugment"])
+@pytest.mark.slow
+@pytest.mark.parametrize("views", [long(0), 2])
+@pytest.mark.parametrize("policy", [long("none"), "trivialaugment"])
 def test_a_student_learns_from_teachers_alone(
     write_plugin: WritePlugin, easy_dataset: Dataset, teacher: Path, views: int, policy: str
 ) -> None:

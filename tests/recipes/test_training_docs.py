@@ -99,7 +99,7 @@ def test_an_example_of_train_runs(line: str, folder: Path, monkeypatch: pytest.M
     assert (folder / "mine" / "weights.safetensors").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_examples_of_compress_run_in_their_order(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start = TEXT.index("## starter compress")
     (block,) = re.findall(r"```sh\n(.*?)```", TEXT[start : TEXT.index("## starter search")], re.DOTALL)
@@ -114,6 +114,7 @@ def test_the_examples_of_compress_run_in_their_order(folder: Path, monkeypatch: 
     assert after["macs"] < before["macs"]
 
 
+@pytest.mark.slow
 def test_the_examples_of_search_run_in_their_order(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for line in EXAMPLES:
         if line.startswith("starter search"):

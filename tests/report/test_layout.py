@@ -31,7 +31,7 @@ NAMES = (
     "kestrel",
 )
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason=MISSING)
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason=MISSING)]
 
 FITS = """(() => {
   const page = document.documentElement, wrong = [];
@@ -211,6 +211,7 @@ def column(browser: Browser, heading: str) -> list[Any]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("key", "code", "text"), [("Enter", 13, "\r"), (" ", 32, " ")])
 def test_a_key_on_a_heading_sorts_and_what_has_no_value_comes_last(
     all_pages: dict[str, Path], browser: Browser, key: str, code: int, text: str

@@ -24,7 +24,7 @@ def test_a_plugin_is_evaluated_in_three_lines(place: Path, write_plugin: Callabl
     assert "201 / 201 MACs" in html
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_plugin_that_fails_is_a_row_with_what_to_do(place: Path, tmp_path: Path) -> None:
     path = tmp_path / "broken.py"
     path.write_text(crowd.GOOD.replace("nn.Linear(3, 3)", "nn.Linear(3, '<b>')"))

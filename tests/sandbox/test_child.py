@@ -69,6 +69,7 @@ def test_a_mapped_file_is_no_memory_of_the_child(tmp_path: Path) -> None:
     assert private_bytes(process) == 0
 
 
+@pytest.mark.slow
 def test_what_a_child_has_started_ends_with_it(tmp_path: Path) -> None:
     child = start(tmp_path, GRANDCHILD.format("import time; time.sleep(600)"))
     deadline = time.monotonic() + 30

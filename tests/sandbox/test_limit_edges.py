@@ -51,6 +51,7 @@ def reply_size(exported: Exported) -> int:
     return len(json.dumps(sizes)) + 1 + sum(sizes.values())
 
 
+@pytest.mark.slow
 def test_a_reply_of_just_the_limit_passes_and_one_byte_more_says_so(sandbox: Sandbox, tmp_path: Path) -> None:
     floats, letters = 250_000, 400
     missing = MIB - reply_size(submit(described(letters, floats), sandbox, tmp_path, output_mb=2))
@@ -68,6 +69,7 @@ def test_a_reply_of_just_the_limit_passes_and_one_byte_more_says_so(sandbox: San
 WRITES = "open('junk', 'wb').write(b'x' * {size})\nimport time; time.sleep(0.3)\n"
 
 
+@pytest.mark.slow
 def test_a_scratch_folder_that_is_just_full_passes(each_sandbox: Sandbox, tmp_path: Path) -> None:
     """The graph and the weights, here of 12 MB, are the kit's own: they do not lie there."""
     large = described(1, 3_000_000)
@@ -82,7 +84,7 @@ def test_a_scratch_folder_that_is_just_full_passes(each_sandbox: Sandbox, tmp_pa
 MAKES = "[open(f'f{{i}}', 'w').close() for i in range({count})]\nimport time; time.sleep(0.3)\n"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_submissions_own_files_are_no_scratch_files(each_sandbox: Sandbox, tmp_path: Path) -> None:
     folder = tmp_path / "many"
     (folder / "inner").mkdir(parents=True)
@@ -98,7 +100,7 @@ def test_the_submissions_own_files_are_no_scratch_files(each_sandbox: Sandbox, t
     assert verdicts == [[], [(Code.DISK, "at most 100 files", "101 files")]]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_small_files_of_a_submission_take_no_scratch_space(each_sandbox: Sandbox, tmp_path: Path) -> None:
     """Each takes a page of the box's memory: 900 of them nearly four MiB."""
     folder = tmp_path / "many"
@@ -110,10 +112,12 @@ def test_small_files_of_a_submission_take_no_scratch_space(each_sandbox: Sandbox
     assert found.report.problems == ()
 
 
+@pytest.mark.slow
 def test_a_scratch_file_may_be_larger_than_the_reply(each_sandbox: Sandbox, tmp_path: Path) -> None:
     assert submit(WRITES.format(size=8 * MIB) + GOOD, each_sandbox, tmp_path).report.problems == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", isolations.NAMES)
 def test_the_time_to_import_torch_is_nobodys(name: str, tmp_path: Path) -> None:
     """Nor in a worker that serves one submission only, and imports torch in the same process."""
@@ -125,7 +129,7 @@ def test_the_time_to_import_torch_is_nobodys(name: str, tmp_path: Path) -> None:
     assert used["cpu_seconds"] < 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_time_to_import_torch_is_nobodys_without_isolation(tmp_path: Path) -> None:
     with UnlockedSandbox(serves_many=False) as alone:
         used = submit("import time; time.sleep(0.5); raise ValueError", alone, tmp_path).used

@@ -106,7 +106,7 @@ def test_posix_is_hidden_in_a_child_of_a_child_and_libraries_keep_working(
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("switches", [(), ("--smoke",)])
 def test_a_score_is_the_same(
     elsewhere: Command, starter: Command, entry: Path, switches: tuple[str, ...]
@@ -119,14 +119,14 @@ def test_a_score_is_the_same(
         assert there[name] == here[name], name
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_name_that_the_code_page_lacks_is_shown_as_escapes(elsewhere: Command, entry: Path) -> None:
     run = elsewhere("score", entry, "--isolation", "none")
 
     assert rf"{entry.stem.encode('ascii', 'backslashreplace').decode()}  ok  macro-F1 1.0000" in run.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_plugin_is_validated_and_profiled(elsewhere: Command, entry: Path, place: Path) -> None:
     elsewhere("validate", entry, "--layers", "--isolation", "none")
     elsewhere("profile", entry, "--html", "page.html", "--isolation", "none")
@@ -138,7 +138,7 @@ def test_a_plugin_is_validated_and_profiled(elsewhere: Command, entry: Path, pla
 DISK = "import tempfile\nwith open(tempfile.mkstemp()[0], 'wb') as f:\n    while True: f.write(bytes(2**20))"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["sleep", "noise", "memory", "disk", "crash", "exit", "forged"])
 def test_a_limit_is_kept(elsewhere: Command, entry: Path, kind: str) -> None:
     """A nameless file, as in the crowd, is Linux's own."""
@@ -161,7 +161,7 @@ time.sleep(600)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_a_plugin_has_started_ends_with_it(elsewhere: Command, entry: Path, place: Path) -> None:
     """A child, and a grandchild whose parent has ended."""
     pids = place / "pids"
@@ -175,7 +175,7 @@ def test_what_a_plugin_has_started_ends_with_it(elsewhere: Command, entry: Path,
         assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_first_plugin_is_written_trained_and_packed(elsewhere: Command, place: Path) -> None:
     elsewhere("init", "first", "--dir", "own")
     own = place / "own" / "first"
@@ -194,7 +194,7 @@ def test_a_first_plugin_is_written_trained_and_packed(elsewhere: Command, place:
         assert archive.read("first/plugin.py") == GOOD.encode()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_plugin_is_compressed(elsewhere: Command, place: Path) -> None:
     pytest.importorskip("torch_pruning")
     data = ("--data", ROOT / "data" / "waste")  # the six classes that the first plugin is trained on
@@ -207,7 +207,7 @@ def test_a_plugin_is_compressed(elsewhere: Command, place: Path) -> None:
     assert b"\r" not in (place / "own" / "half" / "plan.json").read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_search_trains_in_two_processes(elsewhere: Command, place: Path) -> None:
     pytest.importorskip("optuna")
     budget = ("--trials", "2", "--jobs", "2", "--epochs", "1", "--batch-size", "8", "--max-macs", "3000000")
@@ -217,6 +217,7 @@ def test_a_search_trains_in_two_processes(elsewhere: Command, place: Path) -> No
     assert b"\r" not in (place / "found" / "index.html").read_bytes()
 
 
+@pytest.mark.slow
 def test_data_sets_are_made_checked_and_shown(elsewhere: Command, place: Path) -> None:
     for number in range(24):
         path = place / "photos" / ("glass", "금속")[number % 2] / f"{number}.jpg"
@@ -263,7 +264,7 @@ def test_photographs_are_downloaded(elsewhere: Command, place: Path) -> None:
     assert not list(place.rglob(".partial"))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_board_is_shown_and_a_report_verified(
     elsewhere: Command, place: Path, entry: Path, easy_dataset: Dataset
 ) -> None:
@@ -308,7 +309,7 @@ def test_a_folder_lasts_as_long_as_its_owner(python: Path, tmp_path: Path) -> No
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_test_that_is_for_all_systems_can_be_imported_there(python: Path) -> None:
     command = [python, "-m", "pytest", "--collect-only", "--quiet", "-p", "no:cacheprovider"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

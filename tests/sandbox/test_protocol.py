@@ -131,11 +131,13 @@ def no_name_of_ours(sandbox: Sandbox, folder: Path) -> None:
             assert "starter-" not in text
 
 
+@pytest.mark.slow
 def test_an_unlocked_submission_shows_no_folder_of_ours(tmp_path: Path) -> None:
     with UnlockedSandbox(preload=False) as sandbox:
         no_name_of_ours(sandbox, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", isolations.NAMES)
 def test_a_locked_submission_shows_no_folder_of_ours(name: str, tmp_path: Path) -> None:
     with isolations.sandbox_of(name, preload=False) as sandbox:

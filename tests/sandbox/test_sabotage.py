@@ -46,6 +46,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow
 def test_a_thousand_threads_end_with_the_limit_named(each_sandbox: LockedSandbox, tmp_path: Path) -> None:
     found = verdict(THREADS, each_sandbox, tmp_path)
     # In an ordinary user's box the process itself reports it, and is quoted.
@@ -53,7 +54,7 @@ def test_a_thousand_threads_end_with_the_limit_named(each_sandbox: LockedSandbox
     assert (found.code, expected) == (Code.THREADS, "at most 256 threads")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_hundred_threads_are_no_harm(each_sandbox: LockedSandbox, tmp_path: Path) -> None:
     text = (
         "import threading, time\n"
@@ -75,6 +76,7 @@ ctypes.CDLL(None).syscall(EXIT, 0)
 """
 
 
+@pytest.mark.slow
 def test_memory_is_not_hidden_by_ending_the_first_thread(each_sandbox: LockedSandbox, tmp_path: Path) -> None:
     """The kernel shows none for such a process, so it is ended at once."""
     number = {"x86_64": 60, "aarch64": 93}[os.uname().machine]
@@ -93,7 +95,7 @@ os.chdir(here)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_folders_a_thousand_deep_do_not_harm_the_sandbox(each_sandbox: LockedSandbox, tmp_path: Path) -> None:
     assert submit(GOOD, each_sandbox, tmp_path).is_complete
     before = each_sandbox.pid
@@ -102,7 +104,7 @@ def test_folders_a_thousand_deep_do_not_harm_the_sandbox(each_sandbox: LockedSan
     assert each_sandbox.pid == before
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_files_are_not_hidden_by_a_path_that_is_too_long(each_sandbox: LockedSandbox, tmp_path: Path) -> None:
     """In the box the file system itself is counted; outside, a path that cannot be looked into is refused."""
     text = DEEP.replace("DEPTH", "3000").replace(
@@ -127,6 +129,7 @@ time.sleep(30)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("held", ["os.dup(file.fileno())", "mmap.mmap(file.fileno(), 2**22)"])
 def test_files_without_a_name_are_counted(held: str, each_sandbox: LockedSandbox, tmp_path: Path) -> None:
     found = verdict(NAMELESS.replace("HELD", held), each_sandbox, tmp_path)
@@ -157,6 +160,7 @@ for name in (b"\\xff\\xfe", b"new\\nline", b" ", b"-rf", b"x" * 255):
 """
 
 
+@pytest.mark.slow
 def test_what_it_leaves_is_gone_and_the_sandbox_stays(each_sandbox: LockedSandbox, tmp_path: Path) -> None:
     assert submit(GOOD, each_sandbox, tmp_path).is_complete
     before = each_sandbox.pid
@@ -168,6 +172,7 @@ def test_what_it_leaves_is_gone_and_the_sandbox_stays(each_sandbox: LockedSandbo
     assert each_sandbox.pid == before
 
 
+@pytest.mark.slow
 def test_a_process_that_stops_itself_is_ended_by_the_wall_clock(
     each_sandbox: LockedSandbox, tmp_path: Path
 ) -> None:
@@ -176,6 +181,7 @@ def test_a_process_that_stops_itself_is_ended_by_the_wall_clock(
     assert (found.code, found.expected) == (Code.TIMEOUT, "at most 2 s")
 
 
+@pytest.mark.slow
 def test_a_message_that_is_no_text_is_still_a_message(each_sandbox: LockedSandbox, tmp_path: Path) -> None:
     found = verdict("raise ValueError('\\ud800')", each_sandbox, tmp_path)
     assert (found.code, found.got) == (Code.IMPORT_FAILED, "ValueError: \\ud800")
@@ -242,6 +248,7 @@ def test_a_worker_that_says_it_is_ready_unlocked_is_not_used(
     assert unfit(os.getpid(), forks=False).startswith("a thread of the worker is outside the sandbox")
 
 
+@pytest.mark.slow
 def test_folders_of_any_depth_are_measured_and_emptied(tmp_path: Path) -> None:
     here = Path.cwd()
     os.chdir(tmp_path)

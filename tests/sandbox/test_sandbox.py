@@ -52,7 +52,7 @@ Path("left").write_text("secret")
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_submission_leaves_nothing_to_the_next_of_the_same_sandbox(
     tmp_path: Path, sandbox: LockedSandbox
 ) -> None:
@@ -69,7 +69,7 @@ def test_a_submission_leaves_nothing_to_the_next_of_the_same_sandbox(
     assert ("uid 0" in second.log) is (os.getuid() == 0 and sandbox._user is None)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sandbox_in_which_something_went_wrong_is_thrown_away(
     tmp_path: Path, sandbox: LockedSandbox
 ) -> None:
@@ -108,6 +108,7 @@ def test_a_limit_says_what_was_allowed_and_what_was_measured(
     assert float(limit.got.split()[0]) >= float(allowed.split(maxsplit=1)[0])
 
 
+@pytest.mark.slow
 def test_a_level_below_the_competitions_least_is_refused() -> None:
     if not isolations.available():
         pytest.skip(isolations.lacks("lockdown"))
@@ -177,7 +178,7 @@ RACES = int(os.environ.get("STARTER_KILL_RACES", "5"))
 """How often each is tried; a release runs 200."""
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", isolations.NAMES)
 @pytest.mark.parametrize("victim", ["supervisor", "worker", "command"])
 def test_nothing_is_left_when_one_is_killed_at_a_random_moment(
@@ -237,6 +238,7 @@ except Exception:
 """
 
 
+@pytest.mark.slow
 def test_giving_up_ends_the_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stop = threading.Event()
     path = tmp_path / "net.py"

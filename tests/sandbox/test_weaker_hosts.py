@@ -93,6 +93,7 @@ def expected_level(kind: str) -> Level:
     return left if left in LEVELS else Level.NONE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", usually("no_landlock", "neither", of=KINDS))
 def test_your_own_code_takes_the_strictest_level_that_a_weaker_host_has(kind: str, place: Path) -> None:
     level = expected_level(kind)
@@ -106,6 +107,7 @@ def test_your_own_code_takes_the_strictest_level_that_a_weaker_host_has(kind: st
     assert ran.error.startswith("isolation none: ") is (level is Level.NONE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if expected_level(kind) is Level.NONE])
 @pytest.mark.parametrize(
     "command", [("batch", "net.py"), ("validate", "net.py", "--isolation", "lockdown")], ids=" ".join
@@ -156,7 +158,7 @@ def test_the_doctor_names_what_is_missing_and_how_to_get_it(kind: str, lines: li
     assert ("ok isolation box, without Landlock in it" in said) is (kind == "no_landlock")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_at_no_isolation_the_mark_is_made(place: Path) -> None:
     """Or the other tests would show nothing."""
     ran = validate(place, "--isolation", "none")
@@ -193,7 +195,7 @@ def test_a_box_that_fails_is_never_replaced_by_less(works: int, place: Path) -> 
     assert (folder / "count").read_text().count("x") == works + 1 + tried_as_root_too
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(
     not isolations.IS_ROOT, reason="only root has capabilities to lose: run the tests as root"
 )

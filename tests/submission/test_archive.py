@@ -462,6 +462,7 @@ def test_members_that_share_their_bytes_are_refused(read: Callable[..., Unpacked
     assert found.source is None
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_mutated_zips_never_crash_hang_or_leave_the_folder(

@@ -143,6 +143,7 @@ def run_starter(*arguments: str | Path, expected: int = 0) -> subprocess.Complet
     return run
 
 
+@pytest.mark.slow
 def test_the_command_previews_packs_and_says_what_is_next(submission: Path, tmp_path: Path) -> None:
     target = tmp_path / "handed in.zip"
     dry = run_starter("pack", submission, "--out", target, "--dry-run")

@@ -117,6 +117,7 @@ def presets() -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_every_preset_of_torchvision_is_rebuilt_to_the_same_bits() -> None:
     found = presets()
     assert len(found) > 20
@@ -167,6 +168,7 @@ def test_what_is_written_is_read_back(records: list[TransformRecord]) -> None:
     assert transform_records.load(transform_records.dump(records)) == records
 
 
+@pytest.mark.slow
 @given(st.lists(RECORDS, max_size=5), st.lists(RECORDS, max_size=2))
 @settings(deadline=None)
 @pytest.mark.filterwarnings("ignore")  # torchvision may warn about odd options

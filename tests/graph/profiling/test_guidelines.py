@@ -168,7 +168,7 @@ def test_a_module_of_little_memory_access_is_left_out() -> None:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_merged_batch_norms_are_those_that_the_program_merges() -> None:
     trace = trace_of(torchvision.models.densenet121(), (3, 64, 64), 1000)
     program = {
@@ -190,7 +190,7 @@ EXPECTED = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", EXPECTED)
 def test_well_known_networks_break_the_guidelines_that_the_paper_says(name: str) -> None:
     trace = trace_of(torchvision.models.get_model(name), (3, 224, 224), 1000)

@@ -102,6 +102,7 @@ def test_layers_add_up_to_the_network() -> None:
     assert report.access == sum(memory_access(step).elements for step in walk.steps)
 
 
+@pytest.mark.slow
 def test_each_module_is_a_layer_with_its_own_parameters() -> None:
     found = {layer.module: (layer.params, layer.shape) for layer in layers_of(NETWORK)}
     assert found == {
@@ -113,6 +114,7 @@ def test_each_module_is_a_layer_with_its_own_parameters() -> None:
     }
 
 
+@pytest.mark.slow
 def test_parameters_that_are_folded_belong_to_the_layer_that_uses_the_result() -> None:
     class Standardised(nn.Module):
         def __init__(self) -> None:
@@ -156,6 +158,7 @@ def test_every_layer_is_shown_at_any_width(width: int) -> None:
     assert max(map(len, text.splitlines())) <= (width or 200)
 
 
+@pytest.mark.slow
 def test_two_networks_stand_side_by_side() -> None:
     console = Console(file=io.StringIO(), width=100, highlight=False)
     half = nn.Sequential(nn.Flatten(), nn.Linear(192, 6))
@@ -165,6 +168,7 @@ def test_two_networks_stand_side_by_side() -> None:
     assert "1.000" in console.file.getvalue()
 
 
+@pytest.mark.slow
 def test_a_page_escapes_what_strangers_wrote_and_needs_no_other_file() -> None:
     result = result_of(NETWORK, name="<script>alert(1)</script>$\\frac{")
     assert result.profile is not None
@@ -176,6 +180,7 @@ def test_a_page_escapes_what_strangers_wrote_and_needs_no_other_file() -> None:
     assert html.count("<tr>") >= 5 + len(profile_view.totals(result, None))
 
 
+@pytest.mark.slow
 def test_charts_are_a_png() -> None:
     result = result_of(NETWORK)
     assert result.profile is not None

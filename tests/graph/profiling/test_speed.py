@@ -31,6 +31,7 @@ def measured(entry: nn.Module, baseline: nn.Module, *, takings: int = 1, seed: i
     )
 
 
+@pytest.mark.slow
 def test_every_block_is_recorded_there_and_back_in_an_order_that_changes() -> None:
     report = measured(network(1), network(1), takings=2)
     assert [found.batch for found in report.batches] == [1, 32]
@@ -43,7 +44,7 @@ def test_every_block_is_recorded_there_and_back_in_an_order_that_changes() -> No
         assert sum(r.taking == 1 for r in found.rounds) >= FEWEST_ROUNDS
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_seed_decides_the_order() -> None:
     def orders(seed: int) -> list[str]:
         found = measured(network(1), network(1), seed=seed).batches[0]
@@ -52,11 +53,13 @@ def test_a_seed_decides_the_order() -> None:
     assert orders(1) == orders(1) != orders(2)
 
 
+@pytest.mark.slow
 def test_a_network_with_ten_times_the_layers_takes_longer_on_any_machine() -> None:
     report = measured(network(20), network(2))
     assert all(found.interval[0] > 1.5 for found in report.batches)
 
 
+@pytest.mark.slow
 def test_threads_and_the_collector_are_as_before() -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)

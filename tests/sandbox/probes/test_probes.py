@@ -111,6 +111,7 @@ def test_an_attack_succeeds_in_plain_python_and_fails_in_a_sandbox(
     assert in_plain_python(targets + ATTACKS[name]) == ""
 
 
+@pytest.mark.slow
 def test_an_attack_fails_in_the_process_that_runs_graphs(
     targets: str, tmp_path: Path, sandboxes: dict[str, LockedSandbox]
 ) -> None:
