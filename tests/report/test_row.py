@@ -10,6 +10,7 @@ import starter
 from starter.contract.errors import Status
 
 
+@pytest.mark.slow
 def test_a_plugin_is_evaluated_in_three_lines(place: Path, write_plugin: Callable[..., Path]) -> None:
     path = write_plugin("<b>good")
     path = path.rename(path.with_name("good.py"))
