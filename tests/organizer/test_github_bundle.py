@@ -393,9 +393,9 @@ def test_a_failed_entry_fails_the_run_and_the_comment_says_why(
     files = {"submissions/red/net.py": "raise RuntimeError('@everyone ![](x) `')"}
     pull_request(repository, files)
     run = steps(repository, "evaluate", author("red"), expected=1)
+    assert run.args == "Every entry is ok", run.stdout + run.stderr
     result = (tmp_path / "runner" / "result.json").read_text(encoding="utf-8")
 
-    assert run.args == "Every entry is ok"
     assert "net: E103" in run.stdout
     said = comment(bundle, steps, tmp_path, zipped({"result.json": result}), [*files])
     assert "| `net` | invalid | | | |" in said.replace("|  ", "| ")
