@@ -173,7 +173,7 @@ def pull_request(folder: Path, files: Mapping[str, str | None]) -> None:
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
-    git(folder, "add", "--all", "--force")
+    git(folder, "add", "--all", "--force", "--", *files)  # not the bytecode that an earlier step has left
     git(folder, "commit", "--quiet", "--message", "Submit")
     git(folder, "checkout", "--quiet", "--detach", "main")
     git(folder, "merge", "--quiet", "--no-ff", "--message", "Merge", "handed-in")
