@@ -11,6 +11,7 @@ import sys
 import time
 import zipfile
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import crowd
@@ -33,6 +34,16 @@ CROWD = int(os.environ.get("STARTER_BATCH_CROWD", "20"))
 """How often a batch of how many entries is killed; a release kills one of 200 twenty times."""
 
 
+def unexpected(found: Mapping[str, tuple[Status, float]], kinds: Mapping[str, str]) -> dict[str, Status]:
+    """Return what ended otherwise than its kind does; a busy machine may fill memory too late."""
+    late = {"memory": {Status.TIMEOUT}}
+    return {
+        name: status
+        for name, (status, _) in found.items()
+        if status not in crowd.EXPECTED[kinds[name]] | late.get(kinds[name], set())
+    }
+
+
 @pytest.mark.slow
 def test_every_entry_of_a_crowd_is_accounted_for(
     starter: Command, place: Path, easy_dataset: Dataset
@@ -43,8 +54,7 @@ def test_every_entry_of_a_crowd_is_accounted_for(
 
     found = stored(place, easy_dataset)
     assert found.keys() == kinds.keys()
-    wrong = {n: s for n, (s, _) in found.items() if s not in crowd.EXPECTED[kinds[n]]}
-    assert wrong == {}
+    assert unexpected(found, kinds) == {}
     assert sorted(told(run.stderr)) == sorted(kinds)
     assert "60 entries: 60 evaluated now" in run.stdout
     written = json.loads((place / "results.json").read_text())
@@ -117,7 +127,7 @@ def test_a_batch_that_is_killed_goes_on_and_does_nothing_twice(
     assert before.items() <= found.items()  # the same results, of the same time
     assert found.keys() == kinds.keys()
     assert said.most_common(1)[0][1] == 1
-    assert {n: s for n, (s, _) in found.items() if s not in crowd.EXPECTED[kinds[n]]} == {}
+    assert unexpected(found, kinds) == {}
 
 
 def write_entries(place: Path, *names: str) -> None:
